@@ -1,0 +1,49 @@
+package overlay
+
+import (
+	"net/netip"
+	"reflect"
+)
+
+// Config is what one host's kernel must contain for weft, and all of it: a
+// namespace with weft's mark that is not listed must not exist. Slices are
+// sorted, so equal configs are equal values.
+type Config struct {
+	VTEP     netip.Addr      // local underlay address: source of the tunnels
+	Port     uint16          // VXLAN UDP port
+	Networks []NetworkConfig // sorted by ID
+}
+
+// NetworkConfig is one network's part of the kernel.
+type NetworkConfig struct {
+	ID      string
+	VNI     uint32
+	MTU     int          // bytes, of every device of the network
+	Guarded bool         // ports send only from their own MAC and addresses
+	Ports   []Port       // local endpoints, sorted by Endpoint
+	Remotes []Remote     // sorted by MAC
+	Flood   []netip.Addr // VTEPs that get broadcast, multicast and unknown unicast; sorted
+	Members []netip.Addr // VTEPs whose packets are accepted for this VNI; sorted, a superset of Flood
+}
+
+// Port is one local endpoint: a veth pair PortLink/ContainerLink.
+type Port struct {
+	Endpoint string
+	MAC      MAC
+	Addrs    []netip.Prefix // with the length of their subnet
+	Sandbox  string         // path of the container's namespace
+	// Keep: the pair is left alone if it exists and not made if it does not
+	// (Docker is taking it down).
+	Keep bool
+}
+
+// Remote is one forwarding entry: a MAC behind a VTEP, and the addresses for
+// which ARP and neighbour solicitations are answered with it.
+type Remote struct {
+	MAC   MAC
+	VTEP  netip.Addr
+	Addrs []netip.Addr // sorted
+}
+
+// Equal says whether both ask for the same kernel state.
+func (n NetworkConfig) Equal(o NetworkConfig) bool { return reflect.DeepEqual(n, o) }

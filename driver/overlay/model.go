@@ -1,0 +1,95 @@
+package overlay
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Subnet is one address pool of a network. Addresses of both families take
+// this one type.
+type Subnet struct {
+	Prefix  netip.Prefix          `json:"prefix"`           // masked
+	Gateway netip.Addr            `json:"gateway,omitzero"` // same on every host; invalid if there is none
+	Range   netip.Prefix          `json:"range,omitzero"`   // --ip-range; invalid means all of Prefix
+	Aux     map[string]netip.Addr `json:"aux,omitempty"`    // --aux-address by its name
+}
+
+// Network is one cluster network's record, written by compare-and-set.
+type Network struct {
+	ID         string            `json:"id"`             // weft's own id, see ValidID
+	Name       string            `json:"name,omitempty"` // Docker's name; empty until Docker's API has told it
+	VNI        uint32            `json:"vni"`            // 1 to 2^24-1 (RFC 7348 section 5)
+	Subnets    []Subnet          `json:"subnets"`        // IPv4 before IPv6, in Docker's order
+	MTU        int               `json:"mtu,omitempty"`  // bytes; 0 follows the underlay
+	Internal   bool              `json:"internal,omitempty"`
+	Unguarded  bool              `json:"unguarded,omitempty"` // weft.port_isolation=false: endpoints may send from any address
+	Options    map[string]string `json:"options,omitempty"`   // -o as the user gave it, without weft.id
+	Labels     map[string]string `json:"labels,omitempty"`
+	Attachable bool              `json:"attachable,omitempty"`
+	IPv6       bool              `json:"ipv6,omitempty"`
+	Host       string            `json:"host"` // where it was created
+	Created    time.Time         `json:"created"`
+	Deleted    time.Time         `json:"deleted,omitzero"` // set: a tombstone. Absence of a record never means deletion.
+}
+
+// Host is one host's record, written only by that host.
+type Host struct {
+	Name        string     `json:"name"`
+	Incarnation string     `json:"inc"`  // new whenever the host lost its own state
+	VTEP        netip.Addr `json:"vtep"` // underlay address
+	Port        uint16     `json:"port"` // VXLAN UDP port
+	MTU         int        `json:"mtu"`  // bytes, of the underlay interface
+	Version     string     `json:"version"`
+}
+
+// Phase is how far an endpoint has come:
+//
+//	Created ──Join──> Joined ──Leave──> Left ──DeleteEndpoint──> (gone)
+//	   └──────────────DeleteEndpoint─────────────────────────────^
+type Phase string
+
+// The phases of an endpoint.
+const (
+	Created Phase = "created" // recorded, no link is needed yet
+	Joined  Phase = "joined"  // a link must exist, in the host's namespace or in the sandbox
+	Left    Phase = "left"    // Docker is about to delete it: an existing link stays, none is made
+)
+
+// Endpoint is one container's interface in a network, written only by its host.
+type Endpoint struct {
+	ID      string       `json:"id"`      // Docker's endpoint id
+	Network string       `json:"network"` // weft's network id
+	MAC     MAC          `json:"mac"`
+	Addrs   []netip.Addr `json:"addrs"` // at most one of each family, IPv4 first
+	Phase   Phase        `json:"phase"`
+	Sandbox string       `json:"sandbox,omitempty"` // path of the container's network namespace, from Join
+	Name    string       `json:"name,omitempty"`    // container name, once Docker's API has told it
+	Created time.Time    `json:"created"`
+}
+
+// Attachment is what one host has in one network: the document that peers
+// read. It exists as long as the host's Docker has the network.
+type Attachment struct {
+	Network     string         `json:"network"`
+	Host        string         `json:"host"`
+	Incarnation string         `json:"inc"`
+	Endpoints   []PeerEndpoint `json:"endpoints,omitempty"` // sorted by ID
+	Stock       []netip.Addr   `json:"stock,omitempty"`     // claimed addresses without an endpoint, sorted
+}
+
+// PeerEndpoint is an Endpoint as other hosts need to know it.
+type PeerEndpoint struct {
+	ID    string       `json:"id"`
+	MAC   MAC          `json:"mac"`
+	Addrs []netip.Addr `json:"addrs"`
+	Name  string       `json:"name,omitempty"`
+}
+
+// Snapshot is everything that Plan looks at.
+type Snapshot struct {
+	Self     Host
+	Hosts    map[string]Host         // peers by name, without Self
+	Networks map[string]Network      // live networks by id
+	Local    []Endpoint              // this host's endpoints
+	Peers    map[string][]Attachment // by network id: other hosts' attachments
+}

@@ -1,0 +1,41 @@
+package overlay
+
+import "regexp"
+
+// Every kernel object of weft's carries this mark in its name; objects without
+// it are never touched.
+const mark = "weft-"
+
+// Names of the two devices inside a network's namespace.
+const (
+	Bridge = "br0"
+	VXLAN  = "vx0"
+)
+
+// NamespacePrefix begins the name of every network's namespace.
+const NamespacePrefix = mark
+
+// Prefixes of the two ends of an endpoint's veth pair. A kernel link name has
+// at most 15 bytes (IFNAMSIZ-1 in linux/if.h).
+const (
+	PortPrefix      = "wp" // the end in the network's namespace, a bridge port
+	ContainerPrefix = "wc" // the end that Docker moves into the sandbox
+)
+
+// Namespace is the name of the network's namespace under /run/netns.
+func Namespace(network string) string { return NamespacePrefix + network }
+
+// PortLink is the name of the endpoint's bridge port.
+func PortLink(endpoint string) string { return PortPrefix + short(endpoint) }
+
+// ContainerLink is the name of the endpoint's other end until Docker renames it.
+func ContainerLink(endpoint string) string { return ContainerPrefix + short(endpoint) }
+
+func short(id string) string { return id[:min(len(id), 12)] }
+
+var validID = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$`)
+
+// ValidID says whether s may be a network id: 1 to 63 letters, digits, '_',
+// '.' or '-', the first a letter or digit. Generated ids are 12 hex digits;
+// a user who joins by hand may choose a word.
+func ValidID(s string) bool { return validID.MatchString(s) }

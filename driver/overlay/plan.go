@@ -1,0 +1,125 @@
+package overlay
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+)
+
+// Bytes that VXLAN adds to an inner packet: outer IP, UDP, VXLAN and inner
+// Ethernet headers (RFC 7348 section 5).
+const (
+	overhead4 = 20 + 8 + 8 + 14
+	overhead6 = 40 + 8 + 8 + 14
+)
+
+// Overhead gives the bytes that VXLAN adds on an underlay of addr's family.
+func Overhead(vtep netip.Addr) int {
+	if vtep.Is6() {
+		return overhead6
+	}
+	return overhead4
+}
+
+// Plan gives what s.Self's kernel must contain. Only networks that have an
+// endpoint on this host need kernel objects.
+func Plan(s Snapshot) Config {
+	cfg := Config{VTEP: s.Self.VTEP, Port: s.Self.Port}
+	local := map[string][]Endpoint{}
+	for _, e := range s.Local {
+		if e.Phase != Created {
+			local[e.Network] = append(local[e.Network], e)
+		}
+	}
+	for id, endpoints := range local {
+		if n, ok := s.Networks[id]; ok {
+			cfg.Networks = append(cfg.Networks, planNetwork(s, n, endpoints))
+		}
+	}
+	slices.SortFunc(cfg.Networks, func(a, b NetworkConfig) int { return cmp.Compare(a.ID, b.ID) })
+	return cfg
+}
+
+func planNetwork(s Snapshot, n Network, endpoints []Endpoint) NetworkConfig {
+	out := NetworkConfig{ID: n.ID, VNI: n.VNI, MTU: MTU(s, n), Guarded: !n.Unguarded}
+	for _, e := range endpoints {
+		out.Ports = append(out.Ports, Port{
+			Endpoint: e.ID, MAC: e.MAC, Addrs: prefixed(n, e.Addrs), Sandbox: e.Sandbox, Keep: e.Phase == Left,
+		})
+	}
+	slices.SortFunc(out.Ports, func(a, b Port) int { return cmp.Compare(a.Endpoint, b.Endpoint) })
+
+	remotes := map[MAC]Remote{}
+	for _, at := range s.Peers[n.ID] {
+		peer, ok := s.Hosts[at.Host]
+		if !ok || !sameFamily(peer.VTEP, s.Self.VTEP) {
+			continue
+		}
+		out.Members = append(out.Members, peer.VTEP)
+		if len(at.Endpoints) > 0 {
+			out.Flood = append(out.Flood, peer.VTEP)
+		}
+		for _, a := range at.Stock {
+			m := MACOf(n.ID, a)
+			remotes[m] = Remote{MAC: m, VTEP: peer.VTEP, Addrs: []netip.Addr{a}}
+		}
+	}
+	// Endpoints after all stock: what is in use wins over what may be used.
+	for _, at := range s.Peers[n.ID] {
+		peer, ok := s.Hosts[at.Host]
+		if !ok || !sameFamily(peer.VTEP, s.Self.VTEP) {
+			continue
+		}
+		for _, e := range at.Endpoints {
+			remotes[e.MAC] = Remote{MAC: e.MAC, VTEP: peer.VTEP, Addrs: sorted(e.Addrs)}
+		}
+	}
+	for _, p := range out.Ports {
+		delete(remotes, p.MAC)
+	}
+	for _, r := range remotes {
+		out.Remotes = append(out.Remotes, r)
+	}
+	slices.SortFunc(out.Remotes, func(a, b Remote) int { return slices.Compare(a.MAC[:], b.MAC[:]) })
+	out.Flood = sorted(out.Flood)
+	out.Members = sorted(out.Members)
+	return out
+}
+
+// MTU gives the bytes that a packet inside the network may have: what the user
+// asked for, else what fits the smallest underlay of the hosts that take part.
+func MTU(s Snapshot, n Network) int {
+	if n.MTU != 0 {
+		return n.MTU
+	}
+	smallest := s.Self.MTU
+	for _, at := range s.Peers[n.ID] {
+		if h, ok := s.Hosts[at.Host]; ok && h.MTU > 0 {
+			smallest = min(smallest, h.MTU)
+		}
+	}
+	return smallest - Overhead(s.Self.VTEP)
+}
+
+// prefixed gives each address the length of the subnet it lies in.
+func prefixed(n Network, addrs []netip.Addr) []netip.Prefix {
+	out := make([]netip.Prefix, 0, len(addrs))
+	for _, a := range addrs {
+		bits := a.BitLen()
+		for _, s := range n.Subnets {
+			if s.Prefix.Contains(a) {
+				bits = s.Prefix.Bits()
+			}
+		}
+		out = append(out, netip.PrefixFrom(a, bits))
+	}
+	return out
+}
+
+func sameFamily(a, b netip.Addr) bool { return a.Is4() == b.Is4() }
+
+func sorted(addrs []netip.Addr) []netip.Addr {
+	out := slices.Clone(addrs)
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
+}

@@ -1,0 +1,97 @@
+package kvstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// MaxOps is the most operations a transaction may have. Consul before 1.13
+// takes 64, newer ones 128.
+const MaxOps = 60
+
+// Errors that a Store's methods return, wrapped. Every error of a Store is one
+// of these, ErrConflict's detail type, or a context's.
+var (
+	ErrNotFound    = errors.New("no such key")
+	ErrConflict    = errors.New("changed by somebody else")
+	ErrUnavailable = errors.New("store unavailable") // retry later: no leader, no route, rate limit
+	ErrDenied      = errors.New("store refused the credentials")
+)
+
+// ConflictError says which operation of a transaction did not hold. It is an
+// ErrConflict.
+type ConflictError struct {
+	Op  int    // index into Txn's ops
+	Key string // of that operation
+}
+
+// Error implements error.
+func (e *ConflictError) Error() string { return fmt.Sprintf("%s: %v", e.Key, ErrConflict) }
+
+// Is makes errors.Is(err, ErrConflict) hold.
+func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
+
+// Pair is one key with its value.
+type Pair struct {
+	Key      string // never begins or ends with '/'
+	Value    []byte
+	Revision uint64 // changes with every write of this key; 0 means absent
+	Held     bool   // somebody holds the key under a live lease, see Store.Hold
+}
+
+// OpKind is what one operation of a transaction does.
+type OpKind int
+
+// The operations. A failed condition fails the whole transaction with a
+// ConflictError.
+const (
+	Set       OpKind = iota + 1 // writes, whatever is there; keeps a Hold
+	CAS                         // writes if the key's revision is Revision; 0: if it is absent
+	Delete                      // removes; an absent key is fine
+	DeleteCAS                   // removes if the key's revision is Revision
+	Check                       // condition only: the key's revision is Revision; 0: it is absent
+)
+
+// Op is one operation of a transaction.
+type Op struct {
+	Kind     OpKind
+	Key      string
+	Value    []byte
+	Revision uint64
+}
+
+// Store keeps pairs under a prefix of its own. Safe for concurrent use.
+//
+// Every call returns by itself within a few seconds (Wait and Hold excepted)
+// however the store is doing, and each is safe to repeat.
+type Store interface {
+	// Get reads one key, or fails with ErrNotFound.
+	Get(ctx context.Context, key string) (Pair, error)
+
+	// List reads all keys that begin with prefix, sorted by key, as one
+	// consistent snapshot, with the revision to hand to Wait. No match is an
+	// empty list, not an error.
+	List(ctx context.Context, prefix string) ([]Pair, uint64, error)
+
+	// Wait is List once something under prefix has changed after revision, or
+	// once the store's longest wait (about a minute) is over. Revision 0 does
+	// not wait. After an error, start again from List or revision 0.
+	Wait(ctx context.Context, prefix string, revision uint64) ([]Pair, uint64, error)
+
+	// Txn carries out all ops, or none. It returns one pair for each Set and
+	// CAS, in order, with the new revision and without the value. At most
+	// MaxOps ops. An error other than ErrConflict leaves open whether the
+	// transaction happened: read before doing it again.
+	Txn(ctx context.Context, ops ...Op) ([]Pair, error)
+
+	// Hold writes key and keeps it held under a lease named name until ctx
+	// ends (then it lets go and returns nil) or the lease is lost (an error;
+	// call again). A holder that dies lets go within about 2 x ttl. held, if
+	// not nil, is called once the key is held. Pair.Held shows it to others.
+	Hold(ctx context.Context, name, key string, value []byte, ttl time.Duration, held func()) error
+
+	// Close frees what the Store has open. Calls after it fail.
+	Close() error
+}
