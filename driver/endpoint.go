@@ -1,0 +1,147 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/docker/go-plugins-helpers/network"
+	"github.com/sirupsen/logrus"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/plugin"
+)
+
+func (d *Driver) createEndpoint(ctx context.Context, req *network.CreateEndpointRequest) (*network.CreateEndpointResponse, error) {
+	n, err := d.network(req.NetworkID)
+	if err != nil {
+		return nil, fmt.Errorf("create endpoint: %w", err)
+	}
+	if req.EndpointID == "" {
+		return nil, errors.New("create endpoint: Docker named no endpoint id")
+	}
+	e, err := parseEndpoint(n, req)
+	if err != nil {
+		return nil, fmt.Errorf("create endpoint %.12s in network %q: %w", req.EndpointID, title(n), err)
+	}
+	if err := d.registry.CreateEndpoint(ctx, e); err != nil {
+		return nil, fmt.Errorf("create endpoint in network %q: %w", title(n), err)
+	}
+	// Docker refuses an answer that repeats what it has given itself.
+	answer := &network.EndpointInterface{}
+	if req.Interface == nil || req.Interface.MacAddress == "" {
+		answer.MacAddress = e.MAC.String()
+	}
+	return &network.CreateEndpointResponse{Interface: answer}, nil
+}
+
+// parseEndpoint gives the record that the request asks for.
+func parseEndpoint(n overlay.Network, req *network.CreateEndpointRequest) (overlay.Endpoint, error) {
+	e := overlay.Endpoint{ID: req.EndpointID, Network: n.ID}
+	if req.Interface == nil {
+		return e, errors.New("Docker gave it no address") //nolint:revive,staticcheck // Docker is a name
+	}
+	for _, text := range []string{req.Interface.Address, req.Interface.AddressIPv6} {
+		if text == "" {
+			continue
+		}
+		a, err := parseAddr(text)
+		if err != nil {
+			return e, fmt.Errorf("%q is no address", text)
+		}
+		if !slices.ContainsFunc(n.Subnets, func(s overlay.Subnet) bool { return s.Prefix.Contains(a) }) {
+			return e, fmt.Errorf("address %s is in none of its subnets", a)
+		}
+		e.Addrs = append(e.Addrs, a)
+	}
+	if len(e.Addrs) == 0 {
+		return e, errors.New("Docker gave it no address") //nolint:revive,staticcheck // Docker is a name
+	}
+	slices.SortFunc(e.Addrs, netip.Addr.Compare)
+	e.MAC = overlay.MACOf(n.ID, e.Addrs[0])
+	if text := req.Interface.MacAddress; text != "" {
+		mac, err := overlay.ParseMAC(text)
+		if err != nil {
+			return e, err
+		}
+		e.MAC = mac
+	}
+	return e, nil
+}
+
+func (d *Driver) deleteEndpoint(ctx context.Context, req *network.DeleteEndpointRequest) (*plugin.None, error) {
+	if err := d.registry.DeleteEndpoint(ctx, req.EndpointID); err != nil {
+		return nil, fmt.Errorf("delete endpoint %.12s: %w", req.EndpointID, err)
+	}
+	return &plugin.None{}, nil // the links go with the next pass, which nobody needs to wait for
+}
+
+func (d *Driver) endpointInfo(_ context.Context, req *network.InfoRequest) (*network.InfoResponse, error) {
+	e, err := d.endpoint(req.NetworkID, req.EndpointID)
+	if err != nil {
+		return nil, fmt.Errorf("endpoint info: %w", err)
+	}
+	return &network.InfoResponse{Value: map[string]string{
+		"weft.network": e.Network, "weft.phase": string(e.Phase), "weft.mac": e.MAC.String(), "weft.link": overlay.PortLink(e.ID),
+	}}, nil
+}
+
+func (d *Driver) join(ctx context.Context, req *network.JoinRequest) (*network.JoinResponse, error) {
+	if _, err := d.endpoint(req.NetworkID, req.EndpointID); err != nil {
+		return nil, fmt.Errorf("join: %w", err)
+	}
+	e, err := d.registry.Join(ctx, req.EndpointID, req.SandboxKey)
+	if err != nil {
+		return nil, fmt.Errorf("join: %w", err)
+	}
+	if err := d.kernel.Sync(ctx, e.Network); err != nil {
+		return nil, fmt.Errorf("join endpoint %.12s to network %q: %w", e.ID, e.Network, err)
+	}
+	d.log.WithFields(logrus.Fields{"network": e.Network, "endpoint": e.ID, "addrs": e.Addrs}).Info("Endpoint joined.")
+	// No gateway: Docker then adds docker_gwbridge for the way outside and for -p.
+	return &network.JoinResponse{InterfaceName: network.InterfaceName{
+		SrcName: overlay.ContainerLink(e.ID), DstPrefix: "eth",
+	}}, nil
+}
+
+func (d *Driver) leave(ctx context.Context, req *network.LeaveRequest) (*plugin.None, error) {
+	if _, known := d.registry.Endpoint(req.EndpointID); !known {
+		return &plugin.None{}, nil
+	}
+	e, err := d.registry.Leave(ctx, req.EndpointID)
+	if err != nil {
+		return nil, fmt.Errorf("leave: %w", err)
+	}
+	d.log.WithFields(logrus.Fields{"network": e.Network, "endpoint": e.ID, "addrs": e.Addrs}).Info("Endpoint left.")
+	return &plugin.None{}, nil
+}
+
+// network finds what Docker knows by its id here.
+func (d *Driver) network(dockerID string) (overlay.Network, error) {
+	n, ok := d.registry.OfDocker(dockerID)
+	if !ok {
+		return n, fmt.Errorf("weft does not know Docker's network %q on this host: see `weft network ls`", dockerID)
+	}
+	return n, nil
+}
+
+func (d *Driver) endpoint(dockerID, id string) (overlay.Endpoint, error) {
+	n, err := d.network(dockerID)
+	if err != nil {
+		return overlay.Endpoint{}, err
+	}
+	e, ok := d.registry.Endpoint(id)
+	if !ok || e.Network != n.ID {
+		return e, fmt.Errorf("network %q has no endpoint %q on this host: see `weft endpoint ls`", title(n), id)
+	}
+	return e, nil
+}
+
+func title(n overlay.Network) string {
+	if n.Name != "" {
+		return n.Name
+	}
+	return n.ID
+}

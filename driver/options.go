@@ -1,0 +1,110 @@
+package driver
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// Keys of CreateNetwork's options that mean something to weft.
+const (
+	genericKey  = "com.docker.network.generic"     // holds what the user gave with -o
+	internalKey = "com.docker.network.internal"    // bool
+	ipv6Key     = "com.docker.network.enable_ipv6" // bool
+	mtuKey      = "com.docker.network.driver.mtu"  // bytes
+	ownPrefix   = "weft."
+	idKey       = "weft.id"
+	vniKey      = "weft.vni"
+	modeKey     = "weft.mode"
+	guardKey    = "weft.port_isolation"
+)
+
+// known are the options of weft's own, for the sentence that refuses others.
+var known = []string{idKey, modeKey, guardKey, vniKey}
+
+const (
+	minMTU = 1280      // the least that IPv6 works with (RFC 8200 section 5)
+	maxVNI = 1<<24 - 1 // 24 bits (RFC 7348 section 5)
+)
+
+// parseOptions fills a network's record from CreateNetwork's options. Options
+// of weft's own are strict; Docker's and other people's pass.
+func parseOptions(options map[string]any) (overlay.Network, error) {
+	n := overlay.Network{Options: map[string]string{}}
+	n.Internal, _ = options[internalKey].(bool)
+	n.IPv6, _ = options[ipv6Key].(bool)
+	generic, err := stringMap(options[genericKey])
+	if err != nil {
+		return n, err
+	}
+	for key, value := range generic {
+		if key != idKey {
+			n.Options[key] = value
+		}
+		if err := parseOption(&n, key, value); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func parseOption(n *overlay.Network, key, value string) error {
+	refuse := func(want string) error { return fmt.Errorf("option %s=%q is refused: it takes %s", key, value, want) }
+	switch key {
+	case idKey:
+		if !overlay.ValidID(value) {
+			return refuse("a network's id or name: 1 to 63 letters, digits, '_', '.' or '-'")
+		}
+		n.ID = value
+	case modeKey:
+		if value != "overlay" {
+			return refuse(`"overlay", the only mode so far`)
+		}
+	case guardKey:
+		guarded, err := strconv.ParseBool(value)
+		if err != nil {
+			return refuse("true or false")
+		}
+		n.Unguarded = !guarded
+	case vniKey:
+		vni, err := strconv.ParseUint(value, 10, 32)
+		if err != nil || vni < 1 || vni > maxVNI {
+			return refuse(fmt.Sprintf("a number from 1 to %d", maxVNI))
+		}
+		n.VNI = uint32(vni)
+	case mtuKey:
+		mtu, err := strconv.Atoi(value)
+		if err != nil || mtu < minMTU || mtu > 65535 {
+			return refuse(fmt.Sprintf("a number of bytes from %d to 65535", minMTU))
+		}
+		n.MTU = mtu
+	default:
+		if strings.HasPrefix(key, ownPrefix) {
+			return fmt.Errorf("option %s is unknown: weft takes %s", key, strings.Join(slices.Sorted(slices.Values(known)), ", "))
+		}
+	}
+	return nil
+}
+
+// stringMap turns decoded JSON into the map of strings that Docker sends.
+func stringMap(v any) (map[string]string, error) {
+	out := map[string]string{}
+	if v == nil {
+		return out, nil
+	}
+	m, ok := v.(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("option %s is refused: it is no map", genericKey)
+	}
+	for key, value := range m {
+		s, ok := value.(string)
+		if !ok {
+			return nil, fmt.Errorf("option %s is refused: its value is no text", key)
+		}
+		out[key] = s
+	}
+	return out, nil
+}

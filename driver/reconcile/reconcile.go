@@ -1,0 +1,179 @@
+// Package reconcile makes this host's kernel match its records, continuously:
+// one pass at a time, asked for by a request, a change of the records, a kernel
+// event or the clock, and always the same pass.
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// Kernel is the one door to the kernel.
+type Kernel interface {
+	// Set makes the kernel hold cfg. With verify it reads everything back,
+	// without only what cfg changes. What it had to repair is in the outcome,
+	// and so is what failed, by network; err is what failed as a whole.
+	Set(ctx context.Context, cfg overlay.Config, verify bool) (Outcome, error)
+}
+
+// Outcome is what one pass did.
+type Outcome struct {
+	Repaired []string         // what had drifted by itself, one sentence each
+	Failed   map[string]error // by network id
+}
+
+// Config is what a Reconciler is made from.
+type Config struct {
+	Kernel   Kernel
+	Snapshot func() overlay.Snapshot
+	Changes  func() (changes <-chan struct{}, stop func()) // of the records
+	Verify   time.Duration                                 // how often everything is read back
+	Log      logrus.FieldLogger
+	Repaired func(n int) // counts repairs; may be nil
+}
+
+// Reconciler runs the passes.
+type Reconciler struct {
+	cfg Config
+	ask chan struct{} // wakes Run; one waiting token is enough for many
+
+	mu     sync.Mutex
+	verify bool  // guarded by mu: the next pass reads everything back
+	next   *pass // guarded by mu: the pass that has not begun
+	status Status
+}
+
+// pass is one run's promise to those who asked for it.
+type pass struct {
+	done    chan struct{}
+	outcome Outcome
+	err     error
+}
+
+// Status tells how the passes are doing.
+type Status struct {
+	Passes  uint64
+	Repairs uint64
+	Last    time.Time     // end of the last pass
+	Took    time.Duration // of the last pass
+	Errors  []string      // of the last pass
+}
+
+// New makes a Reconciler that does nothing until Run.
+func New(cfg Config) *Reconciler {
+	if cfg.Repaired == nil {
+		cfg.Repaired = func(int) {}
+	}
+	return &Reconciler{cfg: cfg, ask: make(chan struct{}, 1), next: newPass()}
+}
+
+func newPass() *pass { return &pass{done: make(chan struct{})} }
+
+// Sync waits for a pass that began after the call, and gives what went wrong in
+// it for the network. Requests that come together share a pass.
+func (r *Reconciler) Sync(ctx context.Context, network string) error {
+	r.mu.Lock()
+	p := r.next
+	r.mu.Unlock()
+	r.Ask()
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the kernel to be set up: %w", ctx.Err())
+	case <-p.done:
+	}
+	return errors.Join(p.err, p.outcome.Failed[network])
+}
+
+// Ask asks for a pass without waiting.
+func (r *Reconciler) Ask() {
+	select {
+	case r.ask <- struct{}{}:
+	default:
+	}
+}
+
+// Verify asks for a pass that reads everything back, without waiting.
+func (r *Reconciler) Verify() {
+	r.mu.Lock()
+	r.verify = true
+	r.mu.Unlock()
+	r.Ask()
+}
+
+// Status is a copy of how the passes are doing.
+func (r *Reconciler) Status() Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.status
+}
+
+// Run makes passes until ctx ends. A failed pass is repeated after a while; it
+// leaves nothing remembered.
+func (r *Reconciler) Run(ctx context.Context) error {
+	changes, stop := r.cfg.Changes()
+	defer stop()
+	ticker := time.NewTicker(r.cfg.Verify)
+	defer ticker.Stop()
+	r.Verify() // the first pass takes over whatever an earlier process left
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.ask:
+		case <-changes:
+		case <-ticker.C:
+			r.mu.Lock()
+			r.verify = true
+			r.mu.Unlock()
+		}
+		r.pass(ctx)
+	}
+}
+
+func (r *Reconciler) pass(ctx context.Context) {
+	r.mu.Lock()
+	p, verify := r.next, r.verify
+	r.next, r.verify = newPass(), false
+	r.mu.Unlock()
+
+	began := time.Now()
+	p.outcome, p.err = r.cfg.Kernel.Set(ctx, overlay.Plan(r.cfg.Snapshot()), verify)
+	close(p.done)
+	r.note(p, time.Since(began))
+}
+
+// note counts and logs a pass. Those who waited for it have its errors as
+// answers; the log tells them once, when they begin.
+func (r *Reconciler) note(p *pass, took time.Duration) {
+	var texts []string
+	if p.err != nil {
+		texts = append(texts, p.err.Error())
+	}
+	for network, err := range p.outcome.Failed {
+		texts = append(texts, fmt.Sprintf("network %s: %v", network, err))
+	}
+	r.mu.Lock()
+	before := len(r.status.Errors)
+	r.status.Passes++
+	r.status.Repairs += uint64(len(p.outcome.Repaired))
+	r.status.Last, r.status.Took, r.status.Errors = time.Now(), took, texts
+	r.mu.Unlock()
+
+	r.cfg.Repaired(len(p.outcome.Repaired))
+	for _, what := range p.outcome.Repaired {
+		r.cfg.Log.WithField("what", what).Warn("The kernel had drifted and was repaired.")
+	}
+	switch {
+	case len(texts) > 0 && before == 0:
+		r.cfg.Log.WithField("errors", texts).Error("The kernel could not be brought to match the records; this is tried again.")
+	case len(texts) == 0 && before > 0:
+		r.cfg.Log.Info("The kernel matches the records again.")
+	}
+}
