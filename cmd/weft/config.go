@@ -1,0 +1,174 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/pflag"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// config is what `weft serve` is told. Every flag has an environment variable:
+// WEFT_ and the flag's name in capitals, '-' as '_'. A flag wins.
+type config struct {
+	Store     string
+	Advertise string
+	Host      string
+	Name      string
+	PluginDir string
+	Docker    string
+	StateDir  string
+	Control   string
+	Pools     []string
+	Port      uint16
+	MTU       int
+	Metrics   string
+	LogLevel  string
+	LogFormat string
+
+	bolt  string // path of the embedded store; "": Store is Consul's
+	pools []autoPool
+	level logrus.Level
+}
+
+// autoPool is a range from which networks without --subnet get theirs.
+type autoPool struct {
+	Base netip.Prefix
+	Bits int // length of each network's subnet
+}
+
+const (
+	defaultStore   = "bolt:///var/lib/weft/weft.db"
+	defaultPool    = "10.128.0.0/10:24"
+	defaultPort    = 4789 // IANA's for VXLAN (RFC 7348 section 5)
+	defaultControl = "/run/weft/weft.sock"
+)
+
+// flags declares every flag of `weft serve` on f.
+func (c *config) flags(f *pflag.FlagSet) {
+	f.StringVar(&c.Store, "store", defaultStore, "where the cluster's records are: consul://HOST:8500[,HOST:8500…][/PREFIX], or bolt:///PATH for one host alone")
+	f.StringVar(&c.Advertise, "advertise", "", "address or interface by which other hosts reach this one (default: the interface of the route to the store, else of the default route)")
+	f.StringVar(&c.Host, "host", "", "this host's name in the cluster (default: the machine's)")
+	f.StringVar(&c.Name, "name", "weft", "name of the driver, and of its socket")
+	f.StringVar(&c.PluginDir, "plugin-dir", "/run/docker/plugins", "directory in which Docker looks for plugin sockets")
+	f.StringVar(&c.Docker, "docker", "unix:///var/run/docker.sock", "Docker's API, to mirror networks; empty for none")
+	f.StringVar(&c.StateDir, "state-dir", "/var/lib/weft", "directory of this host's durable state")
+	f.StringArrayVar(&c.Pools, "pool", []string{defaultPool}, "CIDR:SIZE from which networks without --subnet get one of length SIZE; may be repeated")
+	f.Uint16Var(&c.Port, "vxlan-port", defaultPort, "UDP port of the tunnels; the same on every host")
+	f.IntVar(&c.MTU, "mtu", 0, "MTU of the underlay in bytes (default: the interface's)")
+	f.StringVar(&c.Metrics, "metrics", "", "address HOST:PORT on which to serve metrics (default: none)")
+	f.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&c.LogFormat, "log-format", "text", "text or json")
+}
+
+// fromEnvironment sets the flags that the command line leaves out.
+func fromEnvironment(f *pflag.FlagSet, lookup func(string) (string, bool)) error {
+	var errs []error
+	f.VisitAll(func(flag *pflag.Flag) {
+		name := "WEFT_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+		if value, ok := lookup(name); ok && !flag.Changed {
+			if err := f.Set(flag.Name, value); err != nil {
+				errs = append(errs, fmt.Errorf("%s=%q is refused: %w", name, value, err))
+			}
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// validate parses what the flags say. It touches nothing.
+func (c *config) validate() error {
+	if err := c.parseStore(); err != nil {
+		return err
+	}
+	if c.Host == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("find this machine's name: %w; give one with --host", err)
+		}
+		c.Host = name
+	}
+	for flag, value := range map[string]string{"host": c.Host, "name": c.Name} {
+		if !overlay.ValidID(value) {
+			return fmt.Errorf("--%s %q is refused: it takes 1 to 63 letters, digits, '_', '.' or '-'", flag, value)
+		}
+	}
+	if c.MTU != 0 && (c.MTU < 1280 || c.MTU > 65535) {
+		return fmt.Errorf("--mtu %d is refused: it takes 1280 to 65535 bytes", c.MTU)
+	}
+	if c.Port == 0 {
+		return errors.New("--vxlan-port 0 is refused: it takes 1 to 65535")
+	}
+	for _, text := range c.Pools {
+		pool, err := parsePool(text)
+		if err != nil {
+			return err
+		}
+		c.pools = append(c.pools, pool)
+	}
+	if c.LogFormat != "text" && c.LogFormat != "json" {
+		return fmt.Errorf("--log-format %q is refused: it takes text or json", c.LogFormat)
+	}
+	level, err := logrus.ParseLevel(c.LogLevel)
+	if err != nil {
+		return fmt.Errorf("--log-level %q is refused: it takes debug, info, warn or error", c.LogLevel)
+	}
+	c.level = level
+	return c.checkDocker()
+}
+
+func (c *config) parseStore() error {
+	scheme, rest, _ := strings.Cut(c.Store, "://")
+	switch scheme {
+	case "consul":
+		return nil // its own package parses it
+	case "bolt":
+		if !strings.HasPrefix(rest, "/") {
+			return fmt.Errorf("--store %q is refused: bolt takes an absolute path, like bolt:///var/lib/weft/weft.db", c.Store)
+		}
+		c.bolt = rest
+		return nil
+	}
+	return fmt.Errorf("--store %q is refused: it takes consul://HOST:8500[,HOST:8500…][/PREFIX] or bolt:///PATH", c.Store)
+}
+
+func (c *config) checkDocker() error {
+	if c.Docker == "" {
+		return nil
+	}
+	u, err := url.Parse(c.Docker)
+	if err != nil || u.Scheme != "unix" || cmp.Or(u.Path, u.Opaque) == "" {
+		return fmt.Errorf("--docker %q is refused: it takes unix:///PATH, or nothing to mirror no networks", c.Docker)
+	}
+	return nil
+}
+
+// parsePool reads CIDR:SIZE.
+func parsePool(text string) (autoPool, error) {
+	refuse := func(why string) (autoPool, error) {
+		return autoPool{}, fmt.Errorf("--pool %q is refused: %s; it takes CIDR:SIZE, like %s", text, why, defaultPool)
+	}
+	i := strings.LastIndexByte(text, ':')
+	if i < 0 {
+		return refuse("it has no size")
+	}
+	base, err := netip.ParsePrefix(text[:i])
+	if err != nil {
+		return refuse("its range is no prefix")
+	}
+	if base != base.Masked() {
+		return refuse(fmt.Sprintf("its range has host bits, %s was meant", base.Masked()))
+	}
+	bits, err := strconv.Atoi(text[i+1:])
+	if err != nil || bits < base.Bits() || bits > base.Addr().BitLen()-2 {
+		return refuse("its size is no prefix length inside the range")
+	}
+	return autoPool{Base: base, Bits: bits}, nil
+}

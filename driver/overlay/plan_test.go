@@ -1,0 +1,163 @@
+package overlay_test
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+var byValue = cmp.Options{
+	cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}),
+	cmpopts.EquateEmpty(),
+}
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+func host(name, vtep string) overlay.Host {
+	return overlay.Host{Name: name, VTEP: addr(vtep), Port: 4789, MTU: 1500}
+}
+
+// snapshot is three hosts in one network: h1 (self) and h2 have a container,
+// h3 only stock.
+func snapshot() overlay.Snapshot {
+	n := overlay.Network{
+		ID: "n1", VNI: 70000, Name: "net",
+		Subnets: []overlay.Subnet{{Prefix: netip.MustParsePrefix("10.128.0.0/24")}, {Prefix: netip.MustParsePrefix("fd00::/64")}},
+	}
+	return overlay.Snapshot{
+		Self:     host("h1", "192.0.2.1"),
+		Hosts:    map[string]overlay.Host{"h2": host("h2", "192.0.2.2"), "h3": host("h3", "192.0.2.3")},
+		Networks: map[string]overlay.Network{"n1": n},
+		Local: []overlay.Endpoint{{
+			ID: "e1", Network: "n1", Phase: overlay.Joined, Sandbox: "/run/sandbox", MAC: overlay.MACOf("n1", addr("10.128.0.5")),
+			Addrs: []netip.Addr{addr("10.128.0.5"), addr("fd00::5")},
+		}},
+		Peers: map[string][]overlay.Attachment{"n1": {
+			{Network: "n1", Host: "h3", Stock: []netip.Addr{addr("10.128.0.30")}},
+			{
+				Network: "n1", Host: "h2", Stock: []netip.Addr{addr("10.128.0.20")},
+				Endpoints: []overlay.PeerEndpoint{{ID: "e2", MAC: overlay.MAC{2, 0, 0, 0, 0, 9}, Addrs: []netip.Addr{addr("fd00::9"), addr("10.128.0.9")}}},
+			},
+		}},
+	}
+}
+
+func TestPlan(t *testing.T) {
+	stock := func(a, vtep string) overlay.Remote {
+		return overlay.Remote{MAC: overlay.MACOf("n1", addr(a)), VTEP: addr(vtep), Addrs: []netip.Addr{addr(a)}}
+	}
+	want := overlay.Config{VTEP: addr("192.0.2.1"), Port: 4789, Networks: []overlay.NetworkConfig{{
+		ID: "n1", VNI: 70000, MTU: 1450, Guarded: true,
+		Ports: []overlay.Port{{
+			Endpoint: "e1", MAC: overlay.MACOf("n1", addr("10.128.0.5")), Sandbox: "/run/sandbox",
+			Addrs: []netip.Prefix{netip.MustParsePrefix("10.128.0.5/24"), netip.MustParsePrefix("fd00::5/64")},
+		}},
+		Remotes: []overlay.Remote{
+			{MAC: overlay.MAC{2, 0, 0, 0, 0, 9}, VTEP: addr("192.0.2.2"), Addrs: []netip.Addr{addr("10.128.0.9"), addr("fd00::9")}},
+			stock("10.128.0.20", "192.0.2.2"), stock("10.128.0.30", "192.0.2.3"),
+		},
+		Flood:   []netip.Addr{addr("192.0.2.2")},
+		Members: []netip.Addr{addr("192.0.2.2"), addr("192.0.2.3")},
+	}}}
+	if diff := cmp.Diff(want, overlay.Plan(snapshot()), byValue); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
+	}
+}
+
+func TestPlanVariations(t *testing.T) {
+	tests := map[string]struct {
+		change func(*overlay.Snapshot)
+		check  func(overlay.Config) bool
+	}{
+		"a network without an endpoint here needs nothing": {
+			func(s *overlay.Snapshot) { s.Local = nil },
+			func(c overlay.Config) bool { return len(c.Networks) == 0 },
+		},
+		"an endpoint that nobody joined needs nothing": {
+			func(s *overlay.Snapshot) { s.Local[0].Phase = overlay.Created },
+			func(c overlay.Config) bool { return len(c.Networks) == 0 },
+		},
+		"an endpoint that left is kept": {
+			func(s *overlay.Snapshot) { s.Local[0].Phase = overlay.Left },
+			func(c overlay.Config) bool { return c.Networks[0].Ports[0].Keep },
+		},
+		"the smallest underlay sets the MTU": {
+			func(s *overlay.Snapshot) { h := s.Hosts["h3"]; h.MTU = 1400; s.Hosts["h3"] = h },
+			func(c overlay.Config) bool { return c.Networks[0].MTU == 1350 },
+		},
+		"a chosen MTU stays": {
+			func(s *overlay.Snapshot) { n := s.Networks["n1"]; n.MTU = 1300; s.Networks["n1"] = n },
+			func(c overlay.Config) bool { return c.Networks[0].MTU == 1300 },
+		},
+		"a host without a record is no member": {
+			func(s *overlay.Snapshot) { delete(s.Hosts, "h2") },
+			func(c overlay.Config) bool { return len(c.Networks[0].Members) == 1 && len(c.Networks[0].Flood) == 0 },
+		},
+		"an address in use here is nobody's remote": {
+			func(s *overlay.Snapshot) { s.Peers["n1"][0].Stock = []netip.Addr{addr("10.128.0.5")} },
+			func(c overlay.Config) bool { return len(c.Networks[0].Remotes) == 2 },
+		},
+		"an IPv6 underlay costs 70 bytes": {
+			func(s *overlay.Snapshot) { s.Self.VTEP = addr("2001:db8::1") },
+			func(c overlay.Config) bool { return c.Networks[0].MTU == 1430 && len(c.Networks[0].Members) == 0 },
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := snapshot()
+			tt.change(&s)
+			if got := overlay.Plan(s); !tt.check(got) {
+				t.Errorf("plan is %+v", got)
+			}
+		})
+	}
+}
+
+// Equal records give equal configs, in whatever order maps and lists come.
+func TestPlanIsCanonical(t *testing.T) {
+	want := overlay.Plan(snapshot())
+	for range 50 {
+		s := snapshot()
+		rand.Shuffle(len(s.Peers["n1"]), func(i, j int) { s.Peers["n1"][i], s.Peers["n1"][j] = s.Peers["n1"][j], s.Peers["n1"][i] })
+		if got := overlay.Plan(s); !got.Networks[0].Equal(want.Networks[0]) {
+			t.Fatalf("plan differs: %+v, %+v", got, want)
+		}
+	}
+}
+
+func TestMACOf(t *testing.T) {
+	seen := map[overlay.MAC]netip.Addr{}
+	for a := addr("10.0.0.0"); a.Less(addr("10.0.40.0")); a = a.Next() {
+		m := overlay.MACOf("n", a)
+		if other, dup := seen[m]; dup {
+			t.Fatalf("%s and %s share %s", a, other, m)
+		}
+		if m[0]&3 != 2 {
+			t.Fatalf("%s is not locally administered unicast", m)
+		}
+		seen[m] = a
+	}
+	if overlay.MACOf("n", addr("fd00::1")) == overlay.MACOf("n", addr("fd00::2")) {
+		t.Error("two IPv6 addresses share a MAC")
+	}
+}
+
+func FuzzParseMAC(f *testing.F) {
+	f.Add("02:42:0a:00:00:01")
+	f.Add("ff:ff:ff:ff:ff:ff")
+	f.Fuzz(func(t *testing.T, s string) {
+		m, err := overlay.ParseMAC(s)
+		if err != nil {
+			return
+		}
+		again, err := overlay.ParseMAC(m.String())
+		if err != nil || again != m {
+			t.Errorf("%q became %s became %s, %v", s, m, again, err)
+		}
+	})
+}

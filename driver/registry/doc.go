@@ -1,0 +1,23 @@
+// Package registry holds what this host knows: its own networks, endpoints and
+// identity, durable on this host before anything else happens, and a replica
+// of the other hosts' records. It answers from memory, writes to the host's
+// state first, and leaves it to Run to bring the cluster's store up to date and
+// to follow it.
+//
+// # Who writes what
+//
+//	host/<host>/doc      only <host>: its VTEP and a digest of each attachment
+//	host/<host>/live     held under <host>'s lease
+//	at/<host>/<network>  only <host>: its endpoints and claimed addresses there
+//	net/<id>             anybody, by compare-and-set: the network, or its tombstone
+//	name/<name>          anybody, create only: the id of the network so named
+//	vni/<vni>            anybody, create only: the id of the network that has it
+//	meta                 anybody, create only: the cluster's identity
+//
+// Only the last four are contended. A host's own records go out from state,
+// never from a queue of events, so a write that failed is repeated until what
+// the store has is what the host has.
+//
+// A record that is absent says nothing: a network is gone only when its
+// tombstone says so. That makes a wiped or restored store harmless.
+package registry

@@ -1,0 +1,151 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// CreateEndpoint records a new endpoint of this host. The same again is fine.
+func (r *Registry) CreateEndpoint(ctx context.Context, e overlay.Endpoint) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if old, ok := r.endpoints[e.ID]; ok {
+		if old.Network == e.Network && old.MAC == e.MAC && slices.Equal(old.Addrs, e.Addrs) {
+			return nil
+		}
+		return fmt.Errorf("endpoint %.12s is %w: it exists with other addresses", e.ID, ErrTaken)
+	}
+	if by := r.clashLocked(e); by != "" {
+		return fmt.Errorf("MAC address %s is %w in this network by %s: leave --mac-address out, or choose another", e.MAC, ErrTaken, by)
+	}
+	e.Phase, e.Created = overlay.Created, time.Now().UTC()
+	return r.putEndpointLocked(ctx, e)
+}
+
+// clashLocked says who else has e's MAC in its network, or "".
+func (r *Registry) clashLocked(e overlay.Endpoint) string {
+	for _, o := range r.endpoints {
+		if o.Network == e.Network && o.MAC == e.MAC && o.Phase != overlay.Left {
+			return owner(o.ID, o.Name, r.self.Name)
+		}
+	}
+	for host, nets := range r.peers {
+		for _, o := range nets[e.Network].Endpoints {
+			if o.MAC == e.MAC && !slices.Equal(o.Addrs, e.Addrs) {
+				return owner(o.ID, o.Name, host)
+			}
+		}
+	}
+	return ""
+}
+
+// Join records that the endpoint is being put into the sandbox at path.
+func (r *Registry) Join(ctx context.Context, id, sandbox string) (overlay.Endpoint, error) {
+	return r.changeEndpoint(ctx, id, func(e *overlay.Endpoint) {
+		e.Phase, e.Sandbox = overlay.Joined, sandbox
+	})
+}
+
+// Leave records that Docker is taking the endpoint out of its sandbox.
+func (r *Registry) Leave(ctx context.Context, id string) (overlay.Endpoint, error) {
+	return r.changeEndpoint(ctx, id, func(e *overlay.Endpoint) {
+		e.Phase, e.Sandbox = overlay.Left, ""
+	})
+}
+
+// NameEndpoint records the name of the endpoint's container, which Docker's
+// API told. An unknown endpoint is fine.
+func (r *Registry) NameEndpoint(ctx context.Context, id, name string) error {
+	if e, ok := r.Endpoint(id); !ok || e.Name == name {
+		return nil
+	}
+	_, err := r.changeEndpoint(ctx, id, func(e *overlay.Endpoint) { e.Name = name })
+	return err
+}
+
+func (r *Registry) changeEndpoint(ctx context.Context, id string, change func(*overlay.Endpoint)) (overlay.Endpoint, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e, ok := r.endpoints[id]
+	if !ok {
+		return e, fmt.Errorf("endpoint %.12s is %w to weft on this host", id, ErrUnknown)
+	}
+	change(&e)
+	return e, r.putEndpointLocked(ctx, e)
+}
+
+func (r *Registry) putEndpointLocked(ctx context.Context, e overlay.Endpoint) error {
+	if err := r.put(ctx, stateEndpoint+e.ID, e); err != nil {
+		return err
+	}
+	r.endpoints[e.ID] = e
+	r.changedLocally()
+	return nil
+}
+
+// DeleteEndpoint forgets an endpoint of this host. An unknown id is fine.
+func (r *Registry) DeleteEndpoint(ctx context.Context, id string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.endpoints[id]; !ok {
+		return nil
+	}
+	if err := r.commit(ctx, deleteOp(stateEndpoint+id)); err != nil {
+		return err
+	}
+	delete(r.endpoints, id)
+	r.changedLocally()
+	return nil
+}
+
+func (r *Registry) endpointDeletesLocked(network string) []kvstore.Op {
+	var ops []kvstore.Op
+	for id, e := range r.endpoints {
+		if e.Network == network {
+			ops = append(ops, deleteOp(stateEndpoint+id))
+		}
+	}
+	return ops
+}
+
+// Endpoint finds an endpoint of this host.
+func (r *Registry) Endpoint(id string) (overlay.Endpoint, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	e, ok := r.endpoints[id]
+	return e, ok
+}
+
+// Owner says in words who uses the address, anywhere in the cluster, or "".
+func (r *Registry) Owner(a netip.Addr) string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, e := range r.endpoints {
+		if slices.Contains(e.Addrs, a) {
+			return owner(e.ID, e.Name, r.self.Name)
+		}
+	}
+	for host, nets := range r.peers {
+		for _, at := range nets {
+			for _, e := range at.Endpoints {
+				if slices.Contains(e.Addrs, a) {
+					return owner(e.ID, e.Name, host)
+				}
+			}
+		}
+	}
+	return ""
+}
+
+func owner(id, name, host string) string {
+	if name != "" {
+		return fmt.Sprintf("container %q on host %s", name, host)
+	}
+	return fmt.Sprintf("endpoint %.12s on host %s", id, host)
+}

@@ -1,0 +1,126 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// Naming is what only Docker's API tells about a network.
+type Naming struct {
+	Name       string
+	Labels     map[string]string
+	Attachable bool
+	IPv6       bool
+}
+
+// NameTakenError says that another network of the cluster has the name.
+type NameTakenError struct {
+	Name string
+	By   string // its id
+}
+
+// Error implements error.
+func (e *NameTakenError) Error() string {
+	return fmt.Sprintf("the name %q is taken by network id %s", e.Name, e.By)
+}
+
+// Is makes errors.Is(err, ErrTaken) hold.
+func (e *NameTakenError) Is(target error) bool { return target == ErrTaken }
+
+// Name publishes what Docker's API told about the network id, unless it is
+// known already. From then on the network is mirrored to every host. It fails
+// with a NameTakenError if another live network has the name.
+func (r *Registry) Name(ctx context.Context, id string, naming Naming) error {
+	if n, ok := r.Network(id); !ok || n.Name != "" {
+		return nil
+	}
+	for range createTries {
+		err := r.tryName(ctx, id, naming)
+		var conflict *kvstore.ConflictError
+		switch {
+		case errors.As(err, &conflict) && conflict.Key == nameKey(naming.Name):
+			if err := r.freeStaleName(ctx, naming.Name); err != nil {
+				return err
+			}
+		case errors.As(err, &conflict): // the record moved on: read again
+		case err != nil:
+			return fmt.Errorf("publish the name %q: %w", naming.Name, err)
+		default:
+			return nil
+		}
+	}
+	return fmt.Errorf("publish the name %q: %w", naming.Name, kvstore.ErrConflict)
+}
+
+func (r *Registry) tryName(ctx context.Context, id string, naming Naming) error {
+	n, revision, err := r.readNetwork(ctx, id)
+	if err != nil || n.Name != "" || !n.Deleted.IsZero() {
+		return err
+	}
+	n.Name, n.Labels, n.Attachable, n.IPv6 = naming.Name, naming.Labels, naming.Attachable, naming.IPv6
+	record, err := json.Marshal(n)
+	if err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	if _, err := r.cluster.Txn(ctx,
+		kvstore.Op{Kind: kvstore.CAS, Key: nameKey(n.Name), Value: []byte(id)},
+		kvstore.Op{Kind: kvstore.CAS, Key: networkKey(id), Value: record, Revision: revision},
+	); err != nil {
+		return err
+	}
+	return r.learn(ctx, n)
+}
+
+// freeStaleName removes the name if the network that has it is no more, and
+// fails with a NameTakenError if it lives.
+func (r *Registry) freeStaleName(ctx context.Context, name string) error {
+	p, err := r.cluster.Get(ctx, nameKey(name))
+	if errors.Is(err, kvstore.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look up who has the name %q: %w", name, err)
+	}
+	holder, _, err := r.readNetwork(ctx, string(p.Value))
+	if err == nil && holder.Deleted.IsZero() && holder.Name == name {
+		return &NameTakenError{Name: name, By: holder.ID}
+	}
+	if err != nil && !errors.Is(err, kvstore.ErrNotFound) {
+		return fmt.Errorf("look up who has the name %q: %w", name, err)
+	}
+	_, err = r.cluster.Txn(ctx, kvstore.Op{Kind: kvstore.DeleteCAS, Key: p.Key, Revision: p.Revision})
+	if err != nil && !errors.Is(err, kvstore.ErrConflict) {
+		return fmt.Errorf("free the stale name %q: %w", name, err)
+	}
+	return nil
+}
+
+// readNetwork reads the record from the cluster's store.
+func (r *Registry) readNetwork(ctx context.Context, id string) (overlay.Network, uint64, error) {
+	p, err := r.cluster.Get(ctx, networkKey(id))
+	if err != nil {
+		return overlay.Network{}, 0, err
+	}
+	var n overlay.Network
+	if err := json.Unmarshal(p.Value, &n); err != nil {
+		return overlay.Network{}, 0, fmt.Errorf("decode %s: %w", p.Key, err)
+	}
+	return n, p.Revision, nil
+}
+
+// learn takes a network's record into the replica.
+func (r *Registry) learn(ctx context.Context, n overlay.Network) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.put(ctx, stateNetwork+n.ID, n); err != nil {
+		return err
+	}
+	r.networks[n.ID] = n
+	r.changedLocally()
+	return nil
+}

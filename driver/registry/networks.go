@@ -1,0 +1,254 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// Errors of the operations on networks and endpoints. Each comes wrapped in a
+// sentence.
+var (
+	ErrUnknown  = errors.New("unknown")
+	ErrTaken    = errors.New("taken")
+	ErrMismatch = errors.New("mismatch")
+)
+
+// Network finds a live network by weft's id or, failing that, by its name.
+func (r *Registry) Network(idOrName string) (overlay.Network, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.networkLocked(idOrName)
+}
+
+func (r *Registry) networkLocked(idOrName string) (overlay.Network, bool) {
+	if n, ok := r.networks[idOrName]; ok && n.Deleted.IsZero() {
+		return n, true
+	}
+	for _, n := range r.networks {
+		if idOrName != "" && n.Name == idOrName && n.Deleted.IsZero() {
+			return n, true
+		}
+	}
+	return overlay.Network{}, false
+}
+
+// NetworkOf finds the live network that has exactly this subnet.
+func (r *Registry) NetworkOf(p netip.Prefix) (overlay.Network, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, n := range r.networks {
+		if n.Deleted.IsZero() && slices.ContainsFunc(n.Subnets, func(s overlay.Subnet) bool { return s.Prefix == p }) {
+			return n, true
+		}
+	}
+	return overlay.Network{}, false
+}
+
+// Networks are all live networks of the cluster but those whose removal was
+// asked here and is not settled yet, sorted by id.
+func (r *Registry) Networks() []overlay.Network {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var out []overlay.Network
+	for _, n := range r.networks {
+		if n.Deleted.IsZero() && !r.remove[n.ID] {
+			out = append(out, n)
+		}
+	}
+	slices.SortFunc(out, func(a, b overlay.Network) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+// OfDocker finds the network that Docker knows here by its own id. It may be
+// one whose tombstone has come already.
+func (r *Registry) OfDocker(dockerID string) (overlay.Network, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	n, ok := r.networks[r.docker[dockerID].Network]
+	return n, ok
+}
+
+// DockerIDs maps the Docker networks of this host to weft's network ids.
+func (r *Registry) DockerIDs() map[string]string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	out := make(map[string]string, len(r.docker))
+	for id, at := range r.docker {
+		out[id] = at.Network
+	}
+	return out
+}
+
+// Attached says whether this host's Docker has the network.
+func (r *Registry) Attached(network string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.attachedLocked(network)
+}
+
+func (r *Registry) attachedLocked(network string) bool {
+	return slices.ContainsFunc(slices.Collect(maps.Values(r.docker)), func(a attached) bool { return a.Network == network })
+}
+
+// Hosts counts the hosts whose Docker has the network, this one included.
+func (r *Registry) Hosts(network string) int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	n := 1
+	for _, nets := range r.peers {
+		if _, ok := nets[network]; ok {
+			n++
+		}
+	}
+	return n
+}
+
+// generatedID is the form of newID, which a person would not choose.
+var generatedID = regexp.MustCompile(`^[0-9a-f]{12}$`)
+
+// Create records that Docker made a network here. With want.ID set it joins
+// that network (by id or name), and makes it under that id if there is none;
+// without, it makes a new one. Joining needs no store. want.Subnets must be
+// complete; VNI 0 asks for any.
+func (r *Registry) Create(ctx context.Context, dockerID string, want overlay.Network) (overlay.Network, error) {
+	if n, ok := r.OfDocker(dockerID); ok { // Docker repeats calls whose answer it lost
+		return n, sameSubnets(n, want)
+	}
+	if n, ok := r.Network(want.ID); ok {
+		return n, r.attach(ctx, dockerID, n, want)
+	}
+	if generatedID.MatchString(want.ID) {
+		return overlay.Network{}, fmt.Errorf("network id %q is %w to this cluster: let weft mirror the network, or name one of `weft network ls` in weft.id", want.ID, ErrUnknown)
+	}
+	n, err := r.publishNew(ctx, want)
+	if err != nil {
+		return overlay.Network{}, err
+	}
+	return n, r.attach(ctx, dockerID, n, n)
+}
+
+// attach maps Docker's network to n.
+func (r *Registry) attach(ctx context.Context, dockerID string, n, want overlay.Network) error {
+	if err := sameSubnets(n, want); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, at := range r.docker {
+		if at.Network == n.ID && id != dockerID {
+			return fmt.Errorf("network %s is %w on this host by Docker's network %.12s: remove that one first", title(n), ErrTaken, id)
+		}
+	}
+	at := attached{Network: n.ID, At: time.Now()}
+	docker, err := setOp(stateDocker+dockerID, at)
+	if err != nil {
+		return err
+	}
+	network, err := setOp(stateNetwork+n.ID, n)
+	if err != nil {
+		return err
+	}
+	if err := r.commit(ctx, network, docker, deleteOp(stateRemove+n.ID)); err != nil {
+		return err
+	}
+	r.docker[dockerID], r.networks[n.ID] = at, n
+	delete(r.remove, n.ID)
+	r.changedLocally()
+	return nil
+}
+
+// Attach records that a Docker network found on this host is the network id.
+func (r *Registry) Attach(ctx context.Context, dockerID, id string) error {
+	n, ok := r.Network(id)
+	if !ok {
+		return fmt.Errorf("network id %q is %w", id, ErrUnknown)
+	}
+	return r.attach(ctx, dockerID, n, n)
+}
+
+// Delete records that Docker has removed its network here: the network is to
+// go everywhere, if no host has an endpoint in it. An unknown id is fine.
+func (r *Registry) Delete(ctx context.Context, dockerID string) error {
+	return r.detach(ctx, dockerID, true)
+}
+
+// Detach records that Docker does not have the network here, for a reason that
+// is no wish to remove it from the cluster.
+func (r *Registry) Detach(ctx context.Context, dockerID string) error {
+	return r.detach(ctx, dockerID, false)
+}
+
+func (r *Registry) detach(ctx context.Context, dockerID string, everywhere bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at, ok := r.docker[dockerID]
+	if !ok {
+		return nil
+	}
+	ops := append(r.endpointDeletesLocked(at.Network), deleteOp(stateDocker+dockerID))
+	n, known := r.networks[at.Network]
+	everywhere = everywhere && known && n.Deleted.IsZero()
+	if everywhere {
+		op, err := setOp(stateRemove+at.Network, true)
+		if err != nil {
+			return err
+		}
+		ops = append(ops, op)
+	}
+	if err := r.commit(ctx, ops...); err != nil {
+		return err
+	}
+	delete(r.docker, dockerID)
+	maps.DeleteFunc(r.endpoints, func(_ string, e overlay.Endpoint) bool { return e.Network == at.Network })
+	if everywhere {
+		r.remove[at.Network] = true
+	}
+	r.changedLocally()
+	return nil
+}
+
+// sameSubnets says whether Docker's idea of a network is the cluster's.
+func sameSubnets(n, want overlay.Network) error {
+	has := func(p netip.Prefix) bool {
+		return slices.ContainsFunc(n.Subnets, func(s overlay.Subnet) bool { return s.Prefix == p })
+	}
+	for _, s := range want.Subnets {
+		if !has(s.Prefix) {
+			return fmt.Errorf("subnet %s is a %w: network %s has %s; create it with --ipam-opt weft.id=%s", s.Prefix, ErrMismatch, title(n), subnets(n), n.ID)
+		}
+	}
+	return nil
+}
+
+func subnets(n overlay.Network) string {
+	out := ""
+	for i, s := range n.Subnets {
+		if i > 0 {
+			out += ", "
+		}
+		out += s.Prefix.String()
+	}
+	return out
+}
+
+// title is how a sentence names a network.
+func title(n overlay.Network) string {
+	return fmt.Sprintf("%q", cmp.Or(n.Name, n.ID))
+}
+
+func prefixes(n overlay.Network) []netip.Prefix {
+	out := make([]netip.Prefix, 0, len(n.Subnets))
+	for _, s := range n.Subnets {
+		out = append(out, s.Prefix)
+	}
+	return out
+}

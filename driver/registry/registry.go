@@ -1,0 +1,191 @@
+package registry
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// Config is what a Registry is made from.
+type Config struct {
+	Self    overlay.Host  // Incarnation is filled in from state
+	Cluster kvstore.Store // shared by all hosts, may be away
+	State   kvstore.Store // this host's own, durable
+	Log     logrus.FieldLogger
+}
+
+// Registry is one host's knowledge. Safe for concurrent use.
+type Registry struct {
+	cluster kvstore.Store
+	state   kvstore.Store
+	log     logrus.FieldLogger
+	local   broadcast // own records changed
+	any     broadcast // anything changed
+
+	// mu guards all following fields. It is held over writes to state, never
+	// over calls to the cluster's store.
+	mu        sync.RWMutex
+	self      overlay.Host
+	meta      Meta
+	docker    map[string]attached          // by Docker's network id
+	endpoints map[string]overlay.Endpoint  // own, by endpoint id
+	remove    map[string]bool              // network ids whose removal was asked here
+	networks  map[string]overlay.Network   // by id, tombstones too
+	hosts     map[string]peer              // without self
+	peers     map[string]map[string]record // host → network id → attachment
+	absent    map[string]bool              // attached networks that the store has lost
+	addresses Addresses
+	contact   Contact
+}
+
+// Meta is the cluster's identity.
+type Meta struct {
+	ID  string       `json:"id"`
+	ULA netip.Prefix `json:"ula"` // /48 from which IPv6 pools come (RFC 4193)
+}
+
+// attached says which network a Docker network is.
+type attached struct {
+	Network string    `json:"network"`
+	At      time.Time `json:"at"`
+}
+
+// peer is another host with what is known of its liveness.
+type peer struct {
+	overlay.Host
+	Digests map[string]string `json:"digests"`        // by network id
+	Left    bool              `json:"left,omitempty"` // it has left the cluster for good
+	live    bool
+	since   time.Time // when live last changed
+}
+
+// record is a peer's attachment with its fingerprint.
+type record struct {
+	overlay.Attachment
+	digest string
+}
+
+// Addresses is the IPAM side, as far as networks' records need it.
+type Addresses interface {
+	// Stock lists the addresses of the subnet that this host has claimed and
+	// not handed out.
+	Stock(subnet netip.Prefix) []netip.Addr
+
+	// Freed gives the operations that take the subnets' pools out of the
+	// cluster's store; they become part of the network's removal.
+	Freed(subnets []netip.Prefix) []kvstore.Op
+
+	// Restored gives the operations that put the subnet's pool back where the
+	// store has lost it.
+	Restored(s overlay.Subnet) []kvstore.Op
+}
+
+// Contact is how the store was doing when last asked.
+type Contact struct {
+	Since time.Time // when it became so
+	Err   error     // nil: it answers
+}
+
+// Open reads the host's state. It does not touch the cluster's store.
+func Open(ctx context.Context, cfg Config) (*Registry, error) {
+	r := &Registry{
+		cluster: cfg.Cluster, state: cfg.State, log: cfg.Log, self: cfg.Self,
+		docker: map[string]attached{}, endpoints: map[string]overlay.Endpoint{}, remove: map[string]bool{},
+		networks: map[string]overlay.Network{}, hosts: map[string]peer{}, peers: map[string]map[string]record{},
+		contact: Contact{Since: time.Now(), Err: fmt.Errorf("not asked yet")},
+	}
+	if err := r.load(ctx); err != nil {
+		return nil, fmt.Errorf("read this host's state: %w", err)
+	}
+	return r, nil
+}
+
+// SetAddresses gives the IPAM side, which in turn needs the Registry. Call it
+// before Run.
+func (r *Registry) SetAddresses(a Addresses) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.addresses = a
+}
+
+// SetUnderlay follows a change of the underlay's MTU or address.
+func (r *Registry) SetUnderlay(vtep netip.Addr, mtu int) {
+	r.mu.Lock()
+	changed := r.self.VTEP != vtep || r.self.MTU != mtu
+	r.self.VTEP, r.self.MTU = vtep, mtu
+	r.mu.Unlock()
+	if changed {
+		r.changedLocally()
+	}
+}
+
+// AddressesChanged says that the claimed addresses are others than before.
+func (r *Registry) AddressesChanged() { r.changedLocally() }
+
+// Changes gives a channel that gets a value after anything here has changed;
+// several changes may share one value. Call stop when done.
+func (r *Registry) Changes() (changes <-chan struct{}, stop func()) { return r.any.subscribe() }
+
+func (r *Registry) changedLocally() {
+	r.local.send()
+	r.any.send()
+}
+
+// Self is this host's record.
+func (r *Registry) Self() overlay.Host {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.self
+}
+
+// Snapshot is all that a plan for this host needs.
+func (r *Registry) Snapshot() overlay.Snapshot {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	s := overlay.Snapshot{
+		Self: r.self, Hosts: map[string]overlay.Host{}, Networks: map[string]overlay.Network{},
+		Local: slices.Collect(maps.Values(r.endpoints)), Peers: map[string][]overlay.Attachment{},
+	}
+	for name, p := range r.hosts {
+		s.Hosts[name] = p.Host
+	}
+	for id, n := range r.networks {
+		if n.Deleted.IsZero() || r.inUseLocked(id) {
+			s.Networks[id] = n
+		}
+	}
+	for _, nets := range r.peers {
+		for id, rec := range nets {
+			s.Peers[id] = append(s.Peers[id], rec.Attachment)
+		}
+	}
+	return s
+}
+
+// inUseLocked says whether this host has an endpoint in the network.
+func (r *Registry) inUseLocked(network string) bool {
+	for _, e := range r.endpoints {
+		if e.Network == network {
+			return true
+		}
+	}
+	return false
+}
+
+// newID makes 12 random hex digits, the form of generated network ids.
+func newID() string {
+	var b [6]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand since Go 1.24)
+	return hex.EncodeToString(b[:])
+}

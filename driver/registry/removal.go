@@ -1,0 +1,169 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// settleRemovals carries out, or gives up, the removals that were asked here,
+// and takes back tombstones of networks that this host uses.
+func (p *publisher) settleRemovals(ctx context.Context) error {
+	p.mu.RLock()
+	asked := slices.Sorted(maps.Keys(p.remove))
+	var revive []string
+	for id, n := range p.networks {
+		if !n.Deleted.IsZero() && p.inUseLocked(id) {
+			revive = append(revive, id)
+		}
+	}
+	p.mu.RUnlock()
+	for _, id := range asked {
+		if err := p.settleRemoval(ctx, id); err != nil {
+			return err
+		}
+	}
+	for _, id := range revive {
+		if err := p.revive(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *publisher) settleRemoval(ctx context.Context, id string) error {
+	n, revision, err := p.readNetwork(ctx, id)
+	switch {
+	case errors.Is(err, kvstore.ErrNotFound):
+		return p.dropRemoval(ctx, id)
+	case err != nil:
+		return fmt.Errorf("remove network %q from the store: %w", id, err)
+	case !n.Deleted.IsZero():
+		return p.dropRemoval(ctx, id)
+	}
+	if users := p.users(id); len(users) > 0 {
+		p.log.WithFields(map[string]any{"network": n.Name, "id": n.ID, "hosts": users}).
+			Warn("A network was removed on this host while other hosts use it; it stays theirs and comes back here.")
+		return p.dropRemoval(ctx, id)
+	}
+	n.Deleted = time.Now().UTC()
+	record, err := json.Marshal(n)
+	if err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	ops := []kvstore.Op{
+		{Kind: kvstore.CAS, Key: networkKey(id), Value: record, Revision: revision},
+		deleteOp(vniKey(n.VNI)),
+	}
+	if n.Name != "" {
+		ops = append(ops, deleteOp(nameKey(n.Name)))
+	}
+	ops = append(ops, p.addresses.Freed(prefixes(n))...)
+	switch _, err := p.cluster.Txn(ctx, ops...); {
+	case errors.Is(err, kvstore.ErrConflict):
+		return fmt.Errorf("remove network %s from the store: its record changed meanwhile: %w", title(n), err)
+	case err != nil:
+		return fmt.Errorf("remove network %s from the store: %w", title(n), err)
+	}
+	p.log.WithFields(map[string]any{"network": n.Name, "id": n.ID}).Info("Network removed from the cluster.")
+	if err := p.learn(ctx, n); err != nil {
+		return err
+	}
+	return p.dropRemoval(ctx, id)
+}
+
+// users lists the hosts that have an endpoint in the network.
+func (r *Registry) users(id string) []string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var out []string
+	if r.inUseLocked(id) {
+		out = append(out, r.self.Name)
+	}
+	for host, nets := range r.peers {
+		if len(nets[id].Endpoints) > 0 {
+			out = append(out, host)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (r *Registry) dropRemoval(ctx context.Context, id string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.commit(ctx, deleteOp(stateRemove+id)); err != nil {
+		return err
+	}
+	delete(r.remove, id)
+	r.any.send() // the mirror may bring the network back now
+	return nil
+}
+
+// revive undoes a removal that raced with a container's start on this host.
+func (p *publisher) revive(ctx context.Context, id string) error {
+	n, revision, err := p.readNetwork(ctx, id)
+	if err != nil {
+		return fmt.Errorf("take back the removal of network %q: %w", id, err)
+	}
+	if !n.Deleted.IsZero() {
+		n.Deleted = time.Time{}
+		if err := p.restore(ctx, n, revision); err != nil {
+			return err
+		}
+		p.log.WithFields(map[string]any{"network": n.Name, "id": n.ID}).
+			Warn("A network was removed on another host while a container of this host uses it; it stays.")
+	}
+	return p.learn(ctx, n)
+}
+
+// reassert puts back what the store has lost of networks that this host has.
+func (p *publisher) reassert(ctx context.Context) error {
+	p.mu.RLock()
+	var lost []overlay.Network
+	for id := range p.absent {
+		lost = append(lost, p.networks[id])
+	}
+	p.mu.RUnlock()
+	for _, n := range lost {
+		if _, _, err := p.readNetwork(ctx, n.ID); !errors.Is(err, kvstore.ErrNotFound) {
+			if err != nil {
+				return fmt.Errorf("look for network %s in the store: %w", title(n), err)
+			}
+			continue // it is there by now
+		}
+		if err := p.restore(ctx, n, 0); err != nil {
+			return err
+		}
+		p.log.WithFields(map[string]any{"network": n.Name, "id": n.ID}).
+			Warn("The store had lost a network that this host has; it is recorded again.")
+	}
+	return nil
+}
+
+// restore writes a network's record with its name and VNI over revision.
+// Somebody else's newer record, name or VNI wins.
+func (p *publisher) restore(ctx context.Context, n overlay.Network, revision uint64) error {
+	record, err := json.Marshal(n)
+	if err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	ops := []kvstore.Op{
+		{Kind: kvstore.CAS, Key: networkKey(n.ID), Value: record, Revision: revision},
+		{Kind: kvstore.CAS, Key: vniKey(n.VNI), Value: []byte(n.ID)},
+	}
+	if n.Name != "" {
+		ops = append(ops, kvstore.Op{Kind: kvstore.CAS, Key: nameKey(n.Name), Value: []byte(n.ID)})
+	}
+	if _, err := p.cluster.Txn(ctx, ops...); err != nil && !errors.Is(err, kvstore.ErrConflict) {
+		return fmt.Errorf("record network %s in the store again: %w", title(n), err)
+	}
+	return nil
+}

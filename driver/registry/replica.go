@@ -1,0 +1,227 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// applyNetworks takes the store's net/ records into the replica. Records that
+// are absent change nothing: see the package comment.
+func (r *Registry) applyNetworks(ctx context.Context, pairs []kvstore.Pair) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var ops []kvstore.Op
+	changed := map[string]overlay.Network{}
+	present := map[string]bool{}
+	for _, p := range pairs {
+		var n overlay.Network
+		if p.Key == netKeep {
+			continue
+		}
+		present[strings.TrimPrefix(p.Key, netPrefix)] = true
+		if err := json.Unmarshal(p.Value, &n); err != nil {
+			return fmt.Errorf("decode %s: %w", p.Key, err)
+		}
+		if old, ok := r.networks[n.ID]; ok && equalJSON(old, n) {
+			continue
+		}
+		op, err := setOp(stateNetwork+n.ID, n)
+		if err != nil {
+			return err
+		}
+		ops, changed[n.ID] = append(ops, op), n
+	}
+	absent := r.absentLocked(present)
+	if len(ops) == 0 && maps.Equal(absent, r.absent) {
+		return nil
+	}
+	if err := r.commit(ctx, ops...); err != nil {
+		return err
+	}
+	maps.Copy(r.networks, changed)
+	r.absent = absent
+	r.changedLocally() // a tombstone may be wrong: the publisher looks at it
+	return nil
+}
+
+// absentLocked gives the networks that this host's Docker has and the store
+// has lost.
+func (r *Registry) absentLocked(present map[string]bool) map[string]bool {
+	absent := map[string]bool{}
+	for _, at := range r.docker {
+		if n, ok := r.networks[at.Network]; ok && n.Deleted.IsZero() && !present[n.ID] {
+			absent[n.ID] = true
+		}
+	}
+	return absent
+}
+
+func equalJSON(a, b overlay.Network) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && string(x) == string(y)
+}
+
+// hostUpdate is what one host/ record says.
+type hostUpdate struct {
+	doc  peer
+	live bool
+}
+
+// parseHosts groups the store's host/ records by host.
+func parseHosts(pairs []kvstore.Pair) (map[string]hostUpdate, error) {
+	out := map[string]hostUpdate{}
+	for _, p := range pairs {
+		name, leaf, err := parseHostKey(p.Key)
+		if err != nil {
+			return nil, err
+		}
+		u := out[name]
+		switch leaf {
+		case "doc":
+			if err := json.Unmarshal(p.Value, &u.doc); err != nil {
+				return nil, fmt.Errorf("decode %s: %w", p.Key, err)
+			}
+		case "live":
+			u.live = p.Held
+		}
+		out[name] = u
+	}
+	maps.DeleteFunc(out, func(_ string, u hostUpdate) bool { return u.doc.Name == "" })
+	return out, nil
+}
+
+// applyHosts takes the store's host/ records into the replica, after fetching
+// the attachments whose digests are news.
+func (r *Registry) applyHosts(ctx context.Context, pairs []kvstore.Pair) error {
+	updates, err := parseHosts(pairs)
+	if err != nil {
+		return err
+	}
+	delete(updates, r.Self().Name)
+	fetched, err := r.fetchAttachments(ctx, updates)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ops, err := r.updateHostsLocked(updates, fetched)
+	if err != nil {
+		return err
+	}
+	if len(ops) > 0 {
+		if err := r.commit(ctx, ops...); err != nil {
+			return err
+		}
+	}
+	r.any.send()
+	return nil
+}
+
+// fetchAttachments reads what the hosts' digests say is new.
+func (r *Registry) fetchAttachments(ctx context.Context, updates map[string]hostUpdate) ([]record, error) {
+	var out []record
+	for name, u := range updates {
+		for network, want := range u.doc.Digests {
+			if r.peerDigest(name, network) == want {
+				continue
+			}
+			p, err := r.cluster.Get(ctx, attachmentKey(name, network))
+			if errors.Is(err, kvstore.ErrNotFound) {
+				continue // taken back since; its host's record will say so
+			}
+			if err != nil {
+				return nil, fmt.Errorf("read what host %s has in network %s: %w", name, network, err)
+			}
+			rec := record{digest: digest(p.Value)}
+			if err := json.Unmarshal(p.Value, &rec.Attachment); err != nil {
+				return nil, fmt.Errorf("decode %s: %w", p.Key, err)
+			}
+			out = append(out, rec)
+		}
+	}
+	return out, nil
+}
+
+func (r *Registry) peerDigest(host, network string) string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.peers[host][network].digest
+}
+
+// updateHostsLocked changes the maps and gives the writes that make it durable.
+func (r *Registry) updateHostsLocked(updates map[string]hostUpdate, fetched []record) ([]kvstore.Op, error) {
+	var ops []kvstore.Op
+	set := func(key string, v any) error {
+		op, err := setOp(key, v)
+		ops = append(ops, op)
+		return err
+	}
+	now := time.Now()
+	for name, u := range updates {
+		old, known := r.hosts[name]
+		doc := u.doc
+		if doc.Left {
+			ops = append(ops, r.dropHostLocked(name)...)
+			continue
+		}
+		doc.live, doc.since = u.live, old.since
+		if !known || old.live != u.live {
+			doc.since = now
+		}
+		if !known || old.Host != doc.Host {
+			if err := set(stateHost+name, doc); err != nil {
+				return nil, err
+			}
+		}
+		r.hosts[name] = doc
+		for network := range r.peers[name] {
+			if _, still := doc.Digests[network]; !still {
+				delete(r.peers[name], network)
+				ops = append(ops, deleteOp(stateAttach+name+"/"+network))
+			}
+		}
+	}
+	for name, p := range r.hosts {
+		if _, still := updates[name]; !still && p.live {
+			p.live, p.since = false, now // absence of the record says no more than that
+			r.hosts[name] = p
+		}
+	}
+	for _, rec := range fetched {
+		r.setPeerLocked(rec)
+		if err := set(stateAttach+rec.Host+"/"+rec.Network, rec.Attachment); err != nil {
+			return nil, err
+		}
+	}
+	return ops, nil
+}
+
+// dropHostLocked forgets a host that has left.
+func (r *Registry) dropHostLocked(name string) []kvstore.Op {
+	var ops []kvstore.Op
+	for network := range r.peers[name] {
+		ops = append(ops, deleteOp(stateAttach+name+"/"+network))
+	}
+	if _, known := r.hosts[name]; known {
+		ops = append(ops, deleteOp(stateHost+name))
+	}
+	delete(r.peers, name)
+	delete(r.hosts, name)
+	return ops
+}
+
+func (r *Registry) setPeerLocked(rec record) {
+	if r.peers[rec.Host] == nil {
+		r.peers[rec.Host] = map[string]record{}
+	}
+	r.peers[rec.Host][rec.Network] = rec
+}

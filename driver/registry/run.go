@@ -1,0 +1,88 @@
+package registry
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weft-net/weft/kvstore"
+)
+
+// leaseTTL is the shortest that Consul allows. A host that dies without a word
+// lets go of its lease after about twice that.
+const leaseTTL = 10 * time.Second
+
+// Run keeps the store and this host's replica in step until ctx ends. No state
+// of the store makes it fail.
+func (r *Registry) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.runPublisher(ctx) })
+	g.Go(func() error { return r.follow(ctx, hostPrefix, r.applyHosts) })
+	g.Go(func() error { return r.follow(ctx, netPrefix, r.applyNetworks) })
+	g.Go(func() error { return r.runLease(ctx) })
+	return g.Wait()
+}
+
+// runLease holds this host's lease, so that peers see it live.
+func (r *Registry) runLease(ctx context.Context) error {
+	self := r.Self()
+	retry := newBackoff()
+	for {
+		err := r.cluster.Hold(ctx, self.Name, hostLiveKey(self.Name), []byte(self.Incarnation), leaseTTL, retry.Reset)
+		if ctx.Err() != nil {
+			return nil
+		}
+		r.log.WithError(err).Debug("This host's lease is lost; it is asked for again.")
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(retry.NextBackOff()):
+		}
+	}
+}
+
+// newBackoff spreads repeated attempts from 50 ms to 5 s, with jitter.
+func newBackoff() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval = 50*time.Millisecond, 5*time.Second
+	return b
+}
+
+// ULA is the cluster's /48 for IPv6 pools.
+func (r *Registry) ULA() (netip.Prefix, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if !r.meta.ULA.IsValid() {
+		return netip.Prefix{}, fmt.Errorf("the cluster's IPv6 prefix is not known yet: the store has not answered since this host joined (%w)", r.contact.Err)
+	}
+	return r.meta.ULA, nil
+}
+
+// randomULA makes a /48 of fd00::/8 with 40 random bits (RFC 4193 section 3.2).
+func randomULA() netip.Prefix {
+	var b [16]byte
+	_, _ = rand.Read(b[1:6]) // never fails (crypto/rand since Go 1.24)
+	b[0] = 0xfd
+	return netip.PrefixFrom(netip.AddrFrom16(b), 48)
+}
+
+// gap is the least time between two looks at a watched prefix, so that a burst
+// of changes costs the store one answer.
+const gap = 20 * time.Millisecond
+
+// follow hands every state of the prefix to apply.
+func (r *Registry) follow(ctx context.Context, prefix string, apply func(context.Context, []kvstore.Pair) error) error {
+	log := r.log.WithField("prefix", prefix)
+	return kvstore.Follow(ctx, r.cluster, prefix, gap,
+		func(err error) { log.WithError(err).Debug("Following the store failed; it is tried again.") },
+		func(pairs []kvstore.Pair) {
+			if err := apply(ctx, pairs); err != nil {
+				log.WithError(err).Warn("Records of the store could not be taken over.")
+			}
+		})
+}

@@ -1,0 +1,98 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// load fills the maps from this host's state.
+func (r *Registry) load(ctx context.Context) error {
+	pairs, _, err := r.state.List(ctx, "")
+	if err != nil {
+		return err
+	}
+	var self overlay.Host
+	for _, p := range pairs {
+		if err := r.loadOne(p, &self); err != nil {
+			return fmt.Errorf("record %s: %w", p.Key, err)
+		}
+	}
+	r.self.Incarnation = self.Incarnation
+	if r.self.Incarnation == "" {
+		r.self.Incarnation = newID()
+	}
+	return r.put(ctx, stateSelf, r.self)
+}
+
+func (r *Registry) loadOne(p kvstore.Pair, self *overlay.Host) error {
+	decode := func(v any) error { return json.Unmarshal(p.Value, v) }
+	switch {
+	case p.Key == stateSelf:
+		return decode(self)
+	case p.Key == stateMeta:
+		return decode(&r.meta)
+	case strings.HasPrefix(p.Key, stateRemove):
+		r.remove[p.Key[len(stateRemove):]] = true
+		return nil
+	case strings.HasPrefix(p.Key, stateDocker):
+		return into(r.docker, p.Key[len(stateDocker):], decode)
+	case strings.HasPrefix(p.Key, stateEndpoint):
+		return into(r.endpoints, p.Key[len(stateEndpoint):], decode)
+	case strings.HasPrefix(p.Key, stateNetwork):
+		return into(r.networks, p.Key[len(stateNetwork):], decode)
+	case strings.HasPrefix(p.Key, stateHost):
+		return into(r.hosts, p.Key[len(stateHost):], decode)
+	case strings.HasPrefix(p.Key, stateAttach):
+		var at overlay.Attachment
+		if err := decode(&at); err != nil {
+			return err
+		}
+		r.setPeerLocked(record{Attachment: at, digest: digest(p.Value)})
+	}
+	return nil // another package's
+}
+
+func into[T any](m map[string]T, key string, decode func(any) error) error {
+	var v T
+	if err := decode(&v); err != nil {
+		return err
+	}
+	m[key] = v
+	return nil
+}
+
+// put writes one record to this host's state, durably.
+func (r *Registry) put(ctx context.Context, key string, v any) error {
+	op, err := setOp(key, v)
+	if err != nil {
+		return err
+	}
+	return r.commit(ctx, op)
+}
+
+// commit writes to this host's state, all ops or none up to kvstore.MaxOps.
+func (r *Registry) commit(ctx context.Context, ops ...kvstore.Op) error {
+	for len(ops) > 0 {
+		n := min(len(ops), kvstore.MaxOps)
+		if _, err := r.state.Txn(ctx, ops[:n]...); err != nil {
+			return fmt.Errorf("write this host's state: %w", err)
+		}
+		ops = ops[n:]
+	}
+	return nil
+}
+
+func setOp(key string, v any) (kvstore.Op, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return kvstore.Op{}, fmt.Errorf("encode %s: %w", key, err)
+	}
+	return kvstore.Op{Kind: kvstore.Set, Key: key, Value: b}, nil
+}
+
+func deleteOp(key string) kvstore.Op { return kvstore.Op{Kind: kvstore.Delete, Key: key} }
