@@ -84,7 +84,8 @@ lint: go ## go.mod, formatting, the rules of .golangci.yml
 	@test/tools/install.sh golangci-lint
 	go mod tidy -diff
 	$(LINT) run ./...
-	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck .ci/run test/tools/*.sh; fi
+	@command -v shellcheck >/dev/null || { echo "shellcheck is missing: run 'sudo make deps', or install it your own way" >&2; exit 1; }
+	shellcheck .ci/run test/tools/*.sh
 
 .PHONY: unit
 unit: go ## the tests that need neither root nor another program

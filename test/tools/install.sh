@@ -33,7 +33,7 @@ version_of() {
 # package as it goes.
 compile() {
 	local flags=(-v -trimpath -buildvcs=false "-ldflags=-s -w")
-	export CGO_ENABLED=0 GOFLAGS= GOBIN=$2
+	export CGO_ENABLED=0 GOFLAGS='' GOBIN=$2
 	cd "$here"
 	case $1 in
 	consul) exec nice -n 10 go build "${flags[@]}" -o "$2/consul" github.com/hashicorp/consul ;;
