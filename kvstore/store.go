@@ -7,17 +7,25 @@ import (
 	"time"
 )
 
-// MaxOps is the most operations a transaction may have. Consul before 1.13
-// takes 64, newer ones 128.
-const MaxOps = 60
+// Limits of one transaction.
+const (
+	// MaxOps is the most operations. Consul before 1.13 takes 64, newer ones 128.
+	MaxOps = 60
+	// MaxBytes is the most bytes of all keys and values together. Consul takes
+	// a request body of 512 KiB (txn_max_req_len), in which values are base64.
+	MaxBytes = 360 << 10
+)
 
 // Errors that a Store's methods return, wrapped. Every error of a Store is one
-// of these, ErrConflict's detail type, or a context's.
+// of these, ErrConflict's detail type, or a context's. Hold's "lease lost" is an
+// ErrConflict.
 var (
 	ErrNotFound    = errors.New("no such key")
 	ErrConflict    = errors.New("changed by somebody else")
 	ErrUnavailable = errors.New("store unavailable") // retry later: no leader, no route, rate limit
 	ErrDenied      = errors.New("store refused the credentials")
+	ErrInvalid     = errors.New("not a valid request") // a mistake of the caller's, see CheckOps
+	ErrClosed      = errors.New("store is closed")
 )
 
 // ConflictError says which operation of a transaction did not hold. It is an
@@ -35,9 +43,9 @@ func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
 
 // Pair is one key with its value.
 type Pair struct {
-	Key      string // never begins or ends with '/'
+	Key      string // see CheckKey
 	Value    []byte
-	Revision uint64 // changes with every write of this key; 0 means absent
+	Revision uint64 // changes with every change of Value or Held; 0 means absent
 	Held     bool   // somebody holds the key under a live lease, see Store.Hold
 }
 
@@ -50,7 +58,7 @@ const (
 	Set       OpKind = iota + 1 // writes, whatever is there; keeps a Hold
 	CAS                         // writes if the key's revision is Revision; 0: if it is absent
 	Delete                      // removes; an absent key is fine
-	DeleteCAS                   // removes if the key's revision is Revision
+	DeleteCAS                   // removes if the key's revision is Revision, which is not 0; an absent key is fine
 	Check                       // condition only: the key's revision is Revision; 0: it is absent
 )
 
@@ -64,6 +72,9 @@ type Op struct {
 
 // Store keeps pairs under a prefix of its own. Safe for concurrent use.
 //
+// The prefix in List and Wait is any beginning of a key, also "" or one that
+// ends within a word.
+//
 // Every call returns by itself within a few seconds (Wait and Hold excepted)
 // however the store is doing, and each is safe to repeat.
 type Store interface {
@@ -76,20 +87,29 @@ type Store interface {
 	List(ctx context.Context, prefix string) ([]Pair, uint64, error)
 
 	// Wait is List once something under prefix has changed after revision, or
-	// once the store's longest wait (about a minute) is over. Revision 0 does
-	// not wait. After an error, start again from List or revision 0.
+	// once the store's longest wait (about a minute) is over; then, and now and
+	// then in between, what it returns is unchanged. Revision 0 does not wait.
+	// After an error, start again from List or revision 0. A revision may be
+	// smaller than the one before (a store that lost its data): the pairs are
+	// right all the same.
 	Wait(ctx context.Context, prefix string, revision uint64) ([]Pair, uint64, error)
 
 	// Txn carries out all ops, or none. It returns one pair for each Set and
-	// CAS, in order, with the new revision and without the value. At most
-	// MaxOps ops. An error other than ErrConflict leaves open whether the
-	// transaction happened: read before doing it again.
+	// CAS, in order, with the new revision and without the value. Writing the
+	// value that is there already changes nothing, not even the revision. More
+	// than CheckOps allows is ErrInvalid. ErrUnavailable and a context's error
+	// leave open whether the transaction happened: read before doing it again.
 	Txn(ctx context.Context, ops ...Op) ([]Pair, error)
 
 	// Hold writes key and keeps it held under a lease named name until ctx
-	// ends (then it lets go and returns nil) or the lease is lost (an error;
-	// call again). A holder that dies lets go within about 2 x ttl. held, if
-	// not nil, is called once the key is held. Pair.Held shows it to others.
+	// ends (then it lets go and returns nil) or the lease is lost, because it
+	// ran out or the key was deleted (an ErrConflict within about ttl; call
+	// again). While somebody else holds the key, it waits, and has not written.
+	// While the store cannot be reached, it goes on trying: the lease may have
+	// ended meanwhile. A holder that dies lets go within about 2 x ttl, where
+	// an implementation may lengthen ttl to the least it knows (Consul 10 s).
+	// held, if not nil, is called once the key is held. Pair.Held shows it to
+	// others.
 	Hold(ctx context.Context, name, key string, value []byte, ttl time.Duration, held func()) error
 
 	// Close frees what the Store has open. Calls after it fail.
