@@ -39,3 +39,16 @@ var validID = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$`)
 // '.' or '-', the first a letter or digit. Generated ids are 12 hex digits;
 // a user who joins by hand may choose a word.
 func ValidID(s string) bool { return validID.MatchString(s) }
+
+// Docker's endpoint ids are 64 hex digits, so links of weft's never look
+// like someone's "wpan0" or "wcard".
+var (
+	portLink      = regexp.MustCompile(`^` + PortPrefix + `[0-9a-f]{12}$`)
+	containerLink = regexp.MustCompile(`^` + ContainerPrefix + `[0-9a-f]{12}$`)
+)
+
+// IsPortLink says whether a link of this name is some endpoint's bridge port.
+func IsPortLink(name string) bool { return portLink.MatchString(name) }
+
+// IsContainerLink says whether a link of this name is some endpoint's other end.
+func IsContainerLink(name string) bool { return containerLink.MatchString(name) }

@@ -1,0 +1,254 @@
+package dataplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// bridge makes br0: no spanning tree, no multicast snooping (what is not
+// snooped is flooded, so multicast needs no querier).
+func (p *pass) bridge() error {
+	l := p.links[overlay.Bridge]
+	if br, ok := l.(*netlink.Bridge); l != nil && (!ok || br.MulticastSnooping == nil || *br.MulticastSnooping) {
+		p.fix("bridge of network %s had other settings", p.n.ID)
+		if err := p.h.remove(l); err != nil {
+			return err
+		}
+		l = nil
+	}
+	if l == nil {
+		p.fix("bridge of network %s was missing", p.n.ID)
+		off := false
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.MTU = overlay.Bridge, p.n.MTU
+		if err := p.h.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &off}); err != nil {
+			return fmt.Errorf("add bridge: %w", err)
+		}
+		if err := p.reload(overlay.Bridge); err != nil {
+			return err
+		}
+		// The ports of a bridge that is gone have no master any more.
+		for name, port := range p.links {
+			if port.Attrs().MasterIndex != 0 {
+				if err := p.reload(name); err != nil {
+					return err
+				}
+				p.fresh[name] = true
+			}
+		}
+		p.fresh[overlay.Bridge] = true
+	}
+	if err := p.mtu(overlay.Bridge); err != nil {
+		return err
+	}
+	return p.up(overlay.Bridge)
+}
+
+// tunnel makes vx0 in its final namespace with its socket in the host's, and
+// makes it a port of the bridge.
+func (p *pass) tunnel(ctx context.Context) error {
+	if l := p.links[overlay.VXLAN]; l != nil {
+		if why := p.misfit(l); why != "" {
+			p.fix("VXLAN device of network %s %s", p.n.ID, why)
+			if err := p.h.remove(l); err != nil {
+				return err
+			}
+			delete(p.links, overlay.VXLAN)
+		}
+	}
+	if p.links[overlay.VXLAN] == nil {
+		p.fix("VXLAN device of network %s was missing", p.n.ID)
+		if err := p.addTunnel(ctx); err != nil {
+			return err
+		}
+		if err := p.reload(overlay.VXLAN); err != nil {
+			return err
+		}
+		p.fresh[overlay.VXLAN] = true
+	}
+	// Learning is for networks whose endpoints may send from any MAC. The bridge
+	// answers ARP and ND only where addresses cannot move by themselves: it
+	// would hold back a gratuitous ARP.
+	err := p.attach(overlay.VXLAN, portFlags{learning: !p.n.Guarded, flood: true, suppress: p.n.Guarded})
+	return errors.Join(err, p.mtu(overlay.VXLAN), p.up(overlay.VXLAN))
+}
+
+// misfit says why the VXLAN device cannot stay, or "".
+func (p *pass) misfit(l netlink.Link) string {
+	v, ok := l.(*netlink.Vxlan)
+	if !ok {
+		return "was of type " + l.Type()
+	}
+	local, _ := netip.AddrFromSlice(v.SrcAddr)
+	switch {
+	case v.VxlanId != int(p.n.VNI):
+		return fmt.Sprintf("had VNI %d", v.VxlanId)
+	case v.Port != int(p.cfg.Port):
+		return fmt.Sprintf("had UDP port %d", v.Port)
+	case local.Unmap() != p.cfg.VTEP:
+		return fmt.Sprintf("had local address %s", local.Unmap())
+	case v.Learning || v.Proxy || v.FlowBased:
+		return "had other flags"
+	case v.NetNsID < 0:
+		return "had its socket outside the host's namespace"
+	}
+	return ""
+}
+
+// How often and how long a VNI that is still taken is tried again. A namespace
+// dies after its file is gone, and its VXLAN device with it; 50 of them took 1 s.
+const (
+	retryEvery = 20 * time.Millisecond
+	retryFor   = 15 * time.Second
+)
+
+func (p *pass) addTunnel(ctx context.Context) error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU, attrs.Namespace = overlay.VXLAN, p.n.MTU, netlink.NsFd(int(p.ns))
+	v := &netlink.Vxlan{
+		LinkAttrs: attrs, VxlanId: int(p.n.VNI), SrcAddr: p.cfg.VTEP.AsSlice(), Port: int(p.cfg.Port),
+		UDPCSum: true, // and real ones on IPv6, which needs them (RFC 8200 section 8.1)
+	}
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := p.d.host.LinkAdd(v)
+		if !errors.Is(err, unix.EEXIST) {
+			if err != nil {
+				return struct{}{}, backoff.Permanent(err)
+			}
+			return struct{}{}, nil
+		}
+		if freeErr := p.d.freeVNI(p.cfg, p.n.VNI); freeErr != nil {
+			return struct{}{}, backoff.Permanent(freeErr)
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(retryEvery)), backoff.WithMaxElapsedTime(retryFor))
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		return fmt.Errorf("VNI %d on UDP port %d is taken by a VXLAN device that is not weft's; remove that device or recreate the network", p.n.VNI, p.cfg.Port)
+	case errors.Is(err, unix.EADDRINUSE):
+		return fmt.Errorf("UDP port %d is taken by another program or by a VXLAN device without a fixed VNI; choose another port for weft", p.cfg.Port)
+	case err != nil:
+		return fmt.Errorf("add VXLAN device: %w", err)
+	}
+	return nil
+}
+
+// freeVNI deletes the VXLAN device of a network of weft's that has this VNI but
+// is not to have it.
+func (d *Dataplane) freeVNI(cfg overlay.Config, vni uint32) error {
+	ids, err := d.namespaces()
+	if err != nil {
+		return err
+	}
+	entitled := map[string]bool{}
+	for _, n := range cfg.Networks {
+		if n.VNI == vni {
+			entitled[n.ID] = true
+		}
+	}
+	for _, id := range ids {
+		path := d.namespacePath(id)
+		if entitled[id] || !isNamespace(path) {
+			continue
+		}
+		ns, err := netns.GetFromPath(path)
+		if err != nil {
+			continue // it went away
+		}
+		h, err := openHandle(ns)
+		ns.Close()
+		if err != nil {
+			return err
+		}
+		l, err := h.link(overlay.VXLAN)
+		if v, ok := l.(*netlink.Vxlan); err == nil && ok && v.VxlanId == int(vni) {
+			delete(d.applied, id)
+			err = h.remove(l)
+		}
+		h.close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reload reads one link of the namespace again.
+func (p *pass) reload(name string) error {
+	l, err := p.h.link(name)
+	switch {
+	case err != nil:
+		return fmt.Errorf("read link %s: %w", name, err)
+	case l == nil:
+		return fmt.Errorf("link %s went away while it was set up", name)
+	}
+	p.links[name] = l
+	return nil
+}
+
+// attach makes the link a port of the bridge with these flags.
+func (p *pass) attach(name string, want portFlags) error {
+	l, br := p.links[name], p.links[overlay.Bridge].Attrs().Index
+	have, known := portFlags{}, false
+	if l.Attrs().MasterIndex != br {
+		if !p.fresh[name] {
+			p.fix("link %s of network %s was no port of the bridge", name, p.n.ID)
+		}
+		if err := p.h.LinkSetMasterByIndex(l, br); err != nil {
+			return fmt.Errorf("make %s a bridge port: %w", name, err)
+		}
+		p.fresh[name] = true // forwarding entries went with the old master
+	} else {
+		flags, err := p.h.bridgePorts()
+		if err != nil {
+			return fmt.Errorf("list bridge ports: %w", err)
+		}
+		have, known = flags[l.Attrs().Index]
+	}
+	if known && have == want {
+		return nil
+	}
+	if known {
+		p.fix("bridge port %s of network %s had other settings", name, p.n.ID)
+	}
+	if err := p.h.setBridgePort(l.Attrs().Index, want); err != nil {
+		return fmt.Errorf("set up bridge port %s: %w", name, err)
+	}
+	return nil
+}
+
+func (p *pass) mtu(name string) error {
+	l := p.links[name]
+	if l.Attrs().MTU == p.n.MTU {
+		return nil
+	}
+	p.fix("link %s of network %s had MTU %d", name, p.n.ID, l.Attrs().MTU)
+	if err := p.h.LinkSetMTU(l, p.n.MTU); err != nil {
+		return fmt.Errorf("set MTU %d of %s: %w", p.n.MTU, name, err)
+	}
+	return nil
+}
+
+func (p *pass) up(name string) error {
+	l := p.links[name]
+	if isUp(l) {
+		return nil
+	}
+	if !p.fresh[name] {
+		p.fix("link %s of network %s was down", name, p.n.ID)
+	}
+	if err := p.h.LinkSetUp(l); err != nil {
+		return fmt.Errorf("set %s up: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+package dataplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// pass is one look at one network's namespace.
+type pass struct {
+	d      *Dataplane
+	cfg    overlay.Config
+	n      overlay.NetworkConfig
+	verify bool
+
+	ns    netns.NsHandle
+	h     *handle
+	links map[string]netlink.Link
+	fresh map[string]bool // links that this pass made: their tables are empty
+	fixed []string        // what was not as wanted
+}
+
+// setNetwork makes the kernel hold n. old is what the last pass left, zero if
+// that is not known. fixed says what was found different from n; it means drift
+// only if n is what was applied before.
+func (d *Dataplane) setNetwork(ctx context.Context, cfg overlay.Config, n overlay.NetworkConfig, old applied, verify bool) (now applied, fixed []string, err error) {
+	p := &pass{d: d, cfg: cfg, n: n, verify: verify || old.config.ID == "", fresh: map[string]bool{}}
+	ns, made, err := d.openNamespace(n.ID)
+	if err != nil {
+		return applied{}, nil, err
+	}
+	defer ns.Close()
+	p.ns = ns
+	if made {
+		p.fix("namespace of network %s was missing", n.ID)
+	}
+	if p.h, err = openHandle(ns); err != nil {
+		return applied{}, p.fixed, fmt.Errorf("open netlink: %w", err)
+	}
+	defer p.h.close()
+	if p.links, err = p.h.links(); err != nil {
+		return applied{}, p.fixed, err
+	}
+	if p.verify && !made {
+		if err := p.sysctls(); err != nil {
+			return applied{}, p.fixed, err
+		}
+	}
+
+	if err := p.bridge(); err != nil {
+		return applied{}, p.fixed, err
+	}
+	if err := p.tunnel(ctx); err != nil {
+		return applied{}, p.fixed, err
+	}
+	portErr := p.ports()
+	guardErr := p.guard(old)
+	upErr := p.portsUp(guardErr)
+	now.entries, err = p.entries(old)
+	if err := errors.Join(portErr, guardErr, upErr, err, p.strays()); err != nil {
+		return applied{}, p.fixed, err
+	}
+	now.vtep, now.port, now.config = cfg.VTEP, cfg.Port, n
+	return now, p.fixed, nil
+}
+
+func (p *pass) fix(format string, args ...any) {
+	p.fixed = append(p.fixed, fmt.Sprintf(format, args...))
+}
+
+// entries brings the forwarding tables to what is wanted and returns that.
+// Without verify, and if no device is new, only the difference to what the last
+// pass left is sent.
+func (p *pass) entries(old applied) ([]entry, error) {
+	want := entries(p.n, func(port overlay.Port) bool {
+		_, ok := p.links[overlay.PortLink(port.Endpoint)]
+		return ok
+	})
+	have := old.entries
+	if p.verify || p.fresh[overlay.Bridge] || p.fresh[overlay.VXLAN] {
+		var err error
+		if have, err = p.h.readEntries(p.links); err != nil {
+			return nil, err
+		}
+	} else if len(p.fresh) > 0 {
+		have = without(have, p.fresh)
+	}
+	add, del := diff(want, have)
+	changes := make([]change, 0, len(add)+len(del))
+	for _, e := range add {
+		changes = append(changes, change{entry: e, index: p.links[e.link].Attrs().Index})
+		p.fix("%s of network %s was missing", e, p.n.ID)
+	}
+	for _, e := range del {
+		if l, ok := p.links[e.link]; ok {
+			changes = append(changes, change{entry: e, index: l.Attrs().Index, del: true})
+			p.fix("%s of network %s was not weft's", e, p.n.ID)
+		}
+	}
+	return want, p.h.apply(changes)
+}
+
+// without leaves out the entries of links whose tables are empty.
+func without(entries []entry, links map[string]bool) []entry {
+	var out []entry
+	for _, e := range entries {
+		if !links[e.link] {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// strays deletes ports that no endpoint wants. The other end goes with them.
+func (p *pass) strays() error {
+	wanted := map[string]bool{}
+	for _, port := range p.n.Ports {
+		wanted[overlay.PortLink(port.Endpoint)] = true
+	}
+	var errs []error
+	for name, l := range p.links {
+		if overlay.IsPortLink(name) && !wanted[name] {
+			p.fix("link %s of network %s was not wanted", name, p.n.ID)
+			errs = append(errs, p.h.remove(l))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sysctls checks the namespace's settings.
+func (p *pass) sysctls() error {
+	want := namespaceSysctls
+	for _, name := range []string{overlay.Bridge, overlay.VXLAN} {
+		want = append(want[:len(want):len(want)], sysctl{"net/ipv6/conf/" + name + "/disable_ipv6", "1"})
+	}
+	return visit(p.ns, func() error {
+		written, err := setSysctls(want)
+		for _, s := range written {
+			p.fix("sysctl %s of network %s was changed", s, p.n.ID)
+		}
+		return err
+	})
+}

@@ -1,0 +1,407 @@
+package registry_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus/hooks/test"
+	"go.uber.org/goleak"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/bolt"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// stock is an IPAM side with a fixed stock.
+type stock map[netip.Prefix][]netip.Addr
+
+func (s stock) Stock(p netip.Prefix) []netip.Addr  { return s[p] }
+func (stock) Freed([]netip.Prefix) []kvstore.Op    { return nil }
+func (stock) Restored(overlay.Subnet) []kvstore.Op { return nil }
+
+func openStore(t *testing.T, name string) *bolt.Store {
+	t.Helper()
+	s, err := bolt.Open(filepath.Join(t.TempDir(), name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// machine is one host: its durable state and its registry.
+type machine struct {
+	*registry.Registry
+	t     *testing.T
+	name  string
+	state kvstore.Store
+	stop  func()
+}
+
+func newMachine(t *testing.T, name string, cluster kvstore.Store) *machine {
+	t.Helper()
+	m := &machine{t: t, name: name, state: openStore(t, name+".db")}
+	m.start(cluster)
+	t.Cleanup(func() { m.stop() })
+	return m
+}
+
+func (m *machine) start(cluster kvstore.Store) {
+	m.t.Helper()
+	log, _ := test.NewNullLogger()
+	r, err := registry.Open(m.t.Context(), registry.Config{
+		Self:    overlay.Host{Name: m.name, VTEP: netip.MustParseAddr("192.0.2.1"), Port: 4789, MTU: 1500},
+		Cluster: cluster, State: m.state, Log: log,
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	r.SetAddresses(stock{subnetA: {netip.MustParseAddr("10.1.0.77")}})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	m.Registry = r
+	m.stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			m.t.Errorf("%s: run: %v", m.name, err)
+		}
+		m.stop = func() {}
+	}
+}
+
+func (m *machine) restart(cluster kvstore.Store) {
+	m.stop()
+	m.start(cluster)
+}
+
+var (
+	subnetA = netip.MustParsePrefix("10.1.0.0/24")
+	subnetB = netip.MustParsePrefix("10.2.0.0/24")
+)
+
+func want(p netip.Prefix) overlay.Network {
+	return overlay.Network{Subnets: []overlay.Subnet{{Prefix: p}}}
+}
+
+func (m *machine) create(docker string, n overlay.Network) overlay.Network {
+	m.t.Helper()
+	got, err := m.Create(m.t.Context(), docker, n)
+	if err != nil {
+		m.t.Fatalf("%s: create: %v", m.name, err)
+	}
+	return got
+}
+
+func (m *machine) do(what string, err error) {
+	m.t.Helper()
+	if err != nil {
+		m.t.Fatalf("%s: %s: %v", m.name, what, err)
+	}
+}
+
+// eventually waits for a condition that other goroutines bring about.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+	}
+}
+
+func (m *machine) sees(name string) bool {
+	_, ok := m.Network(name)
+	return ok
+}
+
+func endpoint(id, network, a string) overlay.Endpoint {
+	ip := netip.MustParseAddr(a)
+	return overlay.Endpoint{ID: id, Network: network, Addrs: []netip.Addr{ip}, MAC: overlay.MACOf(network, ip)}
+}
+
+func (m *machine) join(id, network, a string) {
+	m.t.Helper()
+	m.do("create endpoint", m.CreateEndpoint(m.t.Context(), endpoint(id, network, a)))
+	_, err := m.Join(m.t.Context(), id, "/run/sandbox/"+id)
+	m.do("join", err)
+}
+
+// peerHas says whether m's replica has host's endpoint in the network.
+func (m *machine) peerHas(network, host, id string) bool {
+	return slices.ContainsFunc(m.Snapshot().Peers[network], func(at overlay.Attachment) bool {
+		return at.Host == host && slices.ContainsFunc(at.Endpoints, func(e overlay.PeerEndpoint) bool { return e.ID == id })
+	})
+}
+
+func (m *machine) attachedPeer(network, host string) bool {
+	return slices.ContainsFunc(m.Snapshot().Peers[network], func(at overlay.Attachment) bool { return at.Host == host })
+}
+
+func TestNetworkAndEndpointsReachOtherHosts(t *testing.T) {
+	cluster := openStore(t, "cluster.db")
+	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
+
+	n := h1.create("d1", want(subnetA))
+	if n.VNI < 1<<16 {
+		t.Errorf("VNI %d is in Swarm's range", n.VNI)
+	}
+	h1.do("name", h1.Name(t.Context(), n.ID, registry.Naming{Name: "net", Labels: map[string]string{"a": "b"}}))
+	eventually(t, "h2 sees the network", func() bool { return h2.sees("net") })
+	if got, _ := h2.NetworkOf(subnetA); got.Labels["a"] != "b" {
+		t.Errorf("labels did not arrive: %+v", got)
+	}
+
+	h2.create("d2", overlay.Network{ID: n.ID, Subnets: n.Subnets})
+	h1.join("e1", n.ID, "10.1.0.5")
+	h1.do("name", h1.NameEndpoint(t.Context(), "e1", "web"))
+	eventually(t, "h2 sees the endpoint with its name", func() bool {
+		return h2.Owner(netip.MustParseAddr("10.1.0.5")) == `container "web" on host h1`
+	})
+	if h1.Hosts(n.ID) != 2 && !h1.attachedPeer(n.ID, "h2") {
+		eventually(t, "h1 sees h2 attached", func() bool { return h1.Hosts(n.ID) == 2 })
+	}
+	eventually(t, "h2 sees h1's stock", func() bool {
+		at := h2.Snapshot().Peers[n.ID]
+		return len(at) == 1 && slices.Contains(at[0].Stock, netip.MustParseAddr("10.1.0.77"))
+	})
+
+	_, err := h1.Leave(t.Context(), "e1")
+	h1.do("leave", err)
+	eventually(t, "h2 sees it leave", func() bool { return !h2.peerHas(n.ID, "h1", "e1") })
+}
+
+func TestRepeatedCallsChangeNothing(t *testing.T) {
+	cluster := openStore(t, "cluster.db")
+	h1 := newMachine(t, "h1", cluster)
+	n := h1.create("d1", want(subnetA))
+	if again := h1.create("d1", want(subnetA)); again.ID != n.ID || again.VNI != n.VNI {
+		t.Errorf("a repeated create made %+v of %+v", again, n)
+	}
+	e := endpoint("e1", n.ID, "10.1.0.5")
+	for range 2 {
+		h1.do("create endpoint", h1.CreateEndpoint(t.Context(), e))
+	}
+	for range 2 {
+		h1.do("delete endpoint", h1.DeleteEndpoint(t.Context(), "e1"))
+	}
+	for range 2 {
+		h1.do("delete", h1.Delete(t.Context(), "d1"))
+	}
+	h1.do("delete of the unknown", h1.Delete(t.Context(), "d9"))
+}
+
+func TestRefusals(t *testing.T) {
+	cluster := openStore(t, "cluster.db")
+	h1 := newMachine(t, "h1", cluster)
+	n := h1.create("d1", overlay.Network{VNI: 99, Subnets: want(subnetA).Subnets})
+	h1.do("create endpoint", h1.CreateEndpoint(t.Context(), endpoint("e1", n.ID, "10.1.0.5")))
+	tests := []struct {
+		name string
+		call func() error
+		is   error
+	}{
+		{"a VNI that is taken", func() error {
+			_, err := h1.Create(t.Context(), "d2", overlay.Network{VNI: 99, Subnets: want(subnetB).Subnets})
+			return err
+		}, registry.ErrTaken},
+		{"a generated id that nobody knows", func() error {
+			_, err := h1.Create(t.Context(), "d2", overlay.Network{ID: "0123456789ab", Subnets: want(subnetB).Subnets})
+			return err
+		}, registry.ErrUnknown},
+		{"the same network twice on one host", func() error {
+			_, err := h1.Create(t.Context(), "d2", overlay.Network{ID: n.ID, Subnets: n.Subnets})
+			return err
+		}, registry.ErrTaken},
+		{"other subnets than the network's", func() error {
+			_, err := h1.Create(t.Context(), "d2", overlay.Network{ID: n.ID, Subnets: want(subnetB).Subnets})
+			return err
+		}, registry.ErrMismatch},
+		{"an endpoint again with other addresses", func() error {
+			return h1.CreateEndpoint(t.Context(), endpoint("e1", n.ID, "10.1.0.6"))
+		}, registry.ErrTaken},
+		{"a MAC that is taken", func() error {
+			e := endpoint("e2", n.ID, "10.1.0.6")
+			e.MAC = overlay.MACOf(n.ID, netip.MustParseAddr("10.1.0.5"))
+			return h1.CreateEndpoint(t.Context(), e)
+		}, registry.ErrTaken},
+		{"joining an unknown endpoint", func() error { _, err := h1.Join(t.Context(), "e9", ""); return err }, registry.ErrUnknown},
+	}
+	before := fmt.Sprint(h1.Snapshot())
+	for _, tt := range tests {
+		if err := tt.call(); !errors.Is(err, tt.is) {
+			t.Errorf("%s: got %v, want %v", tt.name, err, tt.is)
+		}
+	}
+	if after := fmt.Sprint(h1.Snapshot()); after != before {
+		t.Errorf("refusals changed %s to %s", before, after)
+	}
+}
+
+func TestOneNameWinsEverywhere(t *testing.T) {
+	cluster := openStore(t, "cluster.db")
+	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
+	a, b := h1.create("d1", want(subnetA)), h2.create("d2", want(subnetB))
+	errs := make(chan error, 2)
+	go func() { errs <- h1.Name(t.Context(), a.ID, registry.Naming{Name: "net"}) }()
+	go func() { errs <- h2.Name(t.Context(), b.ID, registry.Naming{Name: "net"}) }()
+	first, second := <-errs, <-errs
+	if first != nil {
+		first, second = second, first
+	}
+	var taken *registry.NameTakenError
+	if first != nil || !errors.As(second, &taken) {
+		t.Fatalf("got %v and %v, want one to win", first, second)
+	}
+	loser := h1
+	if taken.By == a.ID {
+		loser = h2
+	}
+	// The loser's host removes its own and sees the winner's.
+	for docker := range loser.DockerIDs() {
+		loser.do("delete", loser.Delete(t.Context(), docker))
+	}
+	eventually(t, "both have the winner's alone", func() bool {
+		return len(h1.Networks()) == 1 && len(h2.Networks()) == 1 && h1.Networks()[0].ID == taken.By && h2.Networks()[0].ID == taken.By
+	})
+}
+
+func TestRemoval(t *testing.T) {
+	cluster := openStore(t, "cluster.db")
+	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
+	n := h1.create("d1", want(subnetA))
+	h1.do("name", h1.Name(t.Context(), n.ID, registry.Naming{Name: "net"}))
+	eventually(t, "h2 sees it", func() bool { return h2.sees("net") })
+	h2.create("d2", overlay.Network{ID: n.ID, Subnets: n.Subnets})
+	h2.join("e2", n.ID, "10.1.0.6")
+	eventually(t, "h1 sees e2", func() bool { return h1.peerHas(n.ID, "h2", "e2") })
+
+	// While h2 uses it, h1 cannot remove it for all.
+	h1.do("delete", h1.Delete(t.Context(), "d1"))
+	eventually(t, "h1's removal is given up", func() bool { return len(h1.Networks()) == 1 })
+	if !h2.sees("net") {
+		t.Fatal("h2 lost a network that it uses")
+	}
+	h1.create("d1b", overlay.Network{ID: n.ID, Subnets: n.Subnets})
+
+	h2.do("delete endpoint", h2.DeleteEndpoint(t.Context(), "e2"))
+	eventually(t, "h1 sees e2 gone", func() bool { return !h1.peerHas(n.ID, "h2", "e2") })
+	h1.do("delete", h1.Delete(t.Context(), "d1b"))
+	eventually(t, "the network is gone on both", func() bool { return !h1.sees("net") && !h2.sees("net") })
+	if got, ok := h2.OfDocker("d2"); !ok || got.Deleted.IsZero() {
+		t.Errorf("h2's Docker network should be known as removed: %+v", got)
+	}
+	h2.do("delete", h2.Delete(t.Context(), "d2"))
+
+	// Name and VNI are free again.
+	again := h2.create("d3", overlay.Network{VNI: n.VNI, Subnets: n.Subnets})
+	h2.do("name", h2.Name(t.Context(), again.ID, registry.Naming{Name: "net"}))
+}
+
+// A removal that races with a container's start elsewhere is taken back.
+func TestRevive(t *testing.T) {
+	cluster := openStore(t, "cluster.db")
+	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
+	n := h1.create("d1", want(subnetA))
+	h1.do("name", h1.Name(t.Context(), n.ID, registry.Naming{Name: "net"}))
+	eventually(t, "h2 sees it", func() bool { return h2.sees("net") })
+	h2.create("d2", overlay.Network{ID: n.ID, Subnets: n.Subnets})
+	h2.stop() // its endpoint is not published before h1 decides
+	h2.join("e2", n.ID, "10.1.0.6")
+	h1.do("delete", h1.Delete(t.Context(), "d1"))
+	eventually(t, "h1 removed it", func() bool { return !h1.sees("net") })
+	h2.start(cluster)
+	eventually(t, "it is back on h1", func() bool { return h1.sees("net") })
+}
+
+func TestRestartWithoutStore(t *testing.T) {
+	cluster := openStore(t, "cluster.db")
+	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
+	n := h1.create("d1", want(subnetA))
+	h1.join("e1", n.ID, "10.1.0.5")
+	h2.create("d2", overlay.Network{ID: waitID(t, h2, n), Subnets: n.Subnets})
+	h2.join("e2", n.ID, "10.1.0.6")
+	eventually(t, "h1 sees e2", func() bool { return h1.peerHas(n.ID, "h2", "e2") })
+
+	before := h1.Snapshot()
+	h1.restart(unreachable{})
+	after := h1.Snapshot()
+	if after.Self != before.Self || len(after.Local) != 1 || len(after.Networks) != 1 {
+		t.Errorf("own records changed from %+v to %+v", before, after)
+	}
+	if !h1.peerHas(n.ID, "h2", "e2") || after.Hosts["h2"] != before.Hosts["h2"] {
+		t.Errorf("peers were forgotten: %+v", after)
+	}
+	h1.do("join without a store", h1.CreateEndpoint(t.Context(), endpoint("e3", n.ID, "10.1.0.7")))
+	h1.restart(cluster)
+	eventually(t, "h2 sees what happened meanwhile", func() bool { return h2.peerHas(n.ID, "h1", "e3") })
+}
+
+func waitID(t *testing.T, m *machine, n overlay.Network) string {
+	t.Helper()
+	eventually(t, m.name+" sees the network", func() bool { return m.sees(n.ID) })
+	return n.ID
+}
+
+// unreachable is a store that nobody answers for.
+type unreachable struct{ kvstore.Store }
+
+func (unreachable) Get(context.Context, string) (kvstore.Pair, error) {
+	return kvstore.Pair{}, kvstore.ErrUnavailable
+}
+
+func (unreachable) List(context.Context, string) ([]kvstore.Pair, uint64, error) {
+	return nil, 0, kvstore.ErrUnavailable
+}
+
+func (unreachable) Wait(context.Context, string, uint64) ([]kvstore.Pair, uint64, error) {
+	return nil, 0, kvstore.ErrUnavailable
+}
+
+func (unreachable) Txn(context.Context, ...kvstore.Op) ([]kvstore.Pair, error) {
+	return nil, kvstore.ErrUnavailable
+}
+
+func (unreachable) Hold(context.Context, string, string, []byte, time.Duration, func()) error {
+	return kvstore.ErrUnavailable
+}
+
+// A store that comes back empty gets everything again and costs nobody anything.
+func TestWipedStore(t *testing.T) {
+	cluster := openStore(t, "cluster.db")
+	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
+	n := h1.create("d1", want(subnetA))
+	h1.do("name", h1.Name(t.Context(), n.ID, registry.Naming{Name: "net"}))
+	h2.create("d2", overlay.Network{ID: waitID(t, h2, n), Subnets: n.Subnets})
+	h1.join("e1", n.ID, "10.1.0.5")
+	eventually(t, "h2 sees e1", func() bool { return h2.peerHas(n.ID, "h1", "e1") })
+
+	h1.stop()
+	h2.stop()
+	empty := openStore(t, "empty.db")
+	h2.start(empty)
+	eventually(t, "h2 has recorded the network again", func() bool {
+		_, err := empty.Get(t.Context(), "net/"+n.ID)
+		return err == nil
+	})
+	if !h2.peerHas(n.ID, "h1", "e1") {
+		t.Error("h2 forgot h1's endpoint because the store was wiped")
+	}
+	h1.start(empty)
+	eventually(t, "the store has h1's records again", func() bool {
+		_, err := empty.Get(t.Context(), "at/h1/"+n.ID)
+		return err == nil
+	})
+	if _, err := empty.Get(t.Context(), "name/net"); err != nil {
+		t.Errorf("the name was not recorded again: %v", err)
+	}
+}
