@@ -1,0 +1,102 @@
+// Command weft-lab makes clusters of real Docker hosts on one machine, to try
+// weft on, to teach with, and to break.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weft-net/weft/test/lab"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// failed marks an error which is not the user's: the command was understood.
+type failed struct{ error }
+
+// Unwrap returns the error itself.
+func (f failed) Unwrap() error { return f.error }
+
+// run returns the exit status: 0, 1 for a failure, 2 for what was not
+// understood or is refused, and for exec the command's own.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, new(silent)) && errors.As(err, &exit):
+		return max(1, exit.ExitCode())
+	}
+	fmt.Fprintf(stderr, "weft-lab: %v\n", err)
+	var refused *lab.InputError
+	if errors.As(err, new(failed)) && !errors.As(err, &refused) {
+		return 1
+	}
+	return 2
+}
+
+// place is where the commands find their lab.
+type place struct{ name, dir string }
+
+func (p *place) open() (*lab.Lab, error) { return lab.Open(p.name, p.dir) }
+
+// host returns the host called name.
+func (p *place) host(name string) (*lab.Lab, *lab.Host, error) {
+	l, err := p.open()
+	if err != nil {
+		return nil, nil, err
+	}
+	h, err := l.FindHost(name)
+	return l, h, err
+}
+
+func newRoot() *cobra.Command {
+	at := &place{}
+	root := &cobra.Command{
+		Use:           "weft-lab",
+		Short:         "Clusters of real Docker hosts on one machine",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		// Without a command there is nothing to do but to explain.
+		Args: cobra.NoArgs,
+	}
+	root.PersistentFlags().StringVar(&at.name, "lab", lab.DefaultName, "name of the lab")
+	root.PersistentFlags().StringVar(&at.dir, "dir", lab.DefaultDir, "directory of the labs' state")
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.AddCommand(
+		upCommand(at), downCommand(at), psCommand(at),
+		execCommand(at), shellCommand(at), logsCommand(at),
+		killCommand(at), startCommand(at),
+		cutCommand(at), healCommand(at),
+		sceneCommand(at),
+	)
+	for _, c := range root.Commands() {
+		if inner := c.RunE; inner != nil {
+			c.RunE = func(cmd *cobra.Command, args []string) error {
+				if err := inner(cmd, args); err != nil {
+					return failed{err}
+				}
+				return nil
+			}
+		}
+	}
+	return root
+}

@@ -1,0 +1,195 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+)
+
+// found is what of a lab lives on the machine.
+type found struct {
+	processes  []process
+	namespaces []string // such as "net:[4026532201]"
+}
+
+// suspect is one process of the machine with all that tells whose it is.
+type suspect struct {
+	process
+	parent     int
+	marked     bool
+	namespaces []string
+}
+
+// findProcesses returns every process of the lab. A process is the lab's when
+// it carries the mark in its environment, is in one of the lab's cgroups,
+// shares a network or mount namespace with such a process, or descends from
+// one: containers hide the first three, each in another way.
+func findProcesses(name, dir string) (found, error) {
+	all, err := pids()
+	if err != nil {
+		return found{}, err
+	}
+	own := make(map[string]bool) // namespaces of the machine itself
+	for _, pid := range []int{1, os.Getpid()} {
+		for _, ns := range namespacesOf(pid) {
+			own[ns] = true
+		}
+	}
+	suspects := make(map[int]*suspect, len(all))
+	for _, pid := range all {
+		s, err := readStat(pid)
+		if err != nil || s.state == 'Z' || pid == os.Getpid() {
+			continue // gone meanwhile, or dead already
+		}
+		suspects[pid] = &suspect{
+			process: process{pid: pid, start: s.start}, parent: s.parent,
+			marked:     carriesMark(pid, dir) || inCgroup(pid, cgroup(name, dir)),
+			namespaces: namespacesOf(pid),
+		}
+	}
+
+	guilty := make(map[int]bool)
+	spaces := make(map[string]bool)
+	for grown := true; grown; {
+		grown = false
+		for pid, s := range suspects {
+			if guilty[pid] || !s.marked && !guilty[s.parent] &&
+				!slices.ContainsFunc(s.namespaces, func(ns string) bool { return spaces[ns] }) {
+				continue
+			}
+			guilty[pid] = true
+			grown = true
+			for _, ns := range s.namespaces {
+				if !own[ns] {
+					spaces[ns] = true
+				}
+			}
+		}
+	}
+	var f found
+	for pid := range guilty {
+		f.processes = append(f.processes, suspects[pid].process)
+	}
+	for ns := range spaces {
+		f.namespaces = append(f.namespaces, ns)
+	}
+	return f, nil
+}
+
+func carriesMark(pid int, dir string) bool {
+	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil {
+		return false
+	}
+	want := []byte(mark + "=" + dir)
+	return slices.ContainsFunc(bytes.Split(env, []byte{0}), func(v []byte) bool { return bytes.Equal(v, want) })
+}
+
+func inCgroup(pid int, parent string) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	return err == nil && strings.Contains(string(text), ":"+parent+"/")
+}
+
+func namespacesOf(pid int) []string {
+	var all []string
+	for _, kind := range []string{"net", "mnt"} {
+		if ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, kind)); err == nil {
+			all = append(all, ns)
+		}
+	}
+	return all
+}
+
+// Leaks returns what is left of the lab after Down, one line for each process,
+// mount, namespace, cgroup and directory. Links need no line: a lab makes none
+// outside of its namespaces.
+func (l *Lab) Leaks(ctx context.Context) ([]string, error) {
+	left, err := traces(l.Name(), l.dir)
+	if err != nil {
+		return nil, err
+	}
+	held, err := heldNamespaces(l.namespaces)
+	return append(left, held...), err
+}
+
+// traces returns whatever on this machine belongs to the lab.
+func traces(name, dir string) ([]string, error) {
+	var left []string
+	f, err := findProcesses(name, dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range f.processes {
+		line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
+		left = append(left, fmt.Sprintf("process %d: %s", p.pid, bytes.ReplaceAll(line, []byte{0}, []byte(" "))))
+	}
+	mounts, err := foreignMounts(func(line string) bool {
+		return strings.Contains(line, dir+"/") || strings.Contains(line, dir+" ")
+	})
+	if err != nil {
+		return nil, err
+	}
+	left = append(left, mounts...)
+	cgroups, err := cgroupDirs(cgroup(name, dir))
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range cgroups {
+		left = append(left, "cgroup "+c)
+	}
+	if _, err := os.Lstat(dir); err == nil {
+		left = append(left, "directory "+dir)
+	}
+	return left, nil
+}
+
+// heldNamespaces returns which of the namespaces a process or a mount keeps.
+func heldNamespaces(namespaces []string) ([]string, error) {
+	all, err := pids()
+	if err != nil {
+		return nil, err
+	}
+	var left []string
+	for _, pid := range all {
+		for _, ns := range namespacesOf(pid) {
+			if slices.Contains(namespaces, ns) {
+				left = append(left, fmt.Sprintf("namespace %s, held by process %d", ns, pid))
+			}
+		}
+	}
+	mounts, err := foreignMounts(func(line string) bool {
+		return slices.ContainsFunc(namespaces, func(ns string) bool { return strings.Contains(line, " "+ns+" ") })
+	})
+	return append(left, mounts...), err
+}
+
+// foreignMounts returns the lines of every mount namespace's mountinfo which
+// match.
+func foreignMounts(match func(line string) bool) ([]string, error) {
+	all, err := pids()
+	if err != nil {
+		return nil, err
+	}
+	var left []string
+	seen := make(map[string]bool)
+	for _, pid := range all {
+		ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid))
+		if err != nil || seen[ns] {
+			continue
+		}
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
+		if err != nil {
+			continue
+		}
+		seen[ns] = true
+		for line := range strings.Lines(string(text)) {
+			if match(line) {
+				left = append(left, fmt.Sprintf("mount in %s of process %d: %s", ns, pid, strings.TrimSpace(line)))
+			}
+		}
+	}
+	return left, nil
+}
