@@ -26,7 +26,7 @@ LINT := .cache/bin/golangci-lint
 HOSTS := ./test/...
 HEAVY := driver/dataplane driver/dns driver/mirror kvstore/consul cmd/weft cmd/weft-lab
 MODULE := github.com/weft-net/weft
-PACKAGES = $(shell go list ./... | grep -v '^$(MODULE)/test\(/\|$$\)')
+PACKAGES = $(or $(shell $(GO) list ./... | grep -v '^$(MODULE)/test\(/\|$$\)'),$(error go list finds no packages))
 HEAVY_PACKAGES = $(filter $(HEAVY:%=$(MODULE)/%) $(HEAVY:%=$(MODULE)/%/%),$(PACKAGES))
 UNIT_PACKAGES = $(filter-out $(HEAVY_PACKAGES),$(PACKAGES))
 
@@ -80,12 +80,13 @@ test: root deps-check tools build ## everything: lint, then unit, heavy and host
 	@MAKE='$(MAKE)' test/tools/steps.sh lint unit heavy hosts
 
 .PHONY: lint
-lint: go ## go.mod, formatting, the rules of .golangci.yml
+lint: go ## go.mod, the rules of .golangci.yml, formatting, the shell scripts
 	@test/tools/install.sh golangci-lint
-	go mod tidy -diff
-	$(LINT) run ./...
-	@command -v shellcheck >/dev/null || { echo "shellcheck is missing: run 'sudo make deps', or install it your own way" >&2; exit 1; }
-	shellcheck .ci/run test/tools/*.sh
+	@bad=0; \
+	go mod tidy -diff || { echo "go.mod or go.sum is not tidy: run 'go mod tidy'"; bad=1; }; \
+	$(LINT) run ./... || bad=1; \
+	shellcheck .ci/run test/tools/*.sh || { echo "shellcheck found something, or is missing: 'sudo make deps' installs it"; bad=1; }; \
+	exit $$bad
 
 .PHONY: unit
 unit: go ## the tests that need neither root nor another program
