@@ -1,0 +1,167 @@
+package reconcile_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sirupsen/logrus/hooks/test"
+	"go.uber.org/goleak"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/reconcile"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// kernel remembers its passes and does what the test says.
+type kernel struct {
+	mu       sync.Mutex
+	verified []bool
+	took     time.Duration
+	outcome  reconcile.Outcome
+	err      error
+}
+
+func (k *kernel) Set(_ context.Context, _ overlay.Config, verify bool) (reconcile.Outcome, error) {
+	k.mu.Lock()
+	k.verified = append(k.verified, verify)
+	took, outcome, err := k.took, k.outcome, k.err
+	k.mu.Unlock()
+	time.Sleep(took)
+	return outcome, err
+}
+
+func (k *kernel) passes() []bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return append([]bool(nil), k.verified...)
+}
+
+func (k *kernel) set(f func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f()
+}
+
+// run starts a Reconciler in a bubble of its own time.
+func run(t *testing.T, k *kernel) (*reconcile.Reconciler, chan struct{}, *test.Hook) {
+	t.Helper()
+	log, hook := test.NewNullLogger()
+	changes := make(chan struct{}, 1)
+	r := reconcile.New(reconcile.Config{
+		Kernel: k, Snapshot: func() overlay.Snapshot { return overlay.Snapshot{} },
+		Changes: func() (<-chan struct{}, func()) { return changes, func() {} },
+		Verify:  5 * time.Second, Log: log,
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	synctest.Wait()
+	return r, changes, hook
+}
+
+func TestPassesAreAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &kernel{}
+		r, changes, _ := run(t, k)
+		if got := k.passes(); len(got) != 1 || !got[0] {
+			t.Fatalf("the first pass must read everything back: %v", got)
+		}
+		changes <- struct{}{}
+		synctest.Wait()
+		r.Ask()
+		synctest.Wait()
+		r.Verify()
+		synctest.Wait()
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if got := k.passes(); len(got) != 5 || got[1] || got[2] || !got[3] || !got[4] {
+			t.Errorf("passes by change, request, verify and clock: %v", got)
+		}
+	})
+}
+
+// A request that comes during a pass waits for the next one, and requests that
+// come together share it.
+func TestSyncWaitsForAPassOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &kernel{took: time.Second}
+		r, _, _ := run(t, k)
+		time.Sleep(500 * time.Millisecond) // in the middle of the first pass
+		began := time.Now()
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				if err := r.Sync(t.Context(), "n"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if took := time.Since(began); took != 1500*time.Millisecond {
+			t.Errorf("waited %s, want the rest of one pass and the whole of another", took)
+		}
+		if got := len(k.passes()); got > 3 {
+			t.Errorf("%d passes for requests that came together", got)
+		}
+	})
+}
+
+func TestSyncTellsWhatConcernsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &kernel{}
+		r, _, hook := run(t, k)
+		k.set(func() { k.outcome.Failed = map[string]error{"a": errors.New("no such device")} })
+		if err := r.Sync(t.Context(), "a"); err == nil || !strings.Contains(err.Error(), "no such device") {
+			t.Errorf("a: %v", err)
+		}
+		if err := r.Sync(t.Context(), "b"); err != nil {
+			t.Errorf("b failed with a: %v", err)
+		}
+		synctest.Wait()
+		logged := len(hook.AllEntries())
+		time.Sleep(20 * time.Second)
+		if got := len(hook.AllEntries()); logged != 1 || got != 1 {
+			t.Errorf("a lasting failure was logged %d, then %d times", logged, got)
+		}
+		k.set(func() { k.outcome, k.err = reconcile.Outcome{}, errors.New("all is lost") })
+		if err := r.Sync(t.Context(), "b"); err == nil {
+			t.Error("b was told nothing of a failure as a whole")
+		}
+	})
+}
+
+func TestSyncGivesUpWithItsCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &kernel{took: time.Hour}
+		r, _, _ := run(t, k)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := r.Sync(ctx, "n"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestRepairsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &kernel{outcome: reconcile.Outcome{Repaired: []string{"x", "y"}}}
+		r, _, _ := run(t, k)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if got := r.Status(); got.Passes != 2 || got.Repairs != 4 {
+			t.Errorf("status is %+v", got)
+		}
+	})
+}
