@@ -41,7 +41,7 @@ func (d *Driver) createEndpoint(ctx context.Context, req *network.CreateEndpoint
 func parseEndpoint(n overlay.Network, req *network.CreateEndpointRequest) (overlay.Endpoint, error) {
 	e := overlay.Endpoint{ID: req.EndpointID, Network: n.ID}
 	if req.Interface == nil {
-		return e, errors.New("Docker gave it no address") //nolint:revive,staticcheck // Docker is a name
+		return e, errors.New("it has no address from Docker")
 	}
 	for _, text := range []string{req.Interface.Address, req.Interface.AddressIPv6} {
 		if text == "" {
@@ -57,7 +57,7 @@ func parseEndpoint(n overlay.Network, req *network.CreateEndpointRequest) (overl
 		e.Addrs = append(e.Addrs, a)
 	}
 	if len(e.Addrs) == 0 {
-		return e, errors.New("Docker gave it no address") //nolint:revive,staticcheck // Docker is a name
+		return e, errors.New("it has no address from Docker")
 	}
 	slices.SortFunc(e.Addrs, netip.Addr.Compare)
 	e.MAC = overlay.MACOf(n.ID, e.Addrs[0])

@@ -96,7 +96,7 @@ func (c change) encode(buf []byte, seq uint32, flags uint16) []byte {
 	case forward:
 		// NUD_NOARP is a static entry; NUD_PERMANENT would mean that the MAC is
 		// the bridge's own. Sticky keeps it at its port whoever else sends with it.
-		state, ntf = unix.NUD_NOARP, unix.NTF_MASTER|unix.NTF_STICKY
+		state, ntf = unix.NUD_NOARP, unix.NTF_MASTER|ntfSticky
 	case neighbour:
 		family, ntf = unix.AF_INET, 0
 		if c.addr.Is6() {

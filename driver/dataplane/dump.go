@@ -35,7 +35,7 @@ func (h *handle) readEntries(links map[string]netlink.Link) ([]entry, error) {
 				continue // learned, or a device's own address
 			}
 			e.table = forward
-			e.odd = n.Flags&unix.NTF_STICKY == 0 || n.Vlan != 0
+			e.odd = n.Flags&ntfSticky == 0 || n.Vlan != 0
 		case e.link == overlay.VXLAN && n.Flags&unix.NTF_SELF != 0:
 			addr, ok := netip.AddrFromSlice(n.IP)
 			if !ok {

@@ -134,3 +134,7 @@ func diff(want, have []entry) (add, del []entry) {
 	}
 	return add, del
 }
+
+// ntfSticky is NTF_STICKY of linux/neighbour.h: the entry stays at its port
+// even if another port sends with its MAC.
+const ntfSticky = 0x40

@@ -209,11 +209,13 @@ func (p *pass) attach(name string, want portFlags) error {
 		}
 		p.fresh[name] = true // forwarding entries went with the old master
 	} else {
-		flags, err := p.h.bridgePorts()
-		if err != nil {
-			return fmt.Errorf("list bridge ports: %w", err)
+		if p.flags == nil {
+			var err error
+			if p.flags, err = p.h.bridgePorts(); err != nil {
+				return fmt.Errorf("list bridge ports: %w", err)
+			}
 		}
-		have, known = flags[l.Attrs().Index]
+		have, known = p.flags[l.Attrs().Index]
 	}
 	if known && have == want {
 		return nil
@@ -249,6 +251,9 @@ func (p *pass) up(name string) error {
 	}
 	if err := p.h.LinkSetUp(l); err != nil {
 		return fmt.Errorf("set %s up: %w", name, err)
+	}
+	if name == overlay.Bridge {
+		p.fresh[name] = true // a link that goes down loses its neighbours
 	}
 	return nil
 }

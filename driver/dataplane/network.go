@@ -21,7 +21,8 @@ type pass struct {
 	ns    netns.NsHandle
 	h     *handle
 	links map[string]netlink.Link
-	fresh map[string]bool // links that this pass made: their tables are empty
+	flags map[int]portFlags // bridge ports as found, by link index; nil until needed
+	fresh map[string]bool   // links whose tables this pass emptied, most by making them
 	fixed []string        // what was not as wanted
 }
 

@@ -188,10 +188,11 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
-	err := srv.Shutdown(drain)
-	<-ended
-	if err != nil {
+	if err := srv.Shutdown(drain); err != nil {
 		return fmt.Errorf("finish Docker's calls: %w", err)
+	}
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve Docker's calls: %w", err)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
@@ -230,14 +231,11 @@ func sameSubnets(n, want overlay.Network) error {
 }
 
 func subnets(n overlay.Network) string {
-	out := ""
-	for i, s := range n.Subnets {
-		if i > 0 {
-			out += ", "
-		}
-		out += s.Prefix.String()
+	var out []string
+	for _, s := range n.Subnets {
+		out = append(out, s.Prefix.String())
 	}
-	return out
+	return strings.Join(out, ", ")
 }
 
 // title is how a sentence names a network.

@@ -34,7 +34,7 @@ func openStore(t *testing.T, name string) *bolt.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { _ = s.Close() })
 	return s
 }
 
