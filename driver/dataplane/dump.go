@@ -30,7 +30,7 @@ func (h *handle) readEntries(links map[string]netlink.Link) ([]entry, error) {
 		}
 		e := entry{link: names[n.LinkIndex], mac: overlay.MAC(n.HardwareAddr)}
 		switch {
-		case n.Flags&unix.NTF_MASTER != 0:
+		case n.MasterIndex != 0 && n.Flags&unix.NTF_SELF == 0:
 			if n.State&unix.NUD_NOARP == 0 {
 				continue // learned, or a device's own address
 			}

@@ -51,12 +51,14 @@ func visit(ns netns.NsHandle, f func() error) error {
 }
 
 // namespaceSysctls are set in every network's namespace before any device is
-// made. No address is ever wanted on the devices themselves; and the host's
-// iptables have no business with bridged frames (measured: 5-20 % of the
-// packet rate).
+// made. IPv6 has to be on, or the kernel refuses the bridge's IPv6 neighbours,
+// but no device gets an address: without one it sends neither router
+// solicitations nor multicast reports. And the host's iptables have no business
+// with bridged frames (measured: 5-20 % of the packet rate).
 var namespaceSysctls = []sysctl{
-	{"net/ipv6/conf/default/disable_ipv6", "1"},
-	{"net/ipv6/conf/all/disable_ipv6", "1"},
+	{"net/ipv6/conf/default/disable_ipv6", "0"},
+	{"net/ipv6/conf/default/addr_gen_mode", "1"}, // IN6_ADDR_GEN_MODE_NONE
+	{"net/ipv6/conf/default/accept_ra", "0"},
 	{"net/bridge/bridge-nf-call-iptables", "0"},
 	{"net/bridge/bridge-nf-call-ip6tables", "0"},
 	{"net/bridge/bridge-nf-call-arptables", "0"},

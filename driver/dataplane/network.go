@@ -135,10 +135,9 @@ func (p *pass) strays() error {
 
 // sysctls checks the namespace's settings.
 func (p *pass) sysctls() error {
-	want := namespaceSysctls
-	for _, name := range []string{overlay.Bridge, overlay.VXLAN} {
-		want = append(want[:len(want):len(want)], sysctl{"net/ipv6/conf/" + name + "/disable_ipv6", "1"})
-	}
+	br := "net/ipv6/conf/" + overlay.Bridge
+	want := append(namespaceSysctls[:len(namespaceSysctls):len(namespaceSysctls)],
+		sysctl{br + "/disable_ipv6", "0"}, sysctl{br + "/addr_gen_mode", "1"}, sysctl{br + "/accept_ra", "0"})
 	return visit(p.ns, func() error {
 		written, err := setSysctls(want)
 		for _, s := range written {

@@ -1,0 +1,247 @@
+package dataplane_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/vishvananda/netlink"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/driver/dataplane"
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/test/netns"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// host is a simulated host: a namespace with eth0 on a common switch, and a
+// directory of its own for the networks' namespaces.
+type host struct {
+	tb    testing.TB
+	n     int
+	ns    *netns.NS
+	dir   string
+	dp    *dataplane.Dataplane
+	cfg   overlay.Config
+	clock time.Time
+}
+
+// newHosts joins count hosts by a switch. Host i has 192.0.2.i and 2001:db8::i.
+func newHosts(tb testing.TB, count int) []*host {
+	tb.Helper()
+	sw := netns.New(tb)
+	var hosts []*host
+	var ports []string
+	for i := 1; i <= count; i++ {
+		h := &host{tb: tb, n: i, ns: netns.New(tb), dir: tb.TempDir(), clock: time.Unix(1_000_000, 0)}
+		port := fmt.Sprintf("p%d", i)
+		netns.Link(h.ns, "eth0", sw, port)
+		h.ns.Addr("eth0", fmt.Sprintf("192.0.2.%d/24", i))
+		h.ns.Addr("eth0", fmt.Sprintf("2001:db8::%d/64", i))
+		ports = append(ports, port)
+		h.cfg = overlay.Config{VTEP: vtep(i), Port: 4789}
+		h.restart()
+		tb.Cleanup(h.clean)
+		hosts = append(hosts, h)
+	}
+	sw.Bridge("sw", ports...)
+	return hosts
+}
+
+func vtep(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}) }
+
+// restart is a new process: all memory is gone, the kernel stays.
+func (h *host) restart() {
+	h.tb.Helper()
+	if h.dp != nil {
+		h.dp.Close()
+	}
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	var err error
+	h.dp, err = dataplane.New(dataplane.Options{
+		Log: log, NetnsDir: h.dir, HostNetns: h.ns.Path(), Now: func() time.Time { return h.clock },
+	})
+	if err != nil {
+		h.tb.Fatal(err)
+	}
+}
+
+func (h *host) clean() {
+	h.dp.Close()
+	files, _ := filepath.Glob(h.dir + "/weft-*")
+	for _, f := range files {
+		unix.Unmount(f, unix.MNT_DETACH)
+		os.Remove(f)
+	}
+	for unix.Unmount(h.dir, unix.MNT_DETACH) == nil {
+	}
+}
+
+func (h *host) set() dataplane.Report {
+	h.tb.Helper()
+	return h.pass(false)
+}
+
+func (h *host) verify() dataplane.Report {
+	h.tb.Helper()
+	return h.pass(true)
+}
+
+func (h *host) pass(verify bool) dataplane.Report {
+	h.tb.Helper()
+	r, err := h.dp.Set(context.Background(), h.cfg, verify)
+	if err != nil {
+		h.tb.Fatalf("host %d: %v", h.n, err)
+	}
+	return r
+}
+
+// container is a sandbox with one interface in one network.
+type container struct {
+	ns   *netns.NS
+	port overlay.Port
+}
+
+// endpointID looks like one of Docker's.
+func endpointID(seed string) string {
+	sum := sha256.Sum256([]byte(seed))
+	return hex.EncodeToString(sum[:])
+}
+
+func port(network, name string, addrs ...string) overlay.Port {
+	p := overlay.Port{Endpoint: endpointID(network + name)}
+	for _, a := range addrs {
+		p.Addrs = append(p.Addrs, netip.MustParsePrefix(a))
+	}
+	p.MAC = overlay.MACOf(network, p.Addrs[0].Addr())
+	return p
+}
+
+// remote is p as the other hosts know it.
+func remote(p overlay.Port, at int) overlay.Remote {
+	r := overlay.Remote{MAC: p.MAC, VTEP: vtep(at)}
+	for _, a := range p.Addrs {
+		r.Addrs = append(r.Addrs, a.Addr())
+	}
+	return r
+}
+
+// fetch does what Docker does after Join: it takes the container end into the
+// sandbox, renames it and gives it its addresses.
+func (h *host) fetch(p overlay.Port) *container {
+	h.tb.Helper()
+	c := &container{ns: netns.New(h.tb), port: p}
+	c.port.Sandbox = c.ns.Path()
+	name := overlay.ContainerLink(p.Endpoint)
+	f, err := os.Open(c.ns.Path())
+	if err != nil {
+		h.tb.Fatal(err)
+	}
+	defer f.Close()
+	h.ns.Netlink(func(nl *netlink.Handle) error {
+		l, err := nl.LinkByName(name)
+		if err != nil {
+			return fmt.Errorf("container end %s: %w", name, err)
+		}
+		return nl.LinkSetNsFd(l, int(f.Fd()))
+	})
+	c.ns.Netlink(func(nl *netlink.Handle) error {
+		l, err := nl.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		return nl.LinkSetName(l, "eth0")
+	})
+	for _, a := range p.Addrs {
+		c.ns.Addr("eth0", a.String())
+	}
+	c.ns.Up("eth0")
+	return c
+}
+
+// run runs a command in the container and gives its output and whether it succeeded.
+func run(ns *netns.NS, args ...string) (string, bool) {
+	out, err := exec.Command("nsenter", append([]string{"--net=" + ns.Path()}, args...)...).CombinedOutput()
+	return string(out), err == nil
+}
+
+func must(tb testing.TB, ns *netns.NS, args ...string) string {
+	tb.Helper()
+	out, ok := run(ns, args...)
+	if !ok {
+		tb.Fatalf("%s: %s", strings.Join(args, " "), out)
+	}
+	return out
+}
+
+// pings sends one packet and says whether it was answered within a second.
+func (c *container) pings(addr netip.Addr, args ...string) bool {
+	_, ok := run(c.ns, append([]string{"ping", "-c1", "-W1", "-n", addr.String()}, args...)...)
+	return ok
+}
+
+// inside gives the network's namespace as an NS-like path for nsenter.
+func (h *host) inside(network string, args ...string) (string, bool) {
+	path := filepath.Join(h.dir, overlay.Namespace(network))
+	out, err := exec.Command("nsenter", append([]string{"--net=" + path}, args...)...).CombinedOutput()
+	return string(out), err == nil
+}
+
+func (h *host) mustInside(network string, args ...string) string {
+	h.tb.Helper()
+	out, ok := h.inside(network, args...)
+	if !ok {
+		h.tb.Fatalf("%s: %s", strings.Join(args, " "), out)
+	}
+	return out
+}
+
+// spread makes one network over the hosts with one container on each, all
+// knowing each other. Container i has 10.9.0.i and fd00:9::i.
+func spread(tb testing.TB, hosts []*host, guarded bool) []*container {
+	tb.Helper()
+	const id = "net1"
+	var ports []overlay.Port
+	for _, h := range hosts {
+		ports = append(ports, port(id, fmt.Sprint("c", h.n), fmt.Sprintf("10.9.0.%d/24", h.n), fmt.Sprintf("fd00:9::%d/64", h.n)))
+	}
+	var out []*container
+	for i, h := range hosts {
+		n := overlay.NetworkConfig{ID: id, VNI: 4097, MTU: 1450, Guarded: guarded, Ports: ports[i : i+1 : i+1]}
+		for j, other := range hosts {
+			if i == j {
+				continue
+			}
+			n.Remotes = append(n.Remotes, remote(ports[j], other.n))
+			n.Flood = append(n.Flood, vtep(other.n))
+			n.Members = append(n.Members, vtep(other.n))
+		}
+		slices.SortFunc(n.Remotes, func(a, b overlay.Remote) int { return slices.Compare(a.MAC[:], b.MAC[:]) })
+		h.cfg.Networks = []overlay.NetworkConfig{n}
+		h.set()
+		c := h.fetch(ports[i])
+		out = append(out, c)
+		h.cfg.Networks[0].Ports = []overlay.Port{c.port}
+		h.set()
+	}
+	return out
+}
+
+func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+func hw(m overlay.MAC) net.HardwareAddr { return net.HardwareAddr(m[:]) }
