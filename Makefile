@@ -15,9 +15,8 @@ COMMIT  ?= $(or $(shell git rev-parse --short=12 HEAD 2>/dev/null),unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 # What the tests and the lab find the programs by.
-export WEFT_BIN     := $(CURDIR)/bin/weft
-export WEFT_LAB_BIN := $(CURDIR)/bin/weft-lab
-export WEFT_CONSUL  := $(CURDIR)/.cache/bin/consul
+export WEFT_BIN    := $(CURDIR)/bin/weft
+export WEFT_CONSUL := $(CURDIR)/.cache/bin/consul
 LINT := .cache/bin/golangci-lint
 
 # Three kinds of packages: HOSTS brings labs of whole Docker hosts up, HEAVY
@@ -65,12 +64,11 @@ lab: root deps consul build ## three Docker hosts on this machine, with a scene 
 	bin/weft-lab down
 	bin/weft-lab up --hosts 3
 	bin/weft-lab scene
-	@echo
-	@echo "The lab is still up. Play:  sudo bin/weft-lab shell h1      (weft-lab help says more)"
-	@echo "                     Stop:  sudo make lab-down"
+	@echo "(weft-lab is bin/weft-lab, for root; 'sudo make lab-down' stops the lab too.)"
 
 .PHONY: lab-down
 lab-down: root ## stops the lab and removes all of it (root)
+	@[ -x bin/weft-lab ] || $(MAKE) build
 	bin/weft-lab down
 
 ##@ Tests
