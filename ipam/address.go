@@ -1,0 +1,361 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/kvstore"
+)
+
+// claimTimeout is how long Docker waits at most for an address that has to be
+// claimed while it waits.
+const claimTimeout = 3 * time.Second
+
+// AddressRequest asks for an address.
+type AddressRequest struct {
+	Pool    PoolID
+	Addr    netip.Addr // invalid: any
+	Gateway bool       // the pool's gateway is asked for
+	// Endpoint says that it is surely for a container. Docker before 29 does
+	// not tell, so without it the address may be an aux address.
+	Endpoint bool
+}
+
+// RequestAddress gives an address with the length of its subnet. Any address
+// comes from this host's stock without the Cluster store, unless the stock is
+// empty; a named one is claimed first.
+func (a *Allocator) RequestAddress(ctx context.Context, r AddressRequest) (netip.Prefix, error) {
+	p, err := a.find(ctx, r.Pool)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	v := a.view(p.subnet)
+	addr := r.Addr
+	switch {
+	case addr.IsValid() && !p.subnet.Contains(addr):
+		return netip.Prefix{}, fmt.Errorf("address %v is not inside subnet %v", addr, p.subnet)
+	case r.Gateway:
+		addr, err = a.requestGateway(ctx, p, v, addr)
+	case addr.IsValid():
+		err = a.requestNamed(ctx, p, v, addr, r.Endpoint)
+	default:
+		addr, err = a.requestAny(ctx, p, v)
+	}
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	return netip.PrefixFrom(addr, p.subnet.Bits()), nil
+}
+
+// find gives a pool that Docker says it has, even if this host's State has
+// been lost.
+func (a *Allocator) find(ctx context.Context, id PoolID) (*pool, error) {
+	a.mu.Lock()
+	p := a.pools[id.Subnet]
+	known := p != nil && p.recorded()
+	a.mu.Unlock()
+	if known {
+		return p, nil
+	}
+	record := poolRecord{Subnet: id.Subnet, Range: id.Range}
+	if n, ok := a.cfg.Networks.NetworkOf(id.Subnet); ok {
+		record.Host, record.At = n.Host, n.Created
+	} else {
+		pair, err := a.cfg.Cluster.Get(ctx, poolKey(id.Subnet))
+		if err != nil {
+			return nil, fmt.Errorf("pool %v is not known on this host: %w", id.Subnet, err)
+		}
+		if record, err = decodePool(pair); err != nil {
+			return nil, err
+		}
+		record.Range = id.Range
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p = a.poolLocked(id.Subnet)
+	if p.recorded() {
+		return p, nil
+	}
+	return p, a.holdLocked(ctx, p, held{Pool: record, Count: 1, At: a.cfg.Now()})
+}
+
+func (a *Allocator) requestAny(ctx context.Context, p *pool, v view) (netip.Addr, error) {
+	if addr, err := a.take(ctx, p, v); err != nil || addr.IsValid() {
+		return addr, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	p, leave, err := a.enter(ctx, p.subnet)
+	if err != nil {
+		return netip.Addr{}, a.outOfStock(p, v, err)
+	}
+	defer leave()
+	// Whoever had the gate may have filled the stock; whoever else is served
+	// without the gate may empty it again.
+	for {
+		if addr, err := a.take(ctx, p, v); err != nil || addr.IsValid() {
+			return addr, err
+		}
+		a.mu.Lock()
+		n := max(p.targetLocked(v, a.cfg.Now()), 1)
+		a.mu.Unlock()
+		if err := a.claim(ctx, p, v, n); err != nil {
+			return netip.Addr{}, a.outOfStock(p, v, err)
+		}
+	}
+}
+
+func (a *Allocator) outOfStock(p *pool, v view, err error) error {
+	if errors.Is(err, errExhausted) {
+		return err
+	}
+	return fmt.Errorf("no address left in stock for %s on this host and the store is unavailable: %w", p.name(v), err)
+}
+
+// take hands out the address that has been in stock longest, or none.
+func (a *Allocator) take(ctx context.Context, p *pool, v view) (netip.Addr, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.cfg.Now()
+	p.setup = time.Time{} // this was for a container: the network is made
+	some := oldest(p.claims, len(p.claims), p.stocked(v))
+	if len(some) == 0 {
+		return netip.Addr{}, nil
+	}
+	if err := a.setLocked(ctx, p, some[:1], &claim{State: inUse, At: now}); err != nil {
+		return netip.Addr{}, err
+	}
+	p.recent.add(now)
+	if missing(len(some)-1, p.targetLocked(v, now)) > 0 {
+		signal(a.kick)
+	}
+	return some[0], nil
+}
+
+func (a *Allocator) requestNamed(ctx context.Context, p *pool, v view, addr netip.Addr, endpoint bool) error {
+	a.mu.Lock()
+	what := p.reservedAs(v, addr)
+	isAux := !endpoint && (what == asGateway || what == asAux)
+	making := a.cfg.Now().Before(p.setup) && p.held.Pool.Group == "" && !endpoint
+	name := p.name(v)
+	a.mu.Unlock()
+	switch {
+	case isAux && !v.attached:
+		return nil // the network itself asks, here or for its copy on this host
+	case what == "" && making && !v.live:
+		return a.reserve(ctx, p, addr, func(r *poolRecord) error {
+			if i, found := slices.BinarySearchFunc(r.Aux, addr, netip.Addr.Compare); !found {
+				r.Aux = slices.Insert(r.Aux, i, addr)
+			}
+			return nil
+		})
+	case what != "":
+		return fmt.Errorf("address %v is %s of %s: choose another", addr, what, name)
+	case v.live && !v.attached && !endpoint:
+		return fmt.Errorf("address %v is no aux address of %s", addr, name)
+	}
+	if done, err := a.useOwn(ctx, p, addr); done || err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	p, leave, err := a.enter(ctx, p.subnet)
+	if err != nil {
+		return fmt.Errorf("cannot claim address %v: %w", addr, err)
+	}
+	defer leave()
+	if done, err := a.useOwn(ctx, p, addr); done || err != nil {
+		return err
+	}
+	return a.claimNamed(ctx, p, addr)
+}
+
+// useOwn hands out the address if it is in this host's stock.
+func (a *Allocator) useOwn(ctx context.Context, p *pool, addr netip.Addr) (bool, error) {
+	a.mu.Lock()
+	c := p.claims[addr]
+	var err error
+	if c.State == inStock {
+		err = a.setLocked(ctx, p, []netip.Addr{addr}, &claim{State: inUse, At: a.cfg.Now(), Explicit: true})
+	}
+	a.mu.Unlock()
+	switch {
+	case c.State == inStock:
+		return err == nil, err
+	case c.State != inUse:
+		return false, nil
+	case c.Lost != "":
+		return false, a.inUseBy(addr, c.Lost)
+	default:
+		return false, a.inUseBy(addr, a.cfg.Host)
+	}
+}
+
+func (a *Allocator) inUseBy(addr netip.Addr, host string) error {
+	if owner := a.cfg.Networks.Owner(addr); owner != "" {
+		return fmt.Errorf("address %v is in use by %s", addr, owner)
+	}
+	if host == a.cfg.Host {
+		return fmt.Errorf("address %v is in use on this host", addr)
+	}
+	return fmt.Errorf("address %v is in use or kept in stock on host %s: choose another, or free it there", addr, host)
+}
+
+// requestGateway gives the pool's gateway, the same on every host. While the
+// network is being made it may be chosen.
+func (a *Allocator) requestGateway(ctx context.Context, p *pool, v view, addr netip.Addr) (netip.Addr, error) {
+	a.mu.Lock()
+	now, name := p.gateway(v), p.name(v)
+	recorded := v.live || p.held.Pool.Gateway.IsValid()
+	shared := len(p.held.Pool.Hosts) > 1
+	a.mu.Unlock()
+	if recorded && (!addr.IsValid() || addr == now) {
+		return now, nil
+	}
+	if recorded && (v.live || shared) {
+		return netip.Addr{}, fmt.Errorf("gateway %v differs from %v, the gateway of %s on its other hosts", addr, now, name)
+	}
+	if !addr.IsValid() {
+		addr = now
+	}
+	if !usable(p.subnet).contains(addr) {
+		return netip.Addr{}, fmt.Errorf("gateway %v cannot be a host's address in subnet %v", addr, p.subnet)
+	}
+	err := a.reserve(ctx, p, addr, func(r *poolRecord) error {
+		if r.Gateway.IsValid() && r.Gateway != addr && len(r.Hosts) > 1 {
+			return fmt.Errorf("gateway %v differs from %v, the gateway of %s on its other hosts", addr, r.Gateway, name)
+		}
+		if slices.Contains(r.Aux, addr) {
+			return fmt.Errorf("gateway %v is an aux address of %s", addr, name)
+		}
+		r.Gateway = addr
+		return nil
+	})
+	return addr, err
+}
+
+// reserve takes an address out of the pool for the network itself.
+func (a *Allocator) reserve(ctx context.Context, p *pool, addr netip.Addr, change func(*poolRecord) error) error {
+	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	p, leave, err := a.enter(ctx, p.subnet)
+	if err != nil {
+		return fmt.Errorf("cannot reserve address %v: %w", addr, err)
+	}
+	defer leave()
+	a.mu.Lock()
+	c := p.claims[addr]
+	a.mu.Unlock()
+	if c.State == inUse {
+		return a.inUseBy(addr, a.cfg.Host)
+	}
+	record, err := a.changePool(ctx, p.subnet, change)
+	if err != nil {
+		return fmt.Errorf("cannot reserve address %v: %w", addr, err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	h := p.held
+	record.Range = h.Pool.Range // of a group, each host may have its own
+	h.Pool = record
+	p.settle = a.cfg.Now().Add(settleTime)
+	return a.holdLocked(ctx, p, h)
+}
+
+// ReleaseAddress puts an address that Docker had back into stock. Gateway, aux
+// and unknown addresses are fine.
+func (a *Allocator) ReleaseAddress(ctx context.Context, id PoolID, addr netip.Addr) error {
+	v := a.view(id.Subnet)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p := a.pools[id.Subnet]
+	if p == nil || p.claims[addr].State != inUse {
+		return nil
+	}
+	c := p.claims[addr]
+	if c.Lost != "" {
+		return a.setLocked(ctx, p, []netip.Addr{addr}, nil)
+	}
+	c.State, c.At = inStock, a.cfg.Now()
+	if err := a.setLocked(ctx, p, []netip.Addr{addr}, &c); err != nil {
+		return err
+	}
+	if len(a.extraLocked(p, v, c.At)) > 0 {
+		signal(a.kick)
+	}
+	return nil
+}
+
+// extraLocked gives the addresses in stock that this host should not keep:
+// those that were asked for by name, since they may be asked for elsewhere
+// next, those that can no longer be handed out, and what is above the target.
+func (a *Allocator) extraLocked(p *pool, v view, now time.Time) []netip.Addr {
+	good := p.stocked(v)
+	extra := oldest(p.claims, len(p.claims), func(addr netip.Addr, c claim) bool {
+		return c.State == inStock && c.Lost == "" && !good(addr, c)
+	})
+	stock := oldest(p.claims, len(p.claims), good)
+	return append(extra, stock[:surplus(len(stock), p.targetLocked(v, now))]...)
+}
+
+// claimNamed claims one address for Docker. The caller has the gate.
+func (a *Allocator) claimNamed(ctx context.Context, p *pool, addr netip.Addr) error {
+	a.mu.Lock()
+	old := p.claims[addr].State == leaving
+	a.mu.Unlock()
+	if old {
+		if err := a.giveBack(ctx, p, []netip.Addr{addr}); err != nil {
+			return fmt.Errorf("cannot claim address %v: %w", addr, err)
+		}
+	}
+	op := kvstore.Op{Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.mark()}
+	_, err := a.cfg.Cluster.Txn(ctx, op)
+	if errors.Is(err, kvstore.ErrConflict) {
+		err = a.claimTaken(ctx, p, addr, op)
+	} else if err != nil {
+		a.recheck(p)
+		err = fmt.Errorf("cannot claim address %v: %w", addr, err)
+	}
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if p.taken != nil {
+		p.taken[addr] = struct{}{}
+	}
+	err = a.setLocked(ctx, p, []netip.Addr{addr}, &claim{State: inUse, At: a.cfg.Now(), Explicit: true})
+	if err != nil {
+		p.checked = time.Time{}
+	}
+	return err
+}
+
+// claimTaken looks at who has an address that could not be created. What
+// this host claimed before it lost its State is its own.
+func (a *Allocator) claimTaken(ctx context.Context, p *pool, addr netip.Addr, op kvstore.Op) error {
+	pair, err := a.cfg.Cluster.Get(ctx, op.Key)
+	if err != nil {
+		return fmt.Errorf("cannot claim address %v: %w", addr, err)
+	}
+	h, err := decode[holder](pair)
+	if err != nil {
+		return err
+	}
+	if h.Host != a.cfg.Host {
+		return a.inUseBy(addr, h.Host)
+	}
+	if h.Incarnation == a.cfg.Incarnation {
+		return nil
+	}
+	op.Revision = pair.Revision
+	if _, err := a.cfg.Cluster.Txn(ctx, op); err != nil {
+		a.recheck(p)
+		return fmt.Errorf("cannot claim address %v: %w", addr, err)
+	}
+	return nil
+}

@@ -1,0 +1,389 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/kvstore"
+)
+
+// errExhausted is in the error that says that a pool has no free address.
+var errExhausted = errors.New("no free address")
+
+// strandedTime is how long an address that names this host in an earlier
+// incarnation is left alone: containers from before may still have it.
+const strandedTime = 10 * time.Minute
+
+// mark is what this host writes into the keys of its addresses.
+func (a *Allocator) mark() []byte {
+	return encode(holder{Host: a.cfg.Host, Incarnation: a.cfg.Incarnation})
+}
+
+// recheck makes Run compare the pool with Cluster: the outcome of a change is
+// not known.
+func (a *Allocator) recheck(p *pool) {
+	a.mu.Lock()
+	p.checked = time.Time{}
+	a.mu.Unlock()
+	signal(a.kick)
+}
+
+// claim takes up to n free addresses into stock, at least one unless it
+// fails. The caller has the gate.
+func (a *Allocator) claim(ctx context.Context, p *pool, v view, n int) error {
+	a.mu.Lock()
+	looked := p.taken == nil
+	a.mu.Unlock()
+	if looked {
+		if err := a.check(ctx, p, v); err != nil {
+			return err
+		}
+	}
+	for conflicts := 0; ; {
+		a.mu.Lock()
+		p.reserveLocked(v)
+		some := p.dynamic().pick(min(n, maxStock), p.taken, a.random)
+		a.mu.Unlock()
+		if len(some) == 0 && looked {
+			return a.exhausted(p, v)
+		}
+		// Somebody else's changes are not seen until one looks.
+		if len(some) == 0 || conflicts >= maxStock {
+			if err := a.check(ctx, p, v); err != nil {
+				return err
+			}
+			looked, conflicts = true, 0
+			continue
+		}
+		got, lost, err := a.create0(ctx, p, some)
+		if err != nil {
+			return err
+		}
+		conflicts += lost
+		looked = looked && lost == 0
+		if got > 0 {
+			return nil
+		}
+	}
+}
+
+// create0 creates the keys of the addresses, leaving out those that exist.
+func (a *Allocator) create0(ctx context.Context, p *pool, some []netip.Addr) (got, lost int, err error) {
+	for len(some) > 0 {
+		ops := make([]kvstore.Op, 0, len(some))
+		for _, addr := range some {
+			ops = append(ops, kvstore.Op{Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.mark()})
+		}
+		_, err := a.cfg.Cluster.Txn(ctx, ops...)
+		var conflict *kvstore.ConflictError
+		if errors.As(err, &conflict) && conflict.Op < len(some) {
+			a.mu.Lock()
+			p.taken[some[conflict.Op]] = struct{}{}
+			a.mu.Unlock()
+			some = slices.Delete(some, conflict.Op, conflict.Op+1)
+			lost++
+			continue
+		}
+		if err != nil {
+			a.recheck(p)
+			return 0, lost, fmt.Errorf("claim addresses of %v: %w", p.subnet, err)
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		for _, addr := range some {
+			p.taken[addr] = struct{}{}
+		}
+		if err := a.setLocked(ctx, p, some, &claim{State: inStock, At: a.cfg.Now()}); err != nil {
+			p.checked = time.Time{}
+			return 0, lost, err
+		}
+		return len(some), lost, nil
+	}
+	return 0, lost, nil
+}
+
+// exhausted says that nothing is free and who has it all.
+func (a *Allocator) exhausted(p *pool, v view) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	used := 0
+	for _, c := range p.claims {
+		if c.State == inUse {
+			used++
+		}
+	}
+	s := p.dynamic()
+	in := ""
+	if p.held.Pool.Range.IsValid() {
+		in = fmt.Sprintf(" in its --ip-range %v", p.held.Pool.Range)
+	}
+	return fmt.Errorf("%s has %w%s: of %d, %d are in use on this host and the rest is reserved or on other hosts; "+
+		"remove containers or make a network with a larger --subnet", p.name(v), errExhausted, in, s.size(), used)
+}
+
+// check compares this host's claims with Cluster and makes them agree. The
+// caller has the gate, so nothing of this host's is under way but late
+// deletes of leaving addresses and late creates of what nobody uses.
+func (a *Allocator) check(ctx context.Context, p *pool, v view) error {
+	pairs, _, err := a.cfg.Cluster.List(ctx, addrPrefix+slot(p.subnet)+"/")
+	if err != nil {
+		return fmt.Errorf("read the addresses of %v: %w", p.subnet, err)
+	}
+	holders := make(map[netip.Addr]holder, len(pairs))
+	revisions := map[netip.Addr]uint64{}
+	for _, pair := range pairs {
+		_, addr, err := parseAddrKey(addrPrefix, pair.Key)
+		if err != nil {
+			return err
+		}
+		if holders[addr], err = decode[holder](pair); err != nil {
+			return err
+		}
+		revisions[addr] = pair.Revision
+	}
+	absent, err := a.compare(ctx, p, v, holders)
+	if err != nil {
+		return err
+	}
+	if err := a.assert(ctx, p, absent); err != nil {
+		return err
+	}
+	if err := a.clearStranded(ctx, p, revisions); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	p.checked = a.cfg.Now()
+	lost := map[netip.Addr]string{}
+	for addr, c := range p.claims {
+		if c.State == inUse && c.Lost != "" {
+			lost[addr] = c.Lost
+		}
+	}
+	a.mu.Unlock()
+	for _, addr := range slices.SortedFunc(maps.Keys(lost), netip.Addr.Compare) {
+		if a.cfg.Lost != nil {
+			a.cfg.Lost(addr, lost[addr])
+		}
+	}
+	return nil
+}
+
+// compare brings State up to what Cluster says, and gives the claims that
+// Cluster lacks, those in use first.
+func (a *Allocator) compare(ctx context.Context, p *pool, v view, holders map[netip.Addr]holder) ([]netip.Addr, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.cfg.Now()
+	p.taken = make(set, len(holders))
+	strange := sightings{}
+	var adopt []netip.Addr
+	for addr, h := range holders {
+		p.taken[addr] = struct{}{}
+		if _, known := p.claims[addr]; known || h.Host != a.cfg.Host {
+			continue
+		}
+		if h.Incarnation == a.cfg.Incarnation {
+			adopt = append(adopt, addr)
+			continue
+		}
+		strange[addr] = now
+		if seen, ok := p.strange[addr]; ok {
+			strange[addr] = seen
+		}
+	}
+	p.strange = strange
+	p.reserveLocked(v)
+	slices.SortFunc(adopt, netip.Addr.Compare)
+	if err := a.setLocked(ctx, p, adopt, &claim{State: inStock, At: now}); err != nil {
+		return nil, err
+	}
+	var used, stock []netip.Addr
+	for addr, c := range p.claims {
+		h, found := holders[addr]
+		mine := found && h.Host == a.cfg.Host
+		var err error
+		switch {
+		case mine && c.Lost != "":
+			c.Lost = ""
+			err = a.setLocked(ctx, p, []netip.Addr{addr}, &c)
+		case mine:
+		case c.State == leaving:
+			err = a.setLocked(ctx, p, []netip.Addr{addr}, nil)
+		case found:
+			err = a.loseLocked(ctx, p, addr, h.Host)
+		case c.State == inUse:
+			used = append(used, addr)
+		default:
+			stock = append(stock, addr)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return append(used, stock...), nil
+}
+
+// loseLocked takes note that another host has an address of ours.
+func (a *Allocator) loseLocked(ctx context.Context, p *pool, addr netip.Addr, host string) error {
+	c := p.claims[addr]
+	if c.State != inUse {
+		return a.setLocked(ctx, p, []netip.Addr{addr}, nil)
+	}
+	if c.Lost == host {
+		return nil
+	}
+	c.Lost = host
+	return a.setLocked(ctx, p, []netip.Addr{addr}, &c)
+}
+
+// assert creates the keys of addresses that are ours but that Cluster has
+// forgotten.
+func (a *Allocator) assert(ctx context.Context, p *pool, addrs []netip.Addr) error {
+	for len(addrs) > 0 {
+		some := addrs[:min(len(addrs), kvstore.MaxOps)]
+		ops := make([]kvstore.Op, 0, len(some))
+		for _, addr := range some {
+			ops = append(ops, kvstore.Op{Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.mark()})
+		}
+		_, err := a.cfg.Cluster.Txn(ctx, ops...)
+		var conflict *kvstore.ConflictError
+		switch {
+		case err == nil:
+			a.mu.Lock()
+			for _, addr := range some {
+				p.taken[addr] = struct{}{}
+			}
+			a.mu.Unlock()
+			addrs = addrs[len(some):]
+		case errors.As(err, &conflict) && conflict.Op < len(some):
+			if err := a.lookAt(ctx, p, some[conflict.Op]); err != nil {
+				return err
+			}
+			addrs = slices.Delete(addrs, conflict.Op, conflict.Op+1)
+		default:
+			return fmt.Errorf("assert addresses of %v: %w", p.subnet, err)
+		}
+	}
+	return nil
+}
+
+// lookAt settles whose one address is.
+func (a *Allocator) lookAt(ctx context.Context, p *pool, addr netip.Addr) error {
+	pair, err := a.cfg.Cluster.Get(ctx, addrKey(p.subnet, addr))
+	if err != nil {
+		return fmt.Errorf("read address %v: %w", addr, err)
+	}
+	h, err := decode[holder](pair)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p.taken[addr] = struct{}{}
+	if h.Host == a.cfg.Host {
+		return nil
+	}
+	return a.loseLocked(ctx, p, addr, h.Host)
+}
+
+// clearStranded deletes addresses that this host claimed before it lost its
+// State and that nobody has asked for since.
+func (a *Allocator) clearStranded(ctx context.Context, p *pool, revisions map[netip.Addr]uint64) error {
+	a.mu.Lock()
+	now := a.cfg.Now()
+	var old []netip.Addr
+	for addr, seen := range p.strange {
+		if now.Sub(seen) >= strandedTime {
+			old = append(old, addr)
+		}
+	}
+	a.mu.Unlock()
+	for _, addr := range old {
+		if a.cfg.Networks.Owner(addr) != "" {
+			continue
+		}
+		op := kvstore.Op{Kind: kvstore.DeleteCAS, Key: addrKey(p.subnet, addr), Revision: revisions[addr]}
+		if _, err := a.cfg.Cluster.Txn(ctx, op); err != nil && !errors.Is(err, kvstore.ErrConflict) {
+			return fmt.Errorf("give back address %v: %w", addr, err)
+		}
+	}
+	return nil
+}
+
+// giveBack deletes the keys of addresses that are in stock or leaving, and
+// passes over those that were handed out meanwhile. The caller has the gate.
+func (a *Allocator) giveBack(ctx context.Context, p *pool, addrs []netip.Addr) error {
+	for some := range slices.Chunk(addrs, maxStock) {
+		if err := a.giveBackSome(ctx, p, some); err != nil {
+			return fmt.Errorf("give back addresses of %v: %w", p.subnet, err)
+		}
+	}
+	return nil
+}
+
+func (a *Allocator) giveBackSome(ctx context.Context, p *pool, addrs []netip.Addr) error {
+	// Reading first also means that nothing is marked while the store is away.
+	revisions := make(map[netip.Addr]uint64, len(addrs))
+	for _, addr := range addrs {
+		pair, err := a.cfg.Cluster.Get(ctx, addrKey(p.subnet, addr))
+		if errors.Is(err, kvstore.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		h, err := decode[holder](pair)
+		if err != nil {
+			return err
+		}
+		if h.Host == a.cfg.Host {
+			revisions[addr] = pair.Revision
+		}
+	}
+	some, err := a.markLeaving(ctx, p, addrs)
+	if err != nil {
+		return err
+	}
+	var ops []kvstore.Op
+	for _, addr := range some {
+		if revision, ok := revisions[addr]; ok {
+			ops = append(ops, kvstore.Op{Kind: kvstore.DeleteCAS, Key: addrKey(p.subnet, addr), Revision: revision})
+		}
+	}
+	if len(ops) > 0 {
+		if _, err := a.cfg.Cluster.Txn(ctx, ops...); err != nil {
+			a.recheck(p)
+			return err
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, addr := range some {
+		delete(p.taken, addr)
+	}
+	return a.setLocked(ctx, p, some, nil)
+}
+
+// markLeaving gives those of the addresses that are not in use, after which
+// nobody gets them.
+func (a *Allocator) markLeaving(ctx context.Context, p *pool, addrs []netip.Addr) ([]netip.Addr, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var some, stock []netip.Addr
+	for _, addr := range addrs {
+		switch p.claims[addr].State {
+		case inStock:
+			stock = append(stock, addr)
+			some = append(some, addr)
+		case leaving:
+			some = append(some, addr)
+		case inUse:
+		}
+	}
+	return some, a.setLocked(ctx, p, stock, &claim{State: leaving, At: a.cfg.Now()})
+}

@@ -1,0 +1,28 @@
+package ipam
+
+import (
+	"net/netip"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// Cluster is what the allocator asks about networks. Every method answers from
+// memory, and may be called at any time; the allocator holds none of its own
+// locks meanwhile.
+type Cluster interface {
+	// Network gives a live network by weft's id or by name.
+	Network(idOrName string) (overlay.Network, bool)
+
+	// NetworkOf gives the live network that has exactly this subnet.
+	NetworkOf(p netip.Prefix) (overlay.Network, bool)
+
+	// Attached says whether this host's Docker has the network with this id.
+	Attached(network string) bool
+
+	// Owner describes who uses an address, as in `container "web" on host h2`,
+	// or is empty.
+	Owner(a netip.Addr) string
+
+	// Hosts is the number of hosts that take part in the network, at least 1.
+	Hosts(network string) int
+}

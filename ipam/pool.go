@@ -1,0 +1,183 @@
+package ipam
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"strings"
+)
+
+// PoolID is what Docker holds for a pool: the subnet, and the part of it from
+// which addresses are handed out when none is asked for.
+type PoolID struct {
+	Subnet netip.Prefix // masked
+	Range  netip.Prefix // masked and inside Subnet; invalid means all of it
+}
+
+// ParsePoolID parses PoolID's String.
+func ParsePoolID(s string) (PoolID, error) {
+	subnet, ipRange, ranged := strings.Cut(s, ",")
+	var id PoolID
+	var err error
+	if id.Subnet, err = parsePrefix(subnet); err != nil {
+		return PoolID{}, fmt.Errorf("pool id %q: %w", s, err)
+	}
+	if ranged {
+		if id.Range, err = parsePrefix(ipRange); err != nil {
+			return PoolID{}, fmt.Errorf("pool id %q: %w", s, err)
+		}
+	}
+	if err := id.check(); err != nil {
+		return PoolID{}, fmt.Errorf("pool id %q: %w", s, err)
+	}
+	return id, nil
+}
+
+// String is "10.50.0.0/16", or "10.50.0.0/16,10.50.8.0/24" with a range.
+func (id PoolID) String() string {
+	if !id.Range.IsValid() {
+		return id.Subnet.String()
+	}
+	return id.Subnet.String() + "," + id.Range.String()
+}
+
+func (id PoolID) check() error {
+	if id.Range.IsValid() && !within(id.Subnet, id.Range) {
+		return fmt.Errorf("range %v is not inside subnet %v", id.Range, id.Subnet)
+	}
+	return nil
+}
+
+// parsePrefix refuses what netip takes but no network can have.
+func parsePrefix(s string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%q is no subnet: write it like 10.1.0.0/24", s)
+	}
+	return p, checkPrefix(p)
+}
+
+func checkPrefix(p netip.Prefix) error {
+	a := p.Addr()
+	switch {
+	case a.Is4In6():
+		return fmt.Errorf("subnet %v is an IPv4 subnet in IPv6 form: write it as IPv4", p)
+	case p != p.Masked():
+		return fmt.Errorf("subnet %v has bits set behind its length: use %v", p, p.Masked())
+	case p.Bits() < 8:
+		return fmt.Errorf("subnet %v is too large: use a length of at least 8", p)
+	case a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast() && a.Is6():
+		return fmt.Errorf("subnet %v is not for ordinary hosts: use a private one", p)
+	}
+	return nil
+}
+
+// within says whether inner is part of outer.
+func within(outer, inner netip.Prefix) bool {
+	return inner.Bits() >= outer.Bits() && outer.Contains(inner.Addr())
+}
+
+// set is a set of addresses.
+type set map[netip.Addr]struct{}
+
+func (s set) has(a netip.Addr) bool { _, ok := s[a]; return ok }
+
+// span is a run of addresses, both ends included.
+type span struct{ first, last netip.Addr }
+
+// usable gives the addresses of the subnet that hosts may have: not the network
+// address (in IPv6 the routers' anycast address, RFC 4291 section 2.6.1) and
+// not the IPv4 broadcast. The two addresses of a point-to-point subnet are both
+// usable (RFC 3021, RFC 6164), so is the only one of a /32 or /128.
+func usable(subnet netip.Prefix) span {
+	s := span{subnet.Masked().Addr(), lastOf(subnet)}
+	if subnet.Addr().BitLen()-subnet.Bits() < 2 {
+		return s
+	}
+	s.first = s.first.Next()
+	if subnet.Addr().Is4() {
+		s.last = s.last.Prev()
+	}
+	return s
+}
+
+// dynamic gives the addresses from which a pool hands out when none is asked for.
+func dynamic(id PoolID) span {
+	s := usable(id.Subnet)
+	if !id.Range.IsValid() {
+		return s
+	}
+	if first := id.Range.Addr(); s.first.Less(first) {
+		s.first = first
+	}
+	if last := lastOf(id.Range); last.Less(s.last) {
+		s.last = last
+	}
+	return s
+}
+
+func (s span) contains(a netip.Addr) bool {
+	return a.BitLen() == s.first.BitLen() && !a.Less(s.first) && !s.last.Less(a)
+}
+
+// size is the number of addresses, at most math.MaxUint64.
+func (s span) size() uint64 {
+	if s.last.Less(s.first) {
+		return 0
+	}
+	n := number(s.last).sub(number(s.first))
+	if n.hi != 0 || n.lo == math.MaxUint64 {
+		return math.MaxUint64
+	}
+	return n.lo + 1
+}
+
+func (s span) at(i uint64) netip.Addr {
+	return number(s.first).add(uint128{lo: i}).addr(s.first)
+}
+
+// free is the number of addresses not in taken.
+func (s span) free(taken set) uint64 {
+	n := s.size()
+	for a := range taken {
+		if s.contains(a) {
+			n--
+		}
+	}
+	return n
+}
+
+// pick draws up to n different addresses that are not in taken. random(k)
+// gives a number below k. It looks at no more addresses than a few times
+// those in taken, however large the span is.
+func (s span) pick(n int, taken set, random func(uint64) uint64) []netip.Addr {
+	size := s.size()
+	if size == 0 || n <= 0 {
+		return nil
+	}
+	var out []netip.Addr
+	if size/2 > uint64(len(taken)+n) {
+		// At least every second draw is free.
+		for drawn := make(set, n); len(out) < n; {
+			a := s.at(random(size))
+			if !taken.has(a) && !drawn.has(a) {
+				drawn[a] = struct{}{}
+				out = append(out, a)
+			}
+		}
+		return out
+	}
+	var free []netip.Addr
+	for i := range size {
+		if a := s.at(i); !taken.has(a) {
+			free = append(free, a)
+		}
+	}
+	for len(out) < n && len(free) > 0 {
+		i := random(uint64(len(free)))
+		out = append(out, free[i])
+		free[i] = free[len(free)-1]
+		free = free[:len(free)-1]
+	}
+	return out
+}

@@ -1,0 +1,152 @@
+package ipam
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weft-net/weft/kvstore"
+)
+
+// Keys of the Cluster store.
+const (
+	poolPrefix = "pool/"
+	poolSeq    = "pool/.seq" // compare-and-set with every new pool, so that overlap checks are serialised
+	addrPrefix = "addr/"
+)
+
+// Keys of the State store.
+const (
+	heldPrefix  = "ipam/pool/"
+	claimPrefix = "ipam/claim/"
+)
+
+// poolRecord is a pool's value in Cluster.
+type poolRecord struct {
+	Subnet  netip.Prefix `json:"subnet"`
+	Range   netip.Prefix `json:"range,omitzero"`
+	Gateway netip.Addr   `json:"gateway,omitzero"`
+	Aux     []netip.Addr `json:"aux,omitempty"`
+	Group   string       `json:"group,omitempty"` // shared by networks of other drivers on several hosts
+	Hosts   []string     `json:"hosts,omitempty"` // of a group: who uses it; sorted
+	Host    string       `json:"host"`            // where it was made
+	At      time.Time    `json:"at"`
+}
+
+func (r poolRecord) id() PoolID { return PoolID{Subnet: r.Subnet, Range: r.Range} }
+
+// held is a pool's value in State: what this host knows of it and how often
+// Docker has asked for it.
+type held struct {
+	Pool     poolRecord `json:"pool"`
+	Count    int        `json:"count"`              // RequestPool minus ReleasePool
+	Attached bool       `json:"attached,omitempty"` // has been a network's of this host since At
+	Unsure   bool       `json:"unsure,omitempty"`   // it may or may not have been made in Cluster
+	At       time.Time  `json:"at"`                 // of the last RequestPool
+}
+
+// holder is an address's value in Cluster.
+type holder struct {
+	Host        string `json:"h"`
+	Incarnation string `json:"i"`
+}
+
+// status is what this host does with an address that it has claimed.
+type status string
+
+const (
+	inStock status = "stock"
+	inUse   status = "used"
+	leaving status = "leaving" // a delete may be under way: not to be used before the key is gone
+)
+
+// claim is an address's value in State.
+type claim struct {
+	State    status    `json:"state"`
+	At       time.Time `json:"at"` // since when in this state
+	Explicit bool      `json:"explicit,omitempty"`
+	Lost     string    `json:"lost,omitempty"` // the host that has it according to Cluster
+}
+
+// slot is a prefix as one element of a key.
+func slot(p netip.Prefix) string { return strings.Replace(p.String(), "/", "_", 1) }
+
+func parseSlot(s string) (netip.Prefix, error) {
+	return netip.ParsePrefix(strings.Replace(s, "_", "/", 1))
+}
+
+func poolKey(p netip.Prefix) string { return poolPrefix + slot(p) }
+
+func heldKey(p netip.Prefix) string { return heldPrefix + slot(p) }
+
+func addrKey(p netip.Prefix, a netip.Addr) string { return addrPrefix + slot(p) + "/" + a.String() }
+
+func claimKey(p netip.Prefix, a netip.Addr) string { return claimPrefix + slot(p) + "/" + a.String() }
+
+// parseAddrKey is the reverse of addrKey and claimKey.
+func parseAddrKey(prefix, key string) (netip.Prefix, netip.Addr, error) {
+	rest, ok := strings.CutPrefix(key, prefix)
+	pool, addr, ok2 := strings.Cut(rest, "/")
+	if !ok || !ok2 {
+		return netip.Prefix{}, netip.Addr{}, fmt.Errorf("key %q is no address's", key)
+	}
+	p, err := parseSlot(pool)
+	if err != nil {
+		return netip.Prefix{}, netip.Addr{}, fmt.Errorf("key %q: %w", key, err)
+	}
+	a, err := netip.ParseAddr(addr)
+	if err != nil {
+		return netip.Prefix{}, netip.Addr{}, fmt.Errorf("key %q: %w", key, err)
+	}
+	if p != p.Masked() || !p.Contains(a) || a.Zone() != "" {
+		return netip.Prefix{}, netip.Addr{}, fmt.Errorf("key %q: the address is not in the pool", key)
+	}
+	return p, a, nil
+}
+
+// decode reads one record, naming its key on failure.
+func decode[T any](p kvstore.Pair) (T, error) {
+	var v T
+	if err := json.Unmarshal(p.Value, &v); err != nil {
+		return v, fmt.Errorf("record %s: %w", p.Key, err)
+	}
+	return v, nil
+}
+
+// decodePool reads a pool's record and refuses one that is not where it belongs.
+func decodePool(p kvstore.Pair) (poolRecord, error) {
+	r, err := decode[poolRecord](p)
+	if err != nil {
+		return poolRecord{}, err
+	}
+	if !r.Subnet.IsValid() || r.Subnet != r.Subnet.Masked() || poolKey(r.Subnet) != p.Key {
+		return poolRecord{}, fmt.Errorf("record %s: its subnet is %v", p.Key, r.Subnet)
+	}
+	return r, r.id().check()
+}
+
+// encode cannot fail for this package's own records.
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("ipam: a %T that is no JSON: %v", v, err))
+	}
+	return b
+}
+
+// with adds an element to a sorted list, once.
+func with(list []string, s string) []string {
+	i, found := slices.BinarySearch(list, s)
+	if found {
+		return list
+	}
+	return slices.Insert(slices.Clone(list), i, s)
+}
+
+// without removes an element of a list.
+func without(list []string, s string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(t string) bool { return s == t })
+}

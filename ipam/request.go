@@ -1,0 +1,473 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// The one IPAM option that weft has, and the prefix of those it does not.
+const (
+	idOption     = "weft.id"
+	optionPrefix = "weft."
+)
+
+// Times around the making of a network: Docker asks for pool, gateway and aux
+// addresses within milliseconds of each other.
+const (
+	settleTime = 50 * time.Millisecond
+	setupTime  = 10 * time.Second
+)
+
+// attempts is how often a change of contended keys is tried against other hosts.
+const attempts = 20
+
+// PoolRequest asks for a pool.
+type PoolRequest struct {
+	Subnet  netip.Prefix // masked; invalid: any
+	Range   netip.Prefix // part of Subnet for addresses that nobody names; may be invalid
+	V6      bool         // family, if Subnet is invalid
+	Options map[string]string
+}
+
+// RequestPool gives the pool of the network or group that option weft.id
+// names, or a new one that overlaps no other in the cluster. Only the pool of
+// an existing network is given without the Cluster store.
+func (a *Allocator) RequestPool(ctx context.Context, r PoolRequest) (PoolID, error) {
+	if err := r.check(); err != nil {
+		return PoolID{}, err
+	}
+	group := r.Options[idOption]
+	if group == "" {
+		if r.Subnet.IsValid() {
+			return a.create(ctx, PoolID{r.Subnet, r.Range}, "")
+		}
+		return a.auto(ctx, r.V6, "")
+	}
+	if n, ok := a.cfg.Networks.Network(group); ok {
+		return a.joinNetwork(ctx, n, r)
+	}
+	return a.joinGroup(ctx, group, r)
+}
+
+func (r *PoolRequest) check() error {
+	for key, value := range r.Options {
+		if key == idOption && !overlay.ValidID(value) {
+			return fmt.Errorf("--ipam-opt %s=%q: not a name: use letters, digits, '_', '.' and '-'", idOption, value)
+		}
+		if key != idOption && strings.HasPrefix(key, optionPrefix) {
+			return fmt.Errorf("unknown --ipam-opt %s: weft has only %s", key, idOption)
+		}
+	}
+	if !r.Subnet.IsValid() {
+		if r.Range.IsValid() {
+			return fmt.Errorf("--ip-range %v needs a --subnet around it", r.Range)
+		}
+		return nil
+	}
+	if err := checkPrefix(r.Subnet); err != nil {
+		return err
+	}
+	if r.Subnet.Addr().Is6() != r.V6 {
+		return fmt.Errorf("subnet %v is not of the address family asked for", r.Subnet)
+	}
+	if r.Range.IsValid() && r.Range != r.Range.Masked() {
+		return fmt.Errorf("--ip-range %v has bits set behind its length: use %v", r.Range, r.Range.Masked())
+	}
+	if r.Range.IsValid() && !within(r.Subnet, r.Range) {
+		return fmt.Errorf("--ip-range %v is not inside --subnet %v", r.Range, r.Subnet)
+	}
+	return nil
+}
+
+// wants says whether a pool with this subnet answers the request.
+func (r *PoolRequest) wants(subnet netip.Prefix) bool {
+	if r.Subnet.IsValid() {
+		return r.Subnet == subnet
+	}
+	return subnet.Addr().Is6() == r.V6
+}
+
+func (a *Allocator) joinNetwork(ctx context.Context, n overlay.Network, r PoolRequest) (PoolID, error) {
+	i := slices.IndexFunc(n.Subnets, func(s overlay.Subnet) bool { return r.wants(s.Prefix) })
+	if i < 0 {
+		family := "IPv4"
+		if r.V6 {
+			family = "IPv6"
+		}
+		if r.Subnet.IsValid() {
+			family = r.Subnet.String()
+		}
+		return PoolID{}, fmt.Errorf("network %q has no %s subnet: leave --subnet out, or use what `weft network inspect` shows",
+			networkName(n), family)
+	}
+	s := n.Subnets[i]
+	if r.Range.IsValid() && r.Range != s.Range {
+		return PoolID{}, fmt.Errorf("--ip-range %v differs from that of network %q: leave it out", r.Range, networkName(n))
+	}
+	record := poolRecord{
+		Subnet: s.Prefix, Range: s.Range, Gateway: s.Gateway, Host: n.Host, At: n.Created,
+	}
+	for _, aux := range s.Aux {
+		record.Aux = append(record.Aux, aux)
+	}
+	slices.SortFunc(record.Aux, netip.Addr.Compare)
+
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p := a.poolLocked(s.Prefix)
+	if err := a.countLocked(ctx, p, record); err != nil {
+		return PoolID{}, err
+	}
+	return record.id(), nil
+}
+
+// countLocked records that Docker has asked for the pool once more.
+func (a *Allocator) countLocked(ctx context.Context, p *pool, record poolRecord) error {
+	if p.held.Count > 0 && p.held.Pool.Range != record.Range {
+		return fmt.Errorf("subnet %v is in use on this host with another --ip-range", p.subnet)
+	}
+	now := a.cfg.Now()
+	h := held{Pool: record, Count: p.held.Count + 1, At: now, Attached: p.held.Attached && p.detached.IsZero()}
+	if err := a.holdLocked(ctx, p, h); err != nil {
+		return err
+	}
+	p.settle, p.setup = now.Add(settleTime), now.Add(setupTime)
+	signal(a.kick)
+	return nil
+}
+
+// joinGroup gives the pool that networks of other drivers on several hosts
+// share, and makes it if this is the first one.
+func (a *Allocator) joinGroup(ctx context.Context, group string, r PoolRequest) (PoolID, error) {
+	for range attempts {
+		if id, ok, err := a.rejoin(ctx, group, r); ok || err != nil {
+			return id, err
+		}
+		pools, err := a.listPools(ctx)
+		if err != nil {
+			return PoolID{}, fmt.Errorf("cannot join group %q: %w", group, err)
+		}
+		i := slices.IndexFunc(pools.records, func(p poolRecord) bool { return p.Group == group && r.wants(p.Subnet) })
+		var id PoolID
+		switch {
+		case i >= 0:
+			id, err = a.joinRecord(ctx, pools.records[i], r)
+		case r.Subnet.IsValid():
+			id, err = a.create(ctx, PoolID{r.Subnet, r.Range}, group)
+		default:
+			id, err = a.auto(ctx, r.V6, group)
+		}
+		if !errors.Is(err, kvstore.ErrConflict) {
+			return id, err
+		}
+	}
+	return PoolID{}, fmt.Errorf("cannot join group %q: other hosts keep changing it; try again", group)
+}
+
+// rejoin serves a group that this host already takes part in from State.
+func (a *Allocator) rejoin(ctx context.Context, group string, r PoolRequest) (PoolID, bool, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range a.pools {
+		if p.held.Pool.Group != group || p.held.Count == 0 || !r.wants(p.subnet) {
+			continue
+		}
+		record := p.held.Pool
+		if r.Range.IsValid() {
+			record.Range = r.Range
+		}
+		return record.id(), true, a.countLocked(ctx, p, record)
+	}
+	return PoolID{}, false, nil
+}
+
+func (a *Allocator) joinRecord(ctx context.Context, record poolRecord, r PoolRequest) (PoolID, error) {
+	p, leave, err := a.enter(ctx, record.Subnet)
+	if err != nil {
+		return PoolID{}, err
+	}
+	defer leave()
+	if err := a.intend(ctx, p, record); err != nil {
+		return PoolID{}, err
+	}
+	record, err = a.changePool(ctx, record.Subnet, func(r *poolRecord) error {
+		r.Hosts = with(r.Hosts, a.cfg.Host)
+		return nil
+	})
+	if err != nil {
+		return PoolID{}, fmt.Errorf("cannot join group %q: %w", record.Group, err)
+	}
+	if r.Range.IsValid() {
+		record.Range = r.Range
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return record.id(), a.countLocked(ctx, p, record)
+}
+
+// intend records a pool that Docker does not have yet, so that it is removed
+// again if nothing comes of it.
+func (a *Allocator) intend(ctx context.Context, p *pool, record poolRecord) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if p.held.Count > 0 {
+		return nil
+	}
+	p.checked = time.Time{}
+	return a.holdLocked(ctx, p, held{Pool: record, Unsure: true, At: a.cfg.Now()})
+}
+
+// auto makes a pool in a free part of the configured prefixes. Where it begins
+// to look is random, so that hosts rarely choose the same one at once.
+func (a *Allocator) auto(ctx context.Context, v6 bool, group string) (PoolID, error) {
+	bases, err := a.bases(v6)
+	if err != nil {
+		return PoolID{}, err
+	}
+	var routes []netip.Prefix
+	if a.cfg.Routes != nil {
+		if routes, err = a.cfg.Routes(ctx); err != nil {
+			return PoolID{}, fmt.Errorf("cannot choose a subnet that is off this host's routes: %w", err)
+		}
+	}
+	// A default route is no network that a pool could clash with.
+	routes = slices.DeleteFunc(slices.Clone(routes), func(p netip.Prefix) bool { return p.Bits() == 0 })
+	for range attempts {
+		pools, err := a.listPools(ctx)
+		if err != nil {
+			return PoolID{}, fmt.Errorf("cannot choose a subnet: %w", err)
+		}
+		if group != "" && slices.ContainsFunc(pools.records, func(p poolRecord) bool {
+			return p.Group == group && p.Subnet.Addr().Is6() == v6
+		}) {
+			return PoolID{}, fmt.Errorf("group %q: %w", group, kvstore.ErrConflict) // joinGroup joins it
+		}
+		taken := slices.Clone(routes)
+		for _, p := range pools.records {
+			taken = append(taken, p.Subnet)
+		}
+		subnet, ok := a.freeBlock(bases, taken)
+		if !ok {
+			return PoolID{}, fmt.Errorf("no free subnet left in %v: give one with --subnet, or weft more with --pool", bases)
+		}
+		id, err := a.createIn(ctx, PoolID{Subnet: subnet}, group, &pools)
+		if !errors.Is(err, kvstore.ErrConflict) {
+			return id, err
+		}
+	}
+	return PoolID{}, errors.New("cannot choose a subnet: other hosts keep making networks; try again")
+}
+
+func (a *Allocator) freeBlock(bases []Auto, taken []netip.Prefix) (netip.Prefix, bool) {
+	for _, base := range bases {
+		if p, ok := base.next(taken, a.random(base.blocks())); ok {
+			return p, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+func (a *Allocator) bases(v6 bool) ([]Auto, error) {
+	var out []Auto
+	for _, base := range a.cfg.Auto {
+		if base.Base.Addr().Is6() == v6 {
+			out = append(out, base)
+		}
+	}
+	if len(out) == 0 && v6 && a.cfg.ULA != nil {
+		ula, err := a.cfg.ULA()
+		if err != nil {
+			return nil, fmt.Errorf("cannot choose an IPv6 subnet: %w", err)
+		}
+		out = append(out, Auto{Base: ula, Bits: 64})
+	}
+	if len(out) == 0 {
+		return nil, errors.New("no range is configured for automatic subnets of this family: give one with --subnet")
+	}
+	return out, nil
+}
+
+// create makes the pool, or fails with the reason.
+func (a *Allocator) create(ctx context.Context, id PoolID, group string) (PoolID, error) {
+	for range attempts {
+		pools, err := a.listPools(ctx)
+		if err != nil {
+			return PoolID{}, fmt.Errorf("cannot make pool %v: %w", id.Subnet, err)
+		}
+		id, err := a.createIn(ctx, id, group, &pools)
+		if !errors.Is(err, kvstore.ErrConflict) {
+			return id, err
+		}
+	}
+	return PoolID{}, fmt.Errorf("cannot make pool %v: other hosts keep making networks; try again", id.Subnet)
+}
+
+// createIn makes the pool if pools is still what Cluster has, and fails with
+// kvstore.ErrConflict if it is not.
+func (a *Allocator) createIn(ctx context.Context, id PoolID, group string, pools *poolList) (PoolID, error) {
+	p, leave, err := a.enter(ctx, id.Subnet)
+	if err != nil {
+		return PoolID{}, err
+	}
+	defer leave()
+	record := poolRecord{
+		Subnet: id.Subnet, Range: id.Range, Group: group, Host: a.cfg.Host, At: a.cfg.Now(),
+	}
+	if group != "" {
+		record.Hosts = []string{a.cfg.Host}
+	}
+	var revision uint64
+	for i, other := range pools.records {
+		if !other.Subnet.Overlaps(id.Subnet) {
+			continue
+		}
+		if !a.abandoned(p, other, group) {
+			return PoolID{}, fmt.Errorf("subnet %v overlaps %s: choose another --subnet", id.Subnet, a.describe(other))
+		}
+		// Rewritten, so that a delete still under way misses it.
+		revision = pools.revisions[i]
+	}
+	if err := a.intend(ctx, p, record); err != nil {
+		return PoolID{}, err
+	}
+	_, err = a.cfg.Cluster.Txn(ctx, pools.bump(a),
+		kvstore.Op{Kind: kvstore.CAS, Key: poolKey(id.Subnet), Value: encode(record), Revision: revision})
+	if err != nil {
+		return PoolID{}, fmt.Errorf("cannot make pool %v: %w", id.Subnet, err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return id, a.countLocked(ctx, p, record)
+}
+
+// abandoned says whether other is this host's own leftover of the same subnet.
+func (a *Allocator) abandoned(p *pool, other poolRecord, group string) bool {
+	if other.Subnet != p.subnet || other.Host != a.cfg.Host || other.Group != group || group != "" {
+		return false
+	}
+	if v := a.view(p.subnet); v.live {
+		return false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return p.held.Count == 0
+}
+
+// describe names a pool and whose it is, for an error.
+func (a *Allocator) describe(r poolRecord) string {
+	if n, ok := a.cfg.Networks.NetworkOf(r.Subnet); ok {
+		return fmt.Sprintf("%v of network %q (created on host %s)", r.Subnet, networkName(n), n.Host)
+	}
+	if r.Group != "" {
+		return fmt.Sprintf("%v of group %q (made on host %s)", r.Subnet, r.Group, r.Host)
+	}
+	return fmt.Sprintf("%v, a pool made on host %s", r.Subnet, r.Host)
+}
+
+// poolList is all pools of the cluster at one moment.
+type poolList struct {
+	records   []poolRecord
+	revisions []uint64
+	seq       uint64 // revision of poolSeq
+}
+
+func (a *Allocator) listPools(ctx context.Context) (poolList, error) {
+	pairs, _, err := a.cfg.Cluster.List(ctx, poolPrefix)
+	if err != nil {
+		return poolList{}, fmt.Errorf("read the cluster's pools: %w", err)
+	}
+	var l poolList
+	for _, pair := range pairs {
+		if pair.Key == poolSeq {
+			l.seq = pair.Revision
+			continue
+		}
+		r, err := decodePool(pair)
+		if err != nil {
+			return poolList{}, err
+		}
+		l.records = append(l.records, r)
+		l.revisions = append(l.revisions, pair.Revision)
+	}
+	return l, nil
+}
+
+// bump is the operation that holds only if no pool was made since the listing.
+// Its value is new each time: stores may ignore a write that changes nothing.
+func (l *poolList) bump(a *Allocator) kvstore.Op {
+	value := a.cfg.Host + " " + strconv.FormatUint(a.random(1<<63), 36)
+	return kvstore.Op{Kind: kvstore.CAS, Key: poolSeq, Value: []byte(value), Revision: l.seq}
+}
+
+// changePool rewrites a pool's record in Cluster and gives what it is now.
+func (a *Allocator) changePool(ctx context.Context, subnet netip.Prefix, change func(*poolRecord) error) (poolRecord, error) {
+	for range attempts {
+		pair, err := a.cfg.Cluster.Get(ctx, poolKey(subnet))
+		if err != nil {
+			return poolRecord{}, fmt.Errorf("pool %v: %w", subnet, err)
+		}
+		record, err := decodePool(pair)
+		if err != nil {
+			return poolRecord{}, err
+		}
+		before := encode(record)
+		if err := change(&record); err != nil {
+			return record, err
+		}
+		after := encode(record)
+		if string(before) == string(after) {
+			return record, nil
+		}
+		_, err = a.cfg.Cluster.Txn(ctx, kvstore.Op{Kind: kvstore.CAS, Key: pair.Key, Value: after, Revision: pair.Revision})
+		if err == nil {
+			return record, nil
+		}
+		if !errors.Is(err, kvstore.ErrConflict) {
+			return record, fmt.Errorf("pool %v: %w", subnet, err)
+		}
+	}
+	return poolRecord{}, fmt.Errorf("pool %v: other hosts keep changing it; try again", subnet)
+}
+
+// ReleasePool says that Docker has let go of the pool once. What follows from
+// that is Run's to do.
+func (a *Allocator) ReleasePool(ctx context.Context, id PoolID) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p := a.pools[id.Subnet]
+	if p == nil || p.held.Count == 0 {
+		return nil
+	}
+	h := p.held
+	h.Count--
+	p.setup = time.Time{}
+	signal(a.kick)
+	return a.holdLocked(ctx, p, h)
+}
+
+// PoolOps gives the operations that remove the pools of a network, for the
+// transaction that removes the network. If that fails with
+// kvstore.ErrConflict, ask again.
+func (a *Allocator) PoolOps(ctx context.Context, subnets []netip.Prefix) ([]kvstore.Op, error) {
+	var ops []kvstore.Op
+	for _, subnet := range subnets {
+		pair, err := a.cfg.Cluster.Get(ctx, poolKey(subnet))
+		if errors.Is(err, kvstore.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("pool %v: %w", subnet, err)
+		}
+		ops = append(ops, kvstore.Op{Kind: kvstore.DeleteCAS, Key: pair.Key, Revision: pair.Revision})
+	}
+	return ops, nil
+}

@@ -1,0 +1,365 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// How often Run looks by itself, and for how long it waits before it believes
+// that something is gone.
+const (
+	lookTime   = 5 * time.Second  // arithmetic only, unless something is to do
+	checkTime  = 5 * time.Minute  // one listing of a pool's addresses
+	scanTime   = time.Hour        // one listing of all addresses
+	detachTime = time.Minute      // a network that was here is not, but Docker has not released its pool
+	leakTime   = 10 * time.Minute // an address in use in a pool that Docker no longer has
+)
+
+// Run keeps stock filled, gives back what is too much, removes what Docker no
+// longer has and checks this host's claims against Cluster, until ctx ends.
+// Then it returns nil.
+func (a *Allocator) Run(ctx context.Context) error {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = 50*time.Millisecond, lookTime
+	failing := false
+	for {
+		next, err := a.pass(ctx)
+		kick := a.kick
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			if !failing {
+				a.cfg.Log.WithError(err).Warn("addresses cannot be brought up to date; trying again")
+			}
+			next, kick = wait.NextBackOff(), nil
+		default:
+			if failing {
+				a.cfg.Log.Info("addresses are up to date again")
+			}
+			wait.Reset()
+		}
+		failing = err != nil
+		timer := time.NewTimer(next)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-kick:
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+// pass does what is to do now, and says when to come again at the latest.
+func (a *Allocator) pass(ctx context.Context) (time.Duration, error) {
+	if now := a.cfg.Now(); now.Sub(a.scanned) >= scanTime {
+		if err := a.scan(ctx); err != nil {
+			return 0, err
+		}
+		a.scanned = now
+	}
+	a.mu.Lock()
+	subnets := make([]netip.Prefix, 0, len(a.pools))
+	for subnet := range a.pools {
+		subnets = append(subnets, subnet)
+	}
+	a.mu.Unlock()
+	next := lookTime
+	var errs []error
+	for _, subnet := range subnets {
+		soon, err := a.tend(ctx, subnet)
+		next = min(next, soon)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		if errors.Is(err, kvstore.ErrUnavailable) || ctx.Err() != nil {
+			break // so is it for the others
+		}
+	}
+	return next, errors.Join(errs...)
+}
+
+// scan looks for addresses of this host's in pools that it does not know:
+// creates that were carried out after everybody had given them up.
+func (a *Allocator) scan(ctx context.Context) error {
+	pairs, _, err := a.cfg.Cluster.List(ctx, addrPrefix)
+	if err != nil {
+		return fmt.Errorf("read the cluster's addresses: %w", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, pair := range pairs {
+		subnet, addr, err := parseAddrKey(addrPrefix, pair.Key)
+		if err != nil {
+			return err
+		}
+		h, err := decode[holder](pair)
+		if err != nil {
+			return err
+		}
+		if h.Host == a.cfg.Host && h.Incarnation == a.cfg.Incarnation && a.pools[subnet] == nil {
+			// Leaving: nobody in this host's State wants it.
+			p := a.poolLocked(subnet)
+			p.held.Pool = poolRecord{Subnet: subnet}
+			if err := a.setLocked(ctx, p, []netip.Addr{addr}, &claim{State: leaving, At: a.cfg.Now()}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// work is what is to do for one pool.
+type work struct {
+	wanted bool // somebody on this host has the pool
+	check  bool
+	back   []netip.Addr
+	claim  int
+	next   time.Duration // nothing is due before
+}
+
+// tend does what one pool needs.
+func (a *Allocator) tend(ctx context.Context, subnet netip.Prefix) (time.Duration, error) {
+	v := a.view(subnet)
+	a.mu.Lock()
+	p := a.pools[subnet]
+	if p == nil {
+		a.mu.Unlock()
+		return lookTime, nil
+	}
+	w := a.workLocked(p, v)
+	a.mu.Unlock()
+	if w.idle() {
+		return w.next, nil
+	}
+	p, leave, err := a.enter(ctx, subnet)
+	if err != nil {
+		return 0, err
+	}
+	defer leave()
+	// Things may have changed at the gate.
+	v = a.view(subnet)
+	if err := a.follow(ctx, p, v); err != nil {
+		return 0, err
+	}
+	a.mu.Lock()
+	w = a.workLocked(p, v)
+	a.mu.Unlock()
+	if w.check {
+		if err := a.checkPool(ctx, p, v, w.wanted); err != nil {
+			return 0, err
+		}
+		a.mu.Lock()
+		w = a.workLocked(p, v)
+		a.mu.Unlock()
+	}
+	if err := a.giveBack(ctx, p, w.back); err != nil {
+		return 0, err
+	}
+	if w.claim > 0 {
+		if err := a.claim(ctx, p, v, w.claim); err != nil && !errors.Is(err, errExhausted) {
+			return 0, err
+		}
+	}
+	if !w.wanted {
+		return w.next, a.remove(ctx, p, v)
+	}
+	return w.next, nil
+}
+
+func (w work) idle() bool { return w.wanted && !w.check && len(w.back) == 0 && w.claim == 0 }
+
+// workLocked decides what is to do for the pool.
+func (a *Allocator) workLocked(p *pool, v view) work {
+	now := a.cfg.Now()
+	switch {
+	case v.attached:
+		p.detached = time.Time{}
+	case p.detached.IsZero():
+		p.detached = now
+	}
+	w := work{wanted: p.wantedLocked(v, now), next: lookTime}
+	w.check = now.Sub(p.checked) >= checkTime
+	if v.attached && !p.held.Attached {
+		w.check = true // also has it recorded
+	}
+	if !w.wanted {
+		w.back = oldest(p.claims, len(p.claims), func(_ netip.Addr, c claim) bool {
+			return c.State != inUse
+		})
+		return w
+	}
+	w.back = oldest(p.claims, len(p.claims), func(_ netip.Addr, c claim) bool { return c.State == leaving })
+	if now.Before(p.settle) {
+		w.next = p.settle.Sub(now)
+		return w
+	}
+	w.back = append(w.back, a.extraLocked(p, v, now)...)
+	stock := oldest(p.claims, len(p.claims), p.stocked(v))
+	w.claim = missing(len(stock), p.targetLocked(v, now))
+	return w
+}
+
+// wantedLocked says whether this host's Docker has the pool, as far as known.
+func (p *pool) wantedLocked(v view, now time.Time) bool {
+	switch {
+	case v.attached:
+		return true
+	case p.held.Count == 0:
+		return false
+	default:
+		// Docker's release of a network's pool is lost if weft was away.
+		return !p.held.Attached || now.Sub(p.detached) < detachTime
+	}
+}
+
+// follow records that the pool is a network's of this host, and frees what was
+// in use in a pool that has been nobody's for long.
+func (a *Allocator) follow(ctx context.Context, p *pool, v view) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.cfg.Now()
+	if v.attached && !p.held.Attached && p.recorded() {
+		h := p.held
+		h.Attached = true
+		return a.holdLocked(ctx, p, h)
+	}
+	if p.wantedLocked(v, now) || p.detached.IsZero() || now.Sub(p.detached) < leakTime {
+		return nil
+	}
+	leaked := oldest(p.claims, len(p.claims), func(_ netip.Addr, c claim) bool { return c.State == inUse })
+	if len(leaked) == 0 {
+		return nil
+	}
+	a.cfg.Log.WithField("pool", p.subnet).Warnf("%d addresses were never released before their pool: freeing them", len(leaked))
+	return a.setLocked(ctx, p, leaked, &claim{State: inStock, At: now})
+}
+
+// checkPool compares the pool and its addresses with Cluster.
+func (a *Allocator) checkPool(ctx context.Context, p *pool, v view, wanted bool) error {
+	if wanted {
+		if err := a.assertPool(ctx, p); err != nil {
+			return err
+		}
+	}
+	return a.check(ctx, p, v)
+}
+
+// assertPool makes the pool's record again if Cluster has lost it.
+func (a *Allocator) assertPool(ctx context.Context, p *pool) error {
+	a.mu.Lock()
+	record := p.held.Pool
+	a.mu.Unlock()
+	_, err := a.changePool(ctx, p.subnet, func(r *poolRecord) error {
+		if r.Group != "" && r.Group == record.Group {
+			r.Hosts = with(r.Hosts, a.cfg.Host)
+		}
+		return nil
+	})
+	if !errors.Is(err, kvstore.ErrNotFound) {
+		return err
+	}
+	pools, err := a.listPools(ctx)
+	if err != nil {
+		return err
+	}
+	for _, other := range pools.records {
+		if other.Subnet.Overlaps(p.subnet) {
+			a.cfg.Log.Errorf("subnet %v on this host overlaps %s: remove one of the networks", p.subnet, a.describe(other))
+			return nil
+		}
+	}
+	record.Host = a.cfg.Host // whoever made it again removes it
+	if record.Group != "" {
+		record.Hosts = []string{a.cfg.Host}
+	}
+	_, err = a.cfg.Cluster.Txn(ctx, pools.bump(a),
+		kvstore.Op{Kind: kvstore.CAS, Key: poolKey(p.subnet), Value: encode(record)})
+	if err != nil {
+		return fmt.Errorf("record pool %v again: %w", p.subnet, err)
+	}
+	return nil
+}
+
+// remove forgets a pool of which nothing is left, here and, if this host made
+// it and no network has it, in Cluster.
+func (a *Allocator) remove(ctx context.Context, p *pool, v view) error {
+	a.mu.Lock()
+	left, h := len(p.claims), p.held
+	a.mu.Unlock()
+	if left > 0 || h.Count > 0 && !h.Attached {
+		return nil
+	}
+	if err := a.removeRecord(ctx, p, v, h.Unsure); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if p.held.Count != h.Count || len(p.claims) > 0 {
+		p.checked = time.Time{} // Docker asked for it again meanwhile
+		return nil
+	}
+	if err := a.writeLocked(ctx, kvstore.Op{Kind: kvstore.Delete, Key: heldKey(p.subnet)}); err != nil {
+		return fmt.Errorf("forget pool %v: %w", p.subnet, err)
+	}
+	p.held, p.gone = held{}, true
+	delete(a.pools, p.subnet)
+	return nil
+}
+
+func (a *Allocator) removeRecord(ctx context.Context, p *pool, v view, unsure bool) error {
+	pair, err := a.cfg.Cluster.Get(ctx, poolKey(p.subnet))
+	if errors.Is(err, kvstore.ErrNotFound) {
+		if unsure {
+			return a.fence(ctx)
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove pool %v: %w", p.subnet, err)
+	}
+	record, err := decodePool(pair)
+	if err != nil {
+		return err
+	}
+	op := kvstore.Op{Kind: kvstore.DeleteCAS, Key: pair.Key, Revision: pair.Revision}
+	switch {
+	case v.live:
+		return nil
+	case record.Group != "":
+		hosts := without(record.Hosts, a.cfg.Host)
+		if len(hosts) == len(record.Hosts) {
+			return nil
+		}
+		if record.Hosts = hosts; len(hosts) > 0 {
+			op.Kind, op.Value = kvstore.CAS, encode(record)
+		}
+	case record.Host != a.cfg.Host:
+		return nil
+	}
+	if _, err := a.cfg.Cluster.Txn(ctx, op); err != nil {
+		return fmt.Errorf("remove pool %v: %w", p.subnet, err)
+	}
+	return nil
+}
+
+// fence makes sure that a creation of a pool that has not been carried out so
+// far never will be: it holds only for a poolSeq from before.
+func (a *Allocator) fence(ctx context.Context) error {
+	pools, err := a.listPools(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := a.cfg.Cluster.Txn(ctx, pools.bump(a)); err != nil && !errors.Is(err, kvstore.ErrConflict) {
+		return fmt.Errorf("fence the making of a pool: %w", err)
+	}
+	return nil
+}

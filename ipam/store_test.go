@@ -1,0 +1,239 @@
+package ipam
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// memory is a model of a Store: what the contract says, and nothing else.
+type memory struct {
+	mu       sync.Mutex
+	pairs    map[string]kvstore.Pair
+	revision uint64
+	txns     int
+}
+
+func newMemory() *memory { return &memory{pairs: map[string]kvstore.Pair{}} }
+
+func (m *memory) Get(_ context.Context, key string) (kvstore.Pair, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p, ok := m.pairs[key]
+	if !ok {
+		return p, fmt.Errorf("%s: %w", key, kvstore.ErrNotFound)
+	}
+	return p, nil
+}
+
+func (m *memory) List(_ context.Context, prefix string) ([]kvstore.Pair, uint64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []kvstore.Pair
+	for key, p := range m.pairs {
+		if strings.HasPrefix(key, prefix) {
+			out = append(out, p)
+		}
+	}
+	slices.SortFunc(out, func(a, b kvstore.Pair) int { return strings.Compare(a.Key, b.Key) })
+	return out, m.revision, nil
+}
+
+func (m *memory) Wait(context.Context, string, uint64) ([]kvstore.Pair, uint64, error) {
+	panic("not used here")
+}
+
+func (m *memory) Hold(context.Context, string, string, []byte, time.Duration, func()) error {
+	panic("not used here")
+}
+
+func (m *memory) Close() error { return nil }
+
+func (m *memory) Txn(_ context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
+	if err := kvstore.CheckOps(ops); err != nil {
+		panic(err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, op := range ops {
+		old := m.pairs[op.Key].Revision
+		bad := false
+		switch op.Kind {
+		case kvstore.CAS, kvstore.Check:
+			bad = old != op.Revision
+		case kvstore.DeleteCAS:
+			bad = old != op.Revision && old != 0
+		case kvstore.Set, kvstore.Delete:
+		}
+		if bad {
+			return nil, &kvstore.ConflictError{Op: i, Key: op.Key}
+		}
+	}
+	m.revision++
+	m.txns++
+	var out []kvstore.Pair
+	for _, op := range ops {
+		switch op.Kind {
+		case kvstore.Set, kvstore.CAS:
+			if old, ok := m.pairs[op.Key]; !ok || !bytes.Equal(old.Value, op.Value) {
+				m.pairs[op.Key] = kvstore.Pair{Key: op.Key, Value: op.Value, Revision: m.revision}
+			}
+			out = append(out, kvstore.Pair{Key: op.Key, Revision: m.pairs[op.Key].Revision})
+		case kvstore.Delete, kvstore.DeleteCAS:
+			delete(m.pairs, op.Key)
+		case kvstore.Check:
+		}
+	}
+	return out, nil
+}
+
+func (m *memory) keys(prefix string) []string {
+	pairs, _, _ := m.List(context.Background(), prefix)
+	var out []string
+	for _, p := range pairs {
+		out = append(out, p.Key)
+	}
+	return out
+}
+
+// fault is what happens to one call of a store.
+type fault int
+
+const (
+	none   fault = iota
+	before       // fails without effect
+	after        // has its effect, but fails
+	late         // fails, and has its effect some calls later
+)
+
+var errCut = fmt.Errorf("cut: %w", kvstore.ErrUnavailable)
+
+// flaky is a Store whose calls fail as next says.
+type flaky struct {
+	kvstore.Store
+	next func() fault
+
+	mu      sync.Mutex
+	delayed [][]kvstore.Op
+}
+
+func (f *flaky) Get(ctx context.Context, key string) (kvstore.Pair, error) {
+	if f.next() != none {
+		return kvstore.Pair{}, errCut
+	}
+	return f.Store.Get(ctx, key)
+}
+
+func (f *flaky) List(ctx context.Context, prefix string) ([]kvstore.Pair, uint64, error) {
+	if f.next() != none {
+		return nil, 0, errCut
+	}
+	return f.Store.List(ctx, prefix)
+}
+
+func (f *flaky) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
+	switch f.next() {
+	case before:
+		return nil, errCut
+	case after:
+		_, err := f.Store.Txn(ctx, ops...)
+		return nil, errors.Join(errCut, err)
+	case late:
+		f.mu.Lock()
+		f.delayed = append(f.delayed, ops)
+		f.mu.Unlock()
+		return nil, errCut
+	case none:
+	}
+	return f.Store.Txn(ctx, ops...)
+}
+
+// flush carries out what was delayed.
+func (f *flaky) flush() {
+	f.mu.Lock()
+	delayed := f.delayed
+	f.delayed = nil
+	f.mu.Unlock()
+	for _, ops := range delayed {
+		_, _ = f.Store.Txn(context.Background(), ops...)
+	}
+}
+
+// networks is what a host's registry would tell.
+type networks struct {
+	mu       sync.Mutex
+	byID     map[string]overlay.Network
+	attached map[string]bool
+	owners   map[netip.Addr]string
+	hosts    int
+}
+
+func newNetworks() *networks {
+	return &networks{byID: map[string]overlay.Network{}, attached: map[string]bool{}, owners: map[netip.Addr]string{}, hosts: 1}
+}
+
+func (n *networks) Network(ref string) (overlay.Network, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for id, net := range n.byID {
+		if id == ref || net.Name == ref {
+			return net, true
+		}
+	}
+	return overlay.Network{}, false
+}
+
+func (n *networks) NetworkOf(p netip.Prefix) (overlay.Network, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, net := range n.byID {
+		for _, s := range net.Subnets {
+			if s.Prefix == p {
+				return net, true
+			}
+		}
+	}
+	return overlay.Network{}, false
+}
+
+func (n *networks) Attached(id string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.attached[id]
+}
+
+func (n *networks) Owner(a netip.Addr) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.owners[a]
+}
+
+func (n *networks) Hosts(string) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.hosts
+}
+
+// add makes a network that is live everywhere, and attached here if here is set.
+func (n *networks) add(id string, here bool, subnets ...overlay.Subnet) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.byID[id] = overlay.Network{ID: id, Name: id, Host: "h1", Subnets: subnets}
+	n.attached[id] = here
+}
+
+func (n *networks) remove(id string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.byID, id)
+	delete(n.attached, id)
+}
