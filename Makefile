@@ -74,8 +74,8 @@ lab-down: root ## stops the lab and removes all of it (root)
 ##@ Tests
 
 .PHONY: test
-test: root deps-check tools build ## everything: lint, then unit, heavy and hosts (root)
-	@MAKE='$(MAKE)' test/tools/steps.sh lint unit heavy hosts
+test: root deps-check tools ## everything: lint, then unit, heavy and hosts (root)
+	@MAKE='$(MAKE)' test/tools/steps.sh build lint unit heavy hosts
 
 .PHONY: lint
 lint: go ## go.mod, the rules of .golangci.yml, formatting, the shell scripts
