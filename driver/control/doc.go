@@ -1,0 +1,16 @@
+// Package control lets `weft status` and its sisters look into a running
+// daemon: JSON over HTTP on a unix socket that only root can open.
+//
+//	GET /v1/status                           Status
+//	GET /v1/networks                         []Network
+//	GET /v1/networks/{id or name}            NetworkDetail
+//	GET /v1/endpoints?network=…&host=…       []Endpoint, filters as in Filter
+//	GET /v1/hosts                            []Host
+//
+// A refusal is {"error": "one sentence"} with a 4xx or 5xx status. Fields are
+// only ever added: a client must ignore those it does not know. Lists are
+// sorted and never null.
+//
+// Views are pure functions of a State, and no request waits for anything that
+// is not in this process's memory.
+package control

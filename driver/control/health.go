@@ -1,0 +1,126 @@
+package control
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// A pass counts as overdue after this many times Passes.Every, or after
+// overdueLeast if that is longer: one pass may have much to do.
+const (
+	overdueTimes = 3
+	overdueLeast = time.Minute
+)
+
+// problems says what is wrong and concerns this host.
+func (x *index) problems(now time.Time) []string {
+	out := []string{}
+	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	if !x.Store.Reachable {
+		say("the store %s does not answer since %s: %s; what runs here goes on, but changes do not travel between hosts", x.Store.URL, stamp(x.Store.Since), cmp.Or(x.Store.Error, "no reason is known"))
+	}
+	if x.Docker.Mirroring && !x.Docker.Connected {
+		say("Docker's API at %s does not answer since %s: %s; networks are not mirrored and new containers have no names", x.Docker.URL, stamp(x.Docker.Since), cmp.Or(x.Docker.Error, "no reason is known"))
+	}
+	for _, c := range x.Docker.Conflicts {
+		say("%s", c.Text)
+	}
+	switch p := x.Passes; {
+	case p.Count == 0:
+		say("the kernel has not been looked at since the daemon's start at %s", stamp(x.Started))
+	case p.Every > 0 && now.Sub(p.Last) > max(overdueTimes*p.Every, overdueLeast):
+		say("the kernel was last looked at %s, though that is due every %s: a call to the kernel may be hanging", stamp(p.Last), p.Every)
+	}
+	for _, err := range x.Passes.Errors {
+		say("the kernel does not match the records: %s", err)
+	}
+	if !x.Snapshot.Self.VTEP.IsValid() {
+		say("host %s has no underlay address, so its containers do not reach other hosts: see --advertise", x.Snapshot.Self.Name)
+	}
+	return append(append(out, x.mismatches()...), x.duplicates()...)
+}
+
+// mismatches says which hosts cannot exchange packets with this one.
+func (x *index) mismatches() []string {
+	var out []string
+	self := x.Snapshot.Self
+	byVTEP := map[string]string{}
+	for _, h := range x.hosts { // sorted
+		if h.State == HostDown || h.VTEP == "" {
+			continue
+		}
+		if other, taken := byVTEP[h.VTEP]; taken {
+			out = append(out, fmt.Sprintf("hosts %s and %s have one underlay address, %s: set --advertise on each", other, h.Name, h.VTEP))
+			continue
+		}
+		byVTEP[h.VTEP] = h.Name
+		peer := x.Snapshot.Hosts[h.Name]
+		switch {
+		case h.Self || !self.VTEP.IsValid() || !peer.VTEP.IsValid():
+		case peer.VTEP.Is4() != self.VTEP.Is4():
+			out = append(out, fmt.Sprintf("host %s has underlay address %s and host %s %s: containers reach each other only over one address family, see --advertise", h.Name, h.VTEP, self.Name, self.VTEP))
+		case h.Port != self.Port:
+			out = append(out, fmt.Sprintf("host %s uses UDP port %d and host %s %d: containers reach each other only over one port, see --vxlan-port", h.Name, h.Port, self.Name, self.Port))
+		}
+	}
+	return out
+}
+
+// duplicates says which addresses are used twice in a network.
+func (x *index) duplicates() []string {
+	type key struct {
+		network string
+		addr    netip.Addr
+	}
+	users := map[key][]Endpoint{}
+	for _, e := range x.endpoints {
+		if e.Phase == overlay.Left {
+			continue // its address may be another's already
+		}
+		for _, a := range e.Addrs {
+			users[key{e.Network, a}] = append(users[key{e.Network, a}], e)
+		}
+	}
+	maps.DeleteFunc(users, func(_ key, e []Endpoint) bool { return len(e) < 2 })
+	keys := slices.SortedFunc(maps.Keys(users), func(a, b key) int {
+		return cmp.Or(cmp.Compare(a.network, b.network), a.addr.Compare(b.addr))
+	})
+	var out []string
+	for _, k := range keys {
+		a, b := users[k][0], users[k][1]
+		out = append(out, fmt.Sprintf("address %s of network %q is used twice, by %s and %s: remove one of them", k.addr, cmp.Or(a.NetworkName, k.network), user(a), user(b)))
+	}
+	return out
+}
+
+func user(e Endpoint) string {
+	if e.Container != "" {
+		return fmt.Sprintf("container %q on host %s", e.Container, e.Host)
+	}
+	return fmt.Sprintf("endpoint %.12s on host %s", e.ID, e.Host)
+}
+
+// warnings says what is wrong elsewhere.
+func (x *index) warnings() []string {
+	out := []string{}
+	for _, h := range x.hosts {
+		if h.State == HostDown {
+			out = append(out, fmt.Sprintf("host %s is down, or cut off from the store, since %s; its addresses stay its own", h.Name, stamp(h.Since)))
+		}
+	}
+	return out
+}
+
+// stamp is a time within a sentence.
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return "an unknown time"
+	}
+	return t.UTC().Format(time.RFC3339)
+}

@@ -1,0 +1,98 @@
+package control
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+func TestADownHostElsewhereIsAWarningOnly(t *testing.T) {
+	s := newIndex(healthy()).status(start.Add(time.Minute))
+	if !s.Healthy || len(s.Problems) != 0 {
+		t.Errorf("problems: %q", s.Problems)
+	}
+	if len(s.Warnings) != 1 || !strings.Contains(s.Warnings[0], "h3") {
+		t.Errorf("warnings: %q", s.Warnings)
+	}
+}
+
+func TestEachProblemIsOneSentence(t *testing.T) {
+	peer := func(s *State, f func(h *overlay.Host)) {
+		h := s.Hosts[1].Host
+		f(&h)
+		s.Hosts[1].Host, s.Snapshot.Hosts[h.Name] = h, h
+	}
+	for name, c := range map[string]struct {
+		damage func(s *State)
+		want   string // the only problem; "" for none
+	}{
+		"nothing": {func(*State) {}, ""},
+		"the store is away": {
+			func(s *State) { s.Store = Store{URL: "consul://x:8500", Since: start, Error: "connection refused"} },
+			"the store consul://x:8500 does not answer since 2026-03-01T12:00:00Z: connection refused; what runs here goes on, but changes do not travel between hosts",
+		},
+		"Docker is away": {
+			func(s *State) { s.Docker.Connected, s.Docker.Error = false, "no such file" },
+			"Docker's API at unix:///var/run/docker.sock does not answer since 2026-03-01T12:00:00Z: no such file; networks are not mirrored and new containers have no names",
+		},
+		"Docker is not wanted": {func(s *State) { s.Docker = Docker{} }, ""},
+		"a foreign network": {
+			func(s *State) { s.Docker.Conflicts = []Conflict{{Network: "lab", Text: "that one"}} }, "that one",
+		},
+		"no pass": {
+			func(s *State) { s.Passes = Passes{} },
+			"the kernel has not been looked at since the daemon's start at 2026-03-01T12:00:00Z",
+		},
+		"no pass for long": {
+			func(s *State) { s.Passes.Last = start.Add(-time.Minute) },
+			"the kernel was last looked at 2026-03-01T11:59:00Z, though that is due every 30s: a call to the kernel may be hanging",
+		},
+		"a failed pass": {
+			func(s *State) { s.Passes.Errors = []string{"network lab: no memory"} },
+			"the kernel does not match the records: network lab: no memory",
+		},
+		"no underlay": {
+			func(s *State) { s.Snapshot.Self.VTEP = netip.Addr{} },
+			"host h1 has no underlay address, so its containers do not reach other hosts: see --advertise",
+		},
+		"another family": {
+			func(s *State) { peer(s, func(h *overlay.Host) { h.VTEP = addr("2001:db8::2") }) },
+			"host h2 has underlay address 2001:db8::2 and host h1 192.0.2.1: containers reach each other only over one address family, see --advertise",
+		},
+		"another port": {
+			func(s *State) { peer(s, func(h *overlay.Host) { h.Port = 8472 }) },
+			"host h2 uses UDP port 8472 and host h1 4789: containers reach each other only over one port, see --vxlan-port",
+		},
+		"one underlay address twice": {
+			func(s *State) { peer(s, func(h *overlay.Host) { h.VTEP = addr("192.0.2.1") }) },
+			"hosts h1 and h2 have one underlay address, 192.0.2.1: set --advertise on each",
+		},
+		"a dead host's underlay address is used again": {
+			func(s *State) { peer(s, func(h *overlay.Host) { h.VTEP = addr("192.0.2.3") }) }, "",
+		},
+		"one address twice": {
+			func(s *State) { s.Snapshot.Local[0].Addrs[0] = addr("10.1.0.3") },
+			`address 10.1.0.3 of network "web" is used twice, by container "c1" on host h1 and container "c2" on host h2: remove one of them`,
+		},
+		"an address used again while Docker is deleting": {
+			func(s *State) {
+				s.Snapshot.Local[0].Addrs[0], s.Snapshot.Local[0].Phase = addr("10.1.0.3"), overlay.Left
+			}, "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := healthy()
+			c.damage(&s)
+			got := newIndex(s).status(start.Add(time.Minute))
+			if all := strings.Join(got.Problems, "\n"); all != c.want {
+				t.Errorf("problems\n got %s\nwant %s", all, c.want)
+			}
+			if got.Healthy != (c.want == "") {
+				t.Errorf("healthy: %v", got.Healthy)
+			}
+		})
+	}
+}

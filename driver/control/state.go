@@ -1,0 +1,75 @@
+package control
+
+import (
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// Source gathers what the daemon knows at this moment. It must not block on
+// anything outside the process.
+type Source func() State
+
+// State is everything that the views are made from.
+type State struct {
+	Version string    // of the daemon
+	Commit  string    // from which it was built
+	Started time.Time // of the daemon
+	Cluster string    // the cluster's identity; empty until the store has told it
+
+	// Snapshot is what this host plans from.
+	Snapshot overlay.Snapshot
+	// Own are this host's attachments, one for each network that its Docker
+	// has. Of their endpoints nothing is used: Snapshot.Local knows more.
+	Own []overlay.Attachment
+	// Hosts are the other hosts.
+	Hosts []HostState
+
+	Store  Store
+	Docker Docker
+	Passes Passes
+}
+
+// HostState is another host's record with what was last known of its liveness.
+type HostState struct {
+	overlay.Host
+	Live  bool
+	Since time.Time // when Live last changed; zero if not known
+}
+
+// Store tells how the cluster's store is doing.
+type Store struct {
+	URL       string    `json:"url"`             // as in --store; holds no secret
+	Reachable bool      `json:"reachable"`       // it answered when last asked
+	Since     time.Time `json:"since,omitzero"`  // when Reachable last changed
+	Error     string    `json:"error,omitempty"` // why it is not reachable
+}
+
+// Docker tells how the connection to Docker's API is doing, over which
+// networks are mirrored and containers' names come.
+type Docker struct {
+	Mirroring bool       `json:"mirroring"`       // false: --docker="", nothing else here means anything
+	URL       string     `json:"url,omitempty"`   // as in --docker
+	Connected bool       `json:"connected"`       // events are being read
+	Since     time.Time  `json:"since,omitzero"`  // when Connected last changed
+	Error     string     `json:"error,omitempty"` // why it is not connected
+	Conflicts []Conflict `json:"conflicts"`
+}
+
+// Conflict is a network that cannot be mirrored on this host.
+type Conflict struct {
+	Network string `json:"network"` // weft's id
+	Name    string `json:"name,omitempty"`
+	Text    string `json:"text"` // one sentence: why, and what to do
+}
+
+// Passes tells how the kernel is being kept to the records.
+type Passes struct {
+	Count   uint64        `json:"count"`           // since the daemon's start
+	Repairs uint64        `json:"repairs"`         // what had drifted by itself, since the daemon's start
+	Last    time.Time     `json:"last,omitzero"`   // end of the last one
+	Took    time.Duration `json:"took_ns"`         // of the last one, nanoseconds
+	Every   time.Duration `json:"every_ns"`        // the longest time between two, nanoseconds; 0: not known
+	Errors  []string      `json:"errors"`          // of the last one, a sentence each
+	Failed  []string      `json:"failed_networks"` // ids of the networks that Errors speak of
+}
