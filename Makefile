@@ -19,14 +19,17 @@ export WEFT_BIN    := $(CURDIR)/bin/weft
 export WEFT_CONSUL := $(CURDIR)/.cache/bin/consul
 LINT := .cache/bin/golangci-lint
 
-# Three kinds of packages: HOSTS brings labs of whole Docker hosts up, HEAVY
-# uses the kernel, a dockerd or a Consul, and everything else needs nothing.
-# Only the last may run side by side: the others share one machine's kernel.
-HOSTS := ./test/...
-HEAVY := driver/dataplane driver/dns driver/mirror kvstore/consul cmd/weft cmd/weft-lab
+# Three kinds of packages. HOSTS brings labs of whole Docker hosts up. HEAVY
+# uses the kernel, a dockerd or a Consul: those named here, and those whose
+# tests import what makes namespaces and servers. Everything else needs nothing
+# and may run side by side, which the others may not: they share one kernel.
 MODULE := github.com/weft-net/weft
+HOSTS := ./test/...
+HEAVY := cmd driver/dataplane driver/dns driver/mirror kvstore/consul kvstore/kvtest/consultest
+IMPORTS := {{.ImportPath}}{{range .TestImports}} {{.}}{{end}}{{range .XTestImports}} {{.}}{{end}}
 PACKAGES = $(or $(shell $(GO) list ./... | grep -v '^$(MODULE)/test\(/\|$$\)'),$(error go list finds no packages))
-HEAVY_PACKAGES = $(filter $(HEAVY:%=$(MODULE)/%) $(HEAVY:%=$(MODULE)/%/%),$(PACKAGES))
+IMPORTERS = $(shell $(GO) list -f '$(IMPORTS)' ./... | grep -E ' $(MODULE)/(test/|kvstore/kvtest/consultest)' | cut -d' ' -f1)
+HEAVY_PACKAGES = $(filter $(IMPORTERS) $(HEAVY:%=$(MODULE)/%) $(HEAVY:%=$(MODULE)/%/%),$(PACKAGES))
 UNIT_PACKAGES = $(filter-out $(HEAVY_PACKAGES),$(PACKAGES))
 
 # Flags of every test run; TESTFLAGS adds to them, as in
