@@ -58,16 +58,6 @@ type place struct{ name, dir string }
 
 func (p *place) open() (*lab.Lab, error) { return lab.Open(p.name, p.dir) }
 
-// host returns the host called name.
-func (p *place) host(name string) (*lab.Lab, *lab.Host, error) {
-	l, err := p.open()
-	if err != nil {
-		return nil, nil, err
-	}
-	h, err := l.FindHost(name)
-	return l, h, err
-}
-
 func newRoot() *cobra.Command {
 	at := &place{}
 	root := &cobra.Command{
@@ -75,8 +65,10 @@ func newRoot() *cobra.Command {
 		Short:         "Clusters of real Docker hosts on one machine",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		// Without a command there is nothing to do but to explain.
-		Args: cobra.NoArgs,
+		Args:          cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return fmt.Errorf("say what to do, for example weft-lab up; weft-lab --help lists the rest")
+		},
 	}
 	root.PersistentFlags().StringVar(&at.name, "lab", lab.DefaultName, "name of the lab")
 	root.PersistentFlags().StringVar(&at.dir, "dir", lab.DefaultDir, "directory of the labs' state")

@@ -26,9 +26,10 @@ const (
 )
 
 const (
-	dockerSocket = "/run/docker.sock"
-	pluginDir    = "/run/docker/plugins"
-	weftSocket   = pluginDir + "/weft.sock"
+	dockerSocket  = "/run/docker.sock"
+	dockerPidFile = "/run/docker.pid"
+	pluginDir     = "/run/docker/plugins"
+	weftSocket    = pluginDir + "/weft.sock"
 )
 
 // Host is one Docker host.
@@ -41,7 +42,8 @@ func newHost(l *Lab, i int) *Host {
 	h := &Host{member: member{lab: l, name: fmt.Sprintf("h%d", i+1), number: firstHost + i}}
 	h.services = map[Service]*service{
 		Dockerd: {
-			member: &h.member, name: string(Dockerd), argv: h.dockerdLine(), ready: h.dockerAnswers,
+			member: &h.member, name: string(Dockerd), argv: h.dockerdLine(),
+			prepare: h.clearPidFiles, ready: h.dockerAnswers,
 			// Docker's API stays closed for 15 s for each network and each
 			// stale endpoint whose plugin is absent.
 			patience: 3 * time.Minute,
@@ -61,7 +63,7 @@ func (h *Host) dockerdLine() []string {
 		"--host", "unix://" + dockerSocket,
 		"--data-root", filepath.Join(h.Dir(), "docker"),
 		"--exec-root", "/run/docker",
-		"--pidfile", "/run/docker.pid",
+		"--pidfile", dockerPidFile,
 		"--log-level", "info",
 		"--iptables=true",
 		// On a machine run by systemd the driver would be systemd's, whose
@@ -72,6 +74,40 @@ func (h *Host) dockerdLine() []string {
 		"--default-address-pool", "base=172.16.0.0/12,size=24",
 	}
 	return append(line, h.lab.settings.DockerdArgs...)
+}
+
+// clearPidFiles removes what a killed dockerd and its containerd left behind.
+// Docker takes a zombie for a running daemon, and a killed one is a zombie for
+// as long as its new parent pleases.
+func (h *Host) clearPidFiles(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	for _, file := range []string{dockerPidFile, "/run/docker/containerd/containerd.pid"} {
+		text, err := os.ReadFile(h.Path(file))
+		if err != nil {
+			continue // there is none
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if err != nil {
+			continue // Docker judges it
+		}
+		// Containerd is killed by the kernel when dockerd ends, a moment later.
+		if p, err := identify(pid); err == nil {
+			err := until(ctx, func() error {
+				if p.alive() {
+					return fmt.Errorf("process %d of %s still runs", pid, file)
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		if err := os.Remove(h.Path(file)); err != nil {
+			return fmt.Errorf("remove a stale pid file: %w", err)
+		}
+	}
+	return nil
 }
 
 func (h *Host) weftLine() []string {

@@ -21,6 +21,8 @@ type service struct {
 	member *member
 	name   string
 	argv   []string
+	// prepare, if there is one, runs before each start.
+	prepare func(ctx context.Context) error
 	// ready returns nil once the service can be used.
 	ready func(ctx context.Context) error
 	// patience is how long ready may take.
@@ -56,6 +58,11 @@ func (s *service) Stop(ctx context.Context) error { return s.end(ctx, unix.SIGTE
 // runs is only waited for.
 func (s *service) Start(ctx context.Context) error {
 	if !s.process().alive() {
+		if s.prepare != nil {
+			if err := s.prepare(ctx); err != nil {
+				return fmt.Errorf("start %s on %s: %w", s.name, s.member.name, err)
+			}
+		}
 		log, err := os.OpenFile(s.Log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err != nil {
 			return fmt.Errorf("open the log of %s on %s: %w", s.name, s.member.name, err)

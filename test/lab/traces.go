@@ -3,10 +3,12 @@ package lab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
+	"time"
 )
 
 // found is what of a lab lives on the machine.
@@ -105,14 +107,29 @@ func namespacesOf(pid int) []string {
 
 // Leaks returns what is left of the lab after Down, one line for each process,
 // mount, namespace, cgroup and directory. Links need no line: a lab makes none
-// outside of its namespaces.
+// outside of its namespaces. The kernel is given a few seconds to finish.
 func (l *Lab) Leaks(ctx context.Context) ([]string, error) {
-	left, err := traces(l.Name(), l.dir)
-	if err != nil {
-		return nil, err
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	var left []string
+	err := until(ctx, func() error {
+		var err error
+		if left, err = traces(l.Name(), l.dir); err != nil {
+			return final{err}
+		}
+		held, err := heldNamespaces(l.namespaces)
+		if err != nil {
+			return final{err}
+		}
+		if left = append(left, held...); len(left) > 0 {
+			return errors.New("something is left")
+		}
+		return nil
+	})
+	if errors.As(err, new(final)) {
+		return nil, fmt.Errorf("look for what is left of the lab %s: %w", l.Name(), err)
 	}
-	held, err := heldNamespaces(l.namespaces)
-	return append(left, held...), err
+	return left, nil
 }
 
 // traces returns whatever on this machine belongs to the lab.
