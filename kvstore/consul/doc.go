@@ -1,0 +1,32 @@
+// Package consul is a kvstore.Store in Consul's KV: the records of a cluster of
+// hosts. It is the only importer of Consul's API.
+//
+// TLS, ACL token, namespace and partition come from the standard CONSUL_*
+// variables. The least that a token needs, for hosts named h1 and up and the
+// prefix weft, is
+//
+//	key_prefix     "weft/" { policy = "write" }
+//	session_prefix "weft-" { policy = "write" }
+//	node_prefix    "weft-" { policy = "write" }
+//
+// # What Consul does, and what follows
+//
+// All reads are of the leader (Consul's "default" consistency): a follower
+// learns of a commit 50 to 100 ms late, and one without a leader answers with
+// what it last knew.
+//
+// A request that Consul cannot decide now hangs for up to half a minute, so
+// each call has a deadline of its own and several servers are tried within it.
+// A transaction with conditions is not sent again once it may have been
+// received: the second would fail on what the first has done.
+//
+// A blocking read with an index of before Consul lost its data waits for its
+// whole time. A lost lease is the sign: it ends all Waits with ErrUnavailable.
+//
+// A blocking read of a prefix without keys returns at every write in the
+// datacenter. Wait lets at most one in a second pass, and none through to the
+// caller.
+//
+// A lease is a session on a catalog node of its own, weft-NAME: one on the
+// server's node would end with that server.
+package consul
