@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/ipam"
+	"github.com/weft-net/weft/kvstore/consul"
 )
 
 // config is what `weft serve` is told. Every flag has an environment variable:
@@ -34,15 +36,11 @@ type config struct {
 	LogLevel  string
 	LogFormat string
 
-	bolt  string // path of the embedded store; "": Store is Consul's
-	pools []autoPool
-	level logrus.Level
-}
-
-// autoPool is a range from which networks without --subnet get theirs.
-type autoPool struct {
-	Base netip.Prefix
-	Bits int // length of each network's subnet
+	bolt   string   // path of the embedded store; "": Store is Consul's
+	consul []string // addresses, host:port
+	prefix string   // of the keys in Consul
+	pools  []ipam.Auto
+	level  logrus.Level
 }
 
 const (
@@ -128,7 +126,12 @@ func (c *config) parseStore() error {
 	scheme, rest, _ := strings.Cut(c.Store, "://")
 	switch scheme {
 	case "consul":
-		return nil // its own package parses it
+		addresses, prefix, err := consul.ParseURL(c.Store)
+		if err != nil {
+			return fmt.Errorf("--store is refused: %w", err)
+		}
+		c.consul, c.prefix = addresses, prefix
+		return nil
 	case "bolt":
 		if !strings.HasPrefix(rest, "/") {
 			return fmt.Errorf("--store %q is refused: bolt takes an absolute path, like bolt:///var/lib/weft/weft.db", c.Store)
@@ -151,9 +154,9 @@ func (c *config) checkDocker() error {
 }
 
 // parsePool reads CIDR:SIZE.
-func parsePool(text string) (autoPool, error) {
-	refuse := func(why string) (autoPool, error) {
-		return autoPool{}, fmt.Errorf("--pool %q is refused: %s; it takes CIDR:SIZE, like %s", text, why, defaultPool)
+func parsePool(text string) (ipam.Auto, error) {
+	refuse := func(why string) (ipam.Auto, error) {
+		return ipam.Auto{}, fmt.Errorf("--pool %q is refused: %s; it takes CIDR:SIZE, like %s", text, why, defaultPool)
 	}
 	i := strings.LastIndexByte(text, ':')
 	if i < 0 {
@@ -170,5 +173,5 @@ func parsePool(text string) (autoPool, error) {
 	if err != nil || bits < base.Bits() || bits > base.Addr().BitLen()-2 {
 		return refuse("its size is no prefix length inside the range")
 	}
-	return autoPool{Base: base, Bits: bits}, nil
+	return ipam.Auto{Base: base, Bits: bits}, nil
 }

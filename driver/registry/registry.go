@@ -82,13 +82,9 @@ type Addresses interface {
 	// not handed out.
 	Stock(subnet netip.Prefix) []netip.Addr
 
-	// Freed gives the operations that take the subnets' pools out of the
+	// PoolOps gives the operations that take the subnets' pools out of the
 	// cluster's store; they become part of the network's removal.
-	Freed(subnets []netip.Prefix) []kvstore.Op
-
-	// Restored gives the operations that put the subnet's pool back where the
-	// store has lost it.
-	Restored(s overlay.Subnet) []kvstore.Op
+	PoolOps(ctx context.Context, subnets []netip.Prefix) ([]kvstore.Op, error)
 }
 
 // Contact is how the store was doing when last asked.

@@ -24,9 +24,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // stock is an IPAM side with a fixed stock.
 type stock map[netip.Prefix][]netip.Addr
 
-func (s stock) Stock(p netip.Prefix) []netip.Addr  { return s[p] }
-func (stock) Freed([]netip.Prefix) []kvstore.Op    { return nil }
-func (stock) Restored(overlay.Subnet) []kvstore.Op { return nil }
+func (s stock) Stock(p netip.Prefix) []netip.Addr { return s[p] }
+
+func (stock) PoolOps(context.Context, []netip.Prefix) ([]kvstore.Op, error) { return nil, nil }
 
 func openStore(t *testing.T, name string) *bolt.Store {
 	t.Helper()

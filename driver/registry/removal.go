@@ -65,7 +65,11 @@ func (p *publisher) settleRemoval(ctx context.Context, id string) error {
 	if n.Name != "" {
 		ops = append(ops, deleteOp(nameKey(n.Name)))
 	}
-	ops = append(ops, p.addresses.Freed(prefixes(n))...)
+	pools, err := p.addresses.PoolOps(ctx, prefixes(n))
+	if err != nil {
+		return fmt.Errorf("remove network %s from the store: %w", title(n), err)
+	}
+	ops = append(ops, pools...)
 	switch _, err := p.cluster.Txn(ctx, ops...); {
 	case errors.Is(err, kvstore.ErrConflict):
 		return fmt.Errorf("remove network %s from the store: its record changed meanwhile: %w", title(n), err)

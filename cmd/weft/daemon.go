@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weft-net/weft/driver"
+	"github.com/weft-net/weft/driver/control"
+	"github.com/weft-net/weft/driver/dataplane"
+	"github.com/weft-net/weft/driver/mirror"
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/plugin"
+	"github.com/weft-net/weft/driver/reconcile"
+	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/ipam"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// verifyEvery is how often the whole kernel state is read back: what somebody
+// deletes by hand is back within twice that.
+const verifyEvery = 4 * time.Second
+
+// daemon is `weft serve`: every part, and what must be closed after it.
+type daemon struct {
+	cfg     config
+	log     logrus.FieldLogger
+	started time.Time
+
+	plugin, control net.Listener
+	server          *plugin.Server
+	cluster, state  kvstore.Store
+	registry        *registry.Registry
+	allocator       *ipam.Allocator
+	kernel          *dataplane.Dataplane
+	self            dataplane.Underlay // as it was at the start
+	reconciler      *reconcile.Reconciler
+	mirror          *mirror.Mirror // nil without Docker's API
+	closers         []func() error
+}
+
+// newDaemon builds all parts. The sockets come first: from then on Docker's
+// calls wait for answers instead of failing.
+func newDaemon(ctx context.Context, cfg config, log logrus.FieldLogger) (_ *daemon, err error) {
+	d := &daemon{cfg: cfg, log: log, started: time.Now()}
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
+	for _, step := range []func(context.Context) error{d.listen, d.openKernel, d.openStores, d.openRecords, d.openDrivers} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+func (d *daemon) onClose(f func() error) { d.closers = append(d.closers, f) }
+
+// close takes everything down in reverse. The kernel keeps what it has.
+func (d *daemon) close() {
+	for i := len(d.closers) - 1; i >= 0; i-- {
+		if err := d.closers[i](); err != nil && !errors.Is(err, net.ErrClosed) {
+			d.log.WithError(err).Warn("Something could not be closed.")
+		}
+	}
+}
+
+func (d *daemon) listen(ctx context.Context) (err error) {
+	if d.plugin, err = plugin.Listen(ctx, filepath.Join(d.cfg.PluginDir, d.cfg.Name+".sock")); err != nil {
+		return err
+	}
+	d.onClose(d.plugin.Close)
+	if d.control, err = plugin.Listen(ctx, d.cfg.Control); err != nil {
+		return err
+	}
+	d.onClose(d.control.Close)
+	return nil
+}
+
+func (d *daemon) openKernel(ctx context.Context) (err error) {
+	if d.kernel, err = dataplane.New(dataplane.Options{Log: d.log}); err != nil {
+		return err
+	}
+	d.onClose(d.kernel.Close)
+	if d.self, err = d.underlay(ctx); err != nil {
+		return &exitError{code: exitUsage, err: err}
+	}
+	return nil
+}
+
+func (d *daemon) openRecords(ctx context.Context) error {
+	var err error
+	d.registry, err = registry.Open(ctx, registry.Config{
+		Self: overlay.Host{
+			Name: d.cfg.Host, VTEP: d.self.Addr, Port: d.cfg.Port, MTU: d.self.MTU, Version: version,
+		},
+		Cluster: d.cluster, State: d.state, Log: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	d.allocator, err = ipam.Open(ctx, ipam.Config{
+		Host: d.cfg.Host, Incarnation: d.registry.Self().Incarnation,
+		Cluster: d.cluster, State: d.state, Networks: d.registry,
+		Auto: d.cfg.pools, ULA: d.registry.ULA, Routes: d.kernel.Routes,
+		Lost: func(a netip.Addr, by string) {
+			d.log.WithFields(logrus.Fields{"address": a, "by": by, "here": d.registry.Owner(a)}).
+				Error("An address in use on this host belongs to another host.")
+		},
+		Log: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	d.registry.SetAddresses(d.allocator)
+	return nil
+}
+
+// underlay finds the address and MTU by which other hosts reach this one.
+func (d *daemon) underlay(ctx context.Context) (dataplane.Underlay, error) {
+	u, err := d.kernel.Underlay(ctx, d.cfg.Advertise, d.cfg.via())
+	if err != nil {
+		return u, err
+	}
+	if d.cfg.MTU != 0 {
+		u.MTU = d.cfg.MTU
+	}
+	return u, nil
+}
+
+func (d *daemon) openDrivers(context.Context) error {
+	d.reconciler = reconcile.New(reconcile.Config{
+		Kernel: kernel{d.kernel}, Snapshot: d.registry.Snapshot, Changes: d.registry.Changes,
+		Verify: verifyEvery, Log: d.log,
+	})
+	d.server = plugin.NewServer(d.log, nil)
+	driver.New(d.cfg.Name, d.registry, d.reconciler, d.allocator, d.log).Register(d.server)
+	ipam.NewDriver(d.allocator, d.log).Register(d.server)
+	if d.cfg.Docker == "" {
+		return nil
+	}
+	d.mirror = mirror.New(mirror.Config{
+		Registry: d.registry, Host: d.cfg.Docker, Driver: d.cfg.Name, IPAM: d.cfg.Name, Log: d.log,
+	})
+	return nil
+}
+
+// run runs every part until ctx ends or one fails.
+func (d *daemon) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.server.Run(ctx, d.plugin) })
+	g.Go(func() error { return control.New(d.view, d.log).Run(ctx, d.control) })
+	g.Go(func() error { return d.registry.Run(ctx) })
+	g.Go(func() error { return d.allocator.Run(ctx) })
+	g.Go(func() error { return d.reconciler.Run(ctx) })
+	g.Go(func() error { return d.kernel.Watch(ctx, func() { d.followUnderlay(ctx) }) })
+	g.Go(func() error { return d.passOn(ctx) })
+	if d.mirror != nil {
+		g.Go(func() error { return d.mirror.Run(ctx) })
+	}
+	d.log.WithFields(logrus.Fields{
+		"host": d.cfg.Host, "vtep": d.registry.Self().VTEP, "store": d.cfg.Store, "version": version,
+	}).Info("weft serves Docker's calls.")
+	return g.Wait()
+}
+
+// followUnderlay takes over a change of the underlay's address or MTU.
+func (d *daemon) followUnderlay(ctx context.Context) {
+	u, err := d.underlay(ctx)
+	if err != nil {
+		d.log.WithError(err).Debug("The underlay cannot be told at the moment.")
+		return
+	}
+	d.registry.SetUnderlay(u.Addr, u.MTU)
+	d.reconciler.Verify()
+}
+
+// passOn tells the records of changed addresses, and the addresses of changed
+// networks.
+func (d *daemon) passOn(ctx context.Context) error {
+	networks, stop := d.registry.Changes()
+	defer stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.allocator.Changed():
+			d.registry.AddressesChanged()
+		case <-networks:
+			d.allocator.Wake()
+		}
+	}
+}
+
+// kernel fits the data plane to the loop of passes.
+type kernel struct{ *dataplane.Dataplane }
+
+// Set implements reconcile.Kernel.
+func (k kernel) Set(ctx context.Context, cfg overlay.Config, verify bool) (reconcile.Outcome, error) {
+	report, err := k.Dataplane.Set(ctx, cfg, verify)
+	return reconcile.Outcome{Repaired: report.Repaired, Failed: report.Failed}, err
+}
+
+// stateFile is the host's durable state inside --state-dir.
+const stateFile = "state.db"
+
+func (d *daemon) openStores(context.Context) error {
+	if err := os.MkdirAll(d.cfg.StateDir, 0o700); err != nil {
+		return fmt.Errorf("make the state directory: %w", err)
+	}
+	state, err := openBolt(filepath.Join(d.cfg.StateDir, stateFile))
+	if err != nil {
+		return fmt.Errorf("open this host's state: %w", err)
+	}
+	d.state = state
+	d.onClose(state.Close)
+	if d.cluster, err = openCluster(d.cfg, d.self.Addr, d.log); err != nil {
+		return err
+	}
+	d.onClose(d.cluster.Close)
+	return nil
+}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"github.com/weft-net/weft/driver/control"
+)
+
+// view gathers what the control socket shows.
+func (d *daemon) view() control.State {
+	meta, contact, passes := d.registry.Meta(), d.registry.Contact(), d.reconciler.Status()
+	s := control.State{
+		Version: version, Commit: commit, Started: d.started, Cluster: meta.ID,
+		Snapshot: d.registry.Snapshot(), Own: d.registry.Own(),
+		Store: control.Store{URL: d.cfg.Store, Reachable: contact.Err == nil, Since: contact.Since},
+		Passes: control.Passes{
+			Count: passes.Passes, Repairs: passes.Repairs, Last: passes.Last, Took: passes.Took,
+			Every: verifyEvery, Errors: passes.Errors,
+		},
+	}
+	if contact.Err != nil {
+		s.Store.Error = contact.Err.Error()
+	}
+	for _, h := range d.registry.HostStates() {
+		s.Hosts = append(s.Hosts, control.HostState{Host: h.Host, Live: h.Live, Since: h.Since})
+	}
+	if d.mirror == nil {
+		return s
+	}
+	m := d.mirror.Status()
+	s.Docker = control.Docker{
+		Mirroring: true, URL: d.cfg.Docker, Connected: m.Connected, Since: m.Since, Error: m.Error,
+	}
+	for network, text := range m.Conflicts {
+		s.Docker.Conflicts = append(s.Docker.Conflicts, control.Conflict{Network: network, Text: text})
+	}
+	return s
+}

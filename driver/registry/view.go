@@ -1,0 +1,54 @@
+package registry
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// HostState is another host with what is known of its liveness.
+type HostState struct {
+	overlay.Host
+	Live  bool
+	Since time.Time // when Live last changed, as far as this process has seen
+}
+
+// HostStates are the other hosts, sorted by name.
+func (r *Registry) HostStates() []HostState {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	out := make([]HostState, 0, len(r.hosts))
+	for _, p := range r.hosts {
+		out = append(out, HostState{Host: p.Host, Live: p.live, Since: p.since})
+	}
+	slices.SortFunc(out, func(a, b HostState) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// Own are this host's attachments as peers are told of them, sorted by network.
+func (r *Registry) Own() []overlay.Attachment {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	out := make([]overlay.Attachment, 0, len(r.docker))
+	for _, at := range r.docker {
+		out = append(out, r.attachmentLocked(at.Network))
+	}
+	slices.SortFunc(out, func(a, b overlay.Attachment) int { return cmp.Compare(a.Network, b.Network) })
+	return out
+}
+
+// Meta is the cluster's identity; zero until the store has told it.
+func (r *Registry) Meta() Meta {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.meta
+}
+
+// Contact is how the store was doing when last asked.
+func (r *Registry) Contact() Contact {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.contact
+}

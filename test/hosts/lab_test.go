@@ -1,0 +1,193 @@
+package hosts
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weft-net/weft/test/lab"
+)
+
+// cluster is the lab that the tests share: three hosts and one Consul server.
+// Each test uses networks of its own and leaves nothing behind.
+var cluster *lab.Lab
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	ctx := context.Background()
+	var err error
+	cluster, err = lab.Up(ctx, lab.Config{Name: fmt.Sprintf("hosts-%d", os.Getpid()), Progress: os.Stderr, WeftArgs: []string{"--log-level=debug"}})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "these tests need root and a lab:", err)
+		return 1
+	}
+	code := m.Run()
+	if code != 0 {
+		for _, h := range cluster.Hosts() {
+			log, _ := os.ReadFile(h.Log(lab.Weft))
+			os.WriteFile(fmt.Sprintf("%s/weft-hosts-%s.log", os.TempDir(), h.Name()), log, 0o600)
+		}
+		fmt.Fprintln(os.Stderr, "weft's logs are in", os.TempDir()+"/weft-hosts-*.log")
+	}
+	if err := cluster.Down(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "take the lab down:", err)
+		return 1
+	}
+	return code
+}
+
+// docker runs a docker command that must succeed.
+func docker(t *testing.T, host string, args ...string) string {
+	t.Helper()
+	out, err := cluster.Host(host).Docker(t.Context(), args...)
+	if err != nil {
+		t.Fatalf("%s$ docker %s: %v", host, strings.Join(args, " "), err)
+	}
+	return out
+}
+
+// refused runs a docker command that must fail with all the words.
+func refused(t *testing.T, host string, words []string, args ...string) {
+	t.Helper()
+	out, err := cluster.Host(host).Docker(t.Context(), args...)
+	if err == nil {
+		t.Errorf("%s$ docker %s: should be refused, gave %q", host, strings.Join(args, " "), out)
+		return
+	}
+	for _, word := range words {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("%s$ docker %s: want %q in the refusal %q", host, strings.Join(args, " "), word, err)
+		}
+	}
+}
+
+// name is unique to the test, so that what one leaves does not meet another.
+func name(t *testing.T, suffix string) string {
+	t.Helper()
+	clean := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.TrimPrefix(t.Name(), "Test"))
+	return strings.ToLower(clean) + "-" + suffix
+}
+
+// network makes a network on the host and removes it everywhere after the test.
+func network(t *testing.T, host string, args ...string) string {
+	t.Helper()
+	return namedNetwork(t, host, name(t, "net"), args...)
+}
+
+func namedNetwork(t *testing.T, host, n string, args ...string) string {
+	t.Helper()
+	docker(t, host, slices.Concat([]string{"network", "create", "-d", "weft", "--ipam-driver", "weft"}, args, []string{n})...)
+	t.Cleanup(func() { removeNetwork(t, host, n) })
+	return n
+}
+
+// removeNetwork removes the network on the host and waits until no host has it.
+func removeNetwork(t *testing.T, host, n string) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	if _, err := cluster.Host(host).Docker(ctx, "network", "rm", n); err != nil && !strings.Contains(err.Error(), "No such network") {
+		t.Errorf("remove network %s: %v", n, err)
+		return
+	}
+	eventually(t, 10*time.Second, "network "+n+" is gone everywhere", func() error {
+		for _, h := range cluster.Hosts() {
+			if list, err := h.Docker(ctx, "network", "ls", "--format", "{{.Name}}"); err != nil || slices.Contains(strings.Fields(list), n) {
+				return fmt.Errorf("%s still has it (%v)", h.Name(), err)
+			}
+		}
+		return nil
+	})
+}
+
+// mirrored waits until the host's Docker has the network.
+func mirrored(t *testing.T, host, n string) {
+	t.Helper()
+	eventually(t, 5*time.Second, host+" has network "+n, func() error {
+		_, err := cluster.Host(host).Docker(t.Context(), "network", "inspect", n)
+		return err
+	})
+}
+
+// container starts a busybox that idles, and removes it after the test.
+func container(t *testing.T, host, n string, args ...string) box {
+	t.Helper()
+	b := box{t: t, host: host, name: name(t, host+"-"+fmt.Sprint(time.Now().UnixNano()%1e6)), network: n}
+	docker(t, host, slices.Concat([]string{"run", "-d", "--name", b.name, "--network", n}, args, []string{"busybox", "sleep", "100000"})...)
+	t.Cleanup(b.remove)
+	return b
+}
+
+// box is a running container.
+type box struct {
+	t                   *testing.T
+	host, name, network string
+}
+
+func (b box) remove() {
+	b.t.Helper()
+	ctx := context.WithoutCancel(b.t.Context())
+	if _, err := cluster.Host(b.host).Docker(ctx, "rm", "-f", b.name); err != nil {
+		b.t.Errorf("remove container %s: %v", b.name, err)
+	}
+}
+
+// ip is the container's address in its network.
+func (b box) ip() string { return b.inspect("IPAddress") }
+
+// ip6 is the container's IPv6 address in its network.
+func (b box) ip6() string { return b.inspect("GlobalIPv6Address") }
+
+func (b box) inspect(field string) string {
+	b.t.Helper()
+	return docker(b.t, b.host, "inspect", "-f", fmt.Sprintf("{{(index .NetworkSettings.Networks %q).%s}}", b.network, field), b.name)
+}
+
+// exec runs a command in the container, which must succeed.
+func (b box) exec(args ...string) string {
+	b.t.Helper()
+	return docker(b.t, b.host, append([]string{"exec", b.name}, args...)...)
+}
+
+// pings says whether the container reaches the address with its first packet.
+func (b box) pings(address string) {
+	b.t.Helper()
+	if out, err := cluster.Host(b.host).Docker(b.t.Context(), "exec", b.name, "ping", "-c1", "-W2", address); err != nil {
+		b.t.Errorf("%s$ ping %s from %s: %v\n%s", b.host, address, b.name, err, out)
+	}
+}
+
+// eventually waits for a condition that other processes bring about.
+func eventually(t *testing.T, limit time.Duration, what string, check func() error) {
+	t.Helper()
+	var err error
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if err = check(); err == nil {
+			return
+		}
+	}
+	t.Errorf("not within %s: %s: %v", limit, what, err)
+}
+
+// weft runs a weft command on the host and decodes its JSON into v.
+func weft(t *testing.T, host string, v any, args ...string) {
+	t.Helper()
+	// Status exits with 3 if something is wrong; what, is in the JSON.
+	out, err := cluster.Host(host).Run(t.Context(), append([]string{os.Getenv("WEFT_BIN")}, append(args, "--json")...)...)
+	if err := json.Unmarshal([]byte(out), v); err != nil {
+		t.Fatalf("%s$ weft %s: %v: %q", host, strings.Join(args, " "), err, out)
+	}
+	_ = err
+}
