@@ -25,9 +25,13 @@ type index struct {
 	on        map[string]map[string]NetworkHost // by network id and host
 }
 
-// newIndex arranges s.
+// newIndex arranges s, which it leaves as it is.
 func newIndex(s State) *index {
 	x := &index{State: s, on: map[string]map[string]NetworkHost{}}
+	x.Docker.Conflicts = slices.SortedFunc(slices.Values(s.Docker.Conflicts), func(a, b Conflict) int {
+		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.Text, b.Text))
+	})
+	x.Passes.Errors, x.Passes.Failed = slices.Sorted(slices.Values(s.Passes.Errors)), slices.Sorted(slices.Values(s.Passes.Failed))
 	self := s.Snapshot.Self
 	for _, at := range s.Own {
 		x.place(at.Network, self.Name, at.Stock)
@@ -151,7 +155,7 @@ func (x *index) network(n overlay.Network) Network {
 func (x *index) networkState(n overlay.Network) (NetworkState, string) {
 	self := x.Snapshot.Self.Name
 	_, here := x.on[n.ID][self]
-	conflict := slices.IndexFunc(x.Docker.Conflicts, func(c Conflict) bool { return c.Network == n.ID })
+	conflict := slices.IndexFunc(x.Docker.Conflicts, func(c Conflict) bool { return c.Network == cmp.Or(n.Name, n.ID) })
 	switch {
 	case !n.Deleted.IsZero():
 		return NetworkRemoving, "the network was removed in the cluster while containers of this host use it"
@@ -159,12 +163,12 @@ func (x *index) networkState(n overlay.Network) (NetworkState, string) {
 		return NetworkConflict, x.Docker.Conflicts[conflict].Text
 	case slices.Contains(x.Passes.Failed, n.ID):
 		return NetworkFailed, "the last pass could not set up the kernel for it: see `weft status`"
+	case n.Name == "" && x.Docker.Mirroring:
+		return NetworkUnnamed, fmt.Sprintf("Docker's API on host %s has not told the network's name yet, so other hosts do not mirror it", n.Host)
 	case !here && x.Docker.Mirroring:
 		return NetworkRemote, fmt.Sprintf("Docker on host %s does not have the network; it is mirrored as soon as Docker answers", self)
 	case !here:
 		return NetworkRemote, fmt.Sprintf("Docker on host %s does not have the network, and weft runs without Docker's API: create it there with -o weft.id=%s --ipam-opt weft.id=%s", self, n.ID, n.ID)
-	case n.Name == "":
-		return NetworkUnnamed, fmt.Sprintf("Docker's API on host %s has not told the network's name yet, so other hosts do not mirror it", n.Host)
 	}
 	return NetworkOK, ""
 }

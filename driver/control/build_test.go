@@ -40,11 +40,15 @@ func TestNetworkState(t *testing.T) {
 		damage func(s *State)
 		want   NetworkState
 	}{
-		"as it should be":              {func(*State) {}, NetworkOK},
-		"tombstone, in use":            {func(s *State) { change(s, func(n *overlay.Network) { n.Deleted = start }) }, NetworkRemoving},
-		"foreign network in Docker":    {func(s *State) { s.Docker.Conflicts = []Conflict{{Network: "aaaaaaaaaaaa", Text: "x"}} }, NetworkConflict},
-		"kernel refuses":               {func(s *State) { s.Passes.Failed = []string{"aaaaaaaaaaaa"} }, NetworkFailed},
-		"Docker never told a name":     {func(s *State) { change(s, func(n *overlay.Network) { n.Name = "" }) }, NetworkUnnamed},
+		"as it should be":           {func(*State) {}, NetworkOK},
+		"tombstone, in use":         {func(s *State) { change(s, func(n *overlay.Network) { n.Deleted = start }) }, NetworkRemoving},
+		"foreign network in Docker": {func(s *State) { s.Docker.Conflicts = []Conflict{{Network: "web", Text: "x"}} }, NetworkConflict},
+		"kernel refuses":            {func(s *State) { s.Passes.Failed = []string{"aaaaaaaaaaaa"} }, NetworkFailed},
+		"Docker never told a name":  {func(s *State) { change(s, func(n *overlay.Network) { n.Name = "" }) }, NetworkUnnamed},
+		"nor does anybody mirror": {func(s *State) {
+			s.Docker = Docker{}
+			change(s, func(n *overlay.Network) { n.Name = "" })
+		}, NetworkOK},
 		"not in this host's Docker":    {func(s *State) { s.Own, s.Snapshot.Local = nil, nil }, NetworkRemote},
 		"nor mirrored":                 {func(s *State) { s.Own, s.Snapshot.Local, s.Docker = nil, nil, Docker{} }, NetworkRemote},
 		"in Docker, without endpoints": {func(s *State) { s.Snapshot.Local = nil }, NetworkOK},

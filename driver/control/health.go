@@ -23,10 +23,14 @@ func (x *index) problems(now time.Time) []string {
 	out := []string{}
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	if !x.Store.Reachable {
-		say("the store %s does not answer since %s: %s; what runs here goes on, but changes do not travel between hosts", x.Store.URL, stamp(x.Store.Since), cmp.Or(x.Store.Error, "no reason is known"))
+		say("the store %s has not answered since %s: %s; what runs here goes on, but changes do not travel between hosts", x.Store.URL, stamp(x.Store.Since), cmp.Or(x.Store.Error, "no reason is known"))
 	}
-	if x.Docker.Mirroring && !x.Docker.Connected {
-		say("Docker's API at %s does not answer since %s: %s; networks are not mirrored and new containers have no names", x.Docker.URL, stamp(x.Docker.Since), cmp.Or(x.Docker.Error, "no reason is known"))
+	switch d := x.Docker; {
+	case !d.Mirroring || d.Connected:
+	case d.Since.IsZero():
+		say("Docker's API at %s has not been reached yet: networks are not mirrored and new containers have no names", d.URL)
+	default:
+		say("Docker's API at %s has not answered since %s: %s; networks are not mirrored and new containers have no names", d.URL, stamp(d.Since), cmp.Or(d.Error, "no reason is known"))
 	}
 	for _, c := range x.Docker.Conflicts {
 		say("%s", c.Text)

@@ -27,16 +27,25 @@ func TestEachProblemIsOneSentence(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		damage func(s *State)
-		want   string // the only problem; "" for none
+		want   string // all problems, a line each
 	}{
 		"nothing": {func(*State) {}, ""},
 		"the store is away": {
 			func(s *State) { s.Store = Store{URL: "consul://x:8500", Since: start, Error: "connection refused"} },
-			"the store consul://x:8500 does not answer since 2026-03-01T12:00:00Z: connection refused; what runs here goes on, but changes do not travel between hosts",
+			"the store consul://x:8500 has not answered since 2026-03-01T12:00:00Z: connection refused; what runs here goes on, but changes do not travel between hosts",
 		},
 		"Docker is away": {
 			func(s *State) { s.Docker.Connected, s.Docker.Error = false, "no such file" },
-			"Docker's API at unix:///var/run/docker.sock does not answer since 2026-03-01T12:00:00Z: no such file; networks are not mirrored and new containers have no names",
+			"Docker's API at unix:///var/run/docker.sock has not answered since 2026-03-01T12:00:00Z: no such file; networks are not mirrored and new containers have no names",
+		},
+		"Docker has not been tried": {
+			func(s *State) { s.Docker.Connected, s.Docker.Since = false, time.Time{} },
+			"Docker's API at unix:///var/run/docker.sock has not been reached yet: networks are not mirrored and new containers have no names",
+		},
+		"several foreign networks, told in any order": {
+			func(s *State) {
+				s.Docker.Conflicts = []Conflict{{Network: "web", Text: "two"}, {Network: "lab", Text: "one"}}
+			}, "one\ntwo",
 		},
 		"Docker is not wanted": {func(s *State) { s.Docker = Docker{} }, ""},
 		"a foreign network": {

@@ -93,6 +93,8 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	if err := srv.Shutdown(drain); err != nil {
 		_ = srv.Close() // a view that nobody reads is no loss
 	}
-	_ = <-ended // net/http.ErrServerClosed
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the control socket: %w", err)
+	}
 	return nil
 }

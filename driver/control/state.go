@@ -58,9 +58,8 @@ type Docker struct {
 
 // Conflict is a network that cannot be mirrored on this host.
 type Conflict struct {
-	Network string `json:"network"` // weft's id
-	Name    string `json:"name,omitempty"`
-	Text    string `json:"text"` // one sentence: why, and what to do
+	Network string `json:"network"` // its name, or weft's id if it has none
+	Text    string `json:"text"`    // one sentence: why, and what to do
 }
 
 // Passes tells how the kernel is being kept to the records.

@@ -48,8 +48,8 @@ const (
 	NetworkRemoving NetworkState = "removing" // removed in the cluster, still used here
 	NetworkConflict NetworkState = "conflict" // this host's Docker cannot have it, see Conflict
 	NetworkFailed   NetworkState = "failed"   // the kernel could not be set up for it
-	NetworkRemote   NetworkState = "remote"   // this host's Docker does not have it (yet)
 	NetworkUnnamed  NetworkState = "unnamed"  // Docker's API has not told its name, so it is not mirrored
+	NetworkRemote   NetworkState = "remote"   // this host's Docker does not have it (yet)
 	NetworkOK       NetworkState = "ok"
 )
 
