@@ -1,0 +1,125 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weft-net/weft/driver/control"
+)
+
+func statusCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "How the daemon of this host is doing",
+		Long:  "Status tells how the daemon of this host is doing.\n\nExit code 0: all is well; 3: something is wrong that concerns this host (see Problems); 1: no answer.",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := client(cmd)
+			if err != nil {
+				return err
+			}
+			s, err := c.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if err := write(cmd, s, func() string { return statusText(s, time.Now()) }); err != nil {
+				return err
+			}
+			if !s.Healthy {
+				return &exitError{code: exitUnhealthy}
+			}
+			return nil
+		},
+	}
+	jsonFlag(cmd)
+	return cmd
+}
+
+func statusText(s control.Status, now time.Time) string {
+	c := s.Counts
+	out := table(nil, [][]string{
+		{"Version", fmt.Sprintf("%s (%s), started %s", s.Version, s.Commit, moment(s.Started, now))},
+		{"Host", s.Host},
+		{"VTEP", fmt.Sprintf("%s, UDP port %d, underlay MTU %d", cmp.Or(s.VTEP, "none"), s.Port, s.MTU)},
+		{"Cluster", cmp.Or(s.Cluster, "not known yet")},
+		{"Store", storeText(s.Store, now)},
+		{"Docker", dockerText(s.Docker, now)},
+		{"Passes", passesText(s.Passes, now)},
+		{"Networks", fmt.Sprint(c.Networks)},
+		{"Endpoints", fmt.Sprintf("%d, %d of them on this host", c.Endpoints, c.EndpointsHere)},
+		{"Hosts", hostsText(c)},
+		{"Stock", plural(c.Stock, "address", "addresses") + " claimed ahead of use"},
+	})
+	return out + paragraph("Problems", s.Problems) + paragraph("Warnings", s.Warnings)
+}
+
+func storeText(s control.Store, now time.Time) string {
+	if s.Reachable {
+		return s.URL + since(", answers", s.Since, now)
+	}
+	return s.URL + since(", has not answered", s.Since, now) + because(s.Error)
+}
+
+func dockerText(d control.Docker, now time.Time) string {
+	switch {
+	case !d.Mirroring:
+		return `not used: networks are not mirrored and containers have no names (--docker="")`
+	case d.Connected:
+		return d.URL + since(", connected", d.Since, now)
+	}
+	return d.URL + since(", not connected", d.Since, now) + because(d.Error)
+}
+
+func passesText(p control.Passes, now time.Time) string {
+	if p.Count == 0 {
+		return "none yet"
+	}
+	return fmt.Sprintf("%d, the last at %s in %s; %s, %s in the last pass", p.Count, moment(p.Last, now), p.Took.Round(time.Microsecond),
+		plural(p.Repairs, "repair", "repairs"), plural(len(p.Errors), "error", "errors"))
+}
+
+func hostsText(c control.Counts) string {
+	out := fmt.Sprintf("%d: %d live, %d down", c.Hosts, c.HostsLive, c.HostsDown)
+	if c.HostsUnknown > 0 {
+		out += fmt.Sprintf(", %d unknown", c.HostsUnknown)
+	}
+	return out
+}
+
+func since(what string, t, now time.Time) string {
+	if t.IsZero() {
+		return what
+	}
+	return what + " since " + moment(t, now)
+}
+
+func because(why string) string {
+	if why == "" {
+		return ""
+	}
+	return ": " + why
+}
+
+func plural[N int | uint64](n N, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// paragraph lists sentences under a title, or is nothing.
+func paragraph(title string, sentences []string) string {
+	if len(sentences) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("\n" + title + ":\n")
+	for _, s := range sentences {
+		b.WriteString("  - " + printable(s) + "\n")
+	}
+	return b.String()
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+
+	"github.com/spf13/cobra"
+)
+
+// Filled in by the build, see Makefile.
+var (
+	version = "dev"
+	commit  = "unknown"
+)
+
+// pluginAPI is the version of Docker's plugin protocol that weft answers in
+// (package driver/plugin).
+const pluginAPI = "1.2"
+
+// versionInfo is what `weft version --json` writes.
+type versionInfo struct {
+	Version   string `json:"version"`
+	Commit    string `json:"commit"`
+	Go        string `json:"go"` // of the toolchain
+	OS        string `json:"os"`
+	Arch      string `json:"arch"`
+	PluginAPI string `json:"plugin_api"` // of Docker's plugin protocol
+}
+
+func versionCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "version", Short: "The version of this program (the daemon's is in weft status)", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v := versionInfo{version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH, pluginAPI}
+			return write(cmd, v, func() string { return versionText(v) })
+		},
+	}
+	jsonFlag(cmd)
+	return cmd
+}
+
+func versionText(v versionInfo) string {
+	return fmt.Sprintf("weft %s (commit %s, %s, %s/%s, Docker plugin API %s)\n", v.Version, v.Commit, v.Go, v.OS, v.Arch, v.PluginAPI)
+}
