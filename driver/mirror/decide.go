@@ -1,0 +1,165 @@
+package mirror
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// kind is what an action does.
+type kind string
+
+const (
+	doName   kind = "name"   // publish the name that Docker has
+	doCreate kind = "create" // create the cluster's network in Docker
+	doRemove kind = "remove" // remove from Docker what is gone from the cluster, or there twice
+	doDetach kind = "detach" // forget a network that Docker has lost
+	doAttach kind = "attach" // take over a network that this host's state has lost
+	doReport kind = "report" // nothing but a person can help
+)
+
+// An action that would be wrong for a moment while Docker creates or removes a
+// network has to be wanted for a while before it is done.
+const (
+	lostFor    = 30 * time.Second // a create call in progress is not listed yet
+	unknownFor = 5 * time.Second  // a removal in progress is listed still
+)
+
+// action is one thing to do, about one network.
+type action struct {
+	kind    kind
+	docker  dockerNetwork   // zero for create
+	network overlay.Network // zero for report, and if nobody knows
+	after   time.Duration   // how long it must be wanted without a break
+	why     string          // report: the sentence; remove: the reason
+}
+
+// subject is what the action is about, for status and log.
+func (a action) subject() string {
+	return cmp.Or(a.network.Name, a.docker.Name, a.network.ID, a.docker.ID)
+}
+
+// key tells actions apart.
+func (a action) key() string {
+	return string(a.kind) + " " + a.docker.ID + " " + a.network.ID + " " + a.why
+}
+
+// decide says what there is to do so that Docker and the cluster agree. There
+// is at most one action for each name, so they may be done in any order.
+func decide(driver string, docker []dockerNetwork, v clusterView) []action {
+	d := decision{driver: driverName(driver), view: v, byName: map[string][]dockerNetwork{}, here: map[string]bool{}, named: map[string]bool{}}
+	for _, id := range slices.Sorted(maps.Keys(v.Docker)) {
+		d.here[v.Docker[id].ID] = true
+	}
+	docker = slices.SortedFunc(slices.Values(docker), func(a, b dockerNetwork) int {
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
+	})
+	listed := map[string]bool{}
+	for _, n := range docker {
+		listed[n.ID] = true
+		d.byName[n.Name] = append(d.byName[n.Name], n)
+	}
+	for _, n := range docker {
+		if n.Driver != d.driver {
+			continue
+		}
+		if record, known := v.Docker[n.ID]; known {
+			d.known(n, record)
+		} else {
+			d.unknown(n)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(v.Docker)) {
+		if !listed[id] {
+			d.add(action{kind: doDetach, docker: dockerNetwork{ID: id}, network: v.Docker[id], after: lostFor})
+		}
+	}
+	for _, n := range v.Live {
+		if n.Name != "" && !d.here[n.ID] {
+			d.absent(n)
+		}
+	}
+	return d.actions
+}
+
+type decision struct {
+	driver  string
+	view    clusterView
+	byName  map[string][]dockerNetwork
+	here    map[string]bool // weft ids that this host's Docker has
+	named   map[string]bool // names that an action publishes
+	actions []action
+}
+
+func (d *decision) add(a action) { d.actions = append(d.actions, a) }
+
+// known decides about a Docker network that weft has a record of.
+func (d *decision) known(n dockerNetwork, record overlay.Network) {
+	switch {
+	case !record.Deleted.IsZero():
+		d.add(action{kind: doRemove, docker: n, network: record, why: "it was removed from the cluster"})
+	case record.Name == "" && !d.named[n.Name]:
+		d.named[n.Name] = true
+		d.add(action{kind: doName, docker: n, network: record})
+	}
+}
+
+// unknown decides about a Docker network of weft's that weft has no record of.
+func (d *decision) unknown(n dockerNetwork) {
+	record, ok := d.view.match(n)
+	switch {
+	case ok && d.here[record.ID]:
+		d.add(action{kind: doRemove, docker: n, network: record, after: unknownFor, why: "this host's Docker has it twice"})
+	case ok:
+		d.here[record.ID] = true
+		d.add(action{kind: doAttach, docker: n, network: record, after: unknownFor})
+	case d.twin(n):
+		d.add(action{kind: doRemove, docker: n, after: unknownFor, why: "another network of this host has its name"})
+	default:
+		why := fmt.Sprintf("Docker's network %q (%.12s) uses weft, but weft has no record of it", n.Name, n.ID)
+		if id := n.Options[idOption]; id != "" {
+			why += fmt.Sprintf(", and the cluster has no network %q", id)
+		}
+		d.add(action{kind: doReport, docker: n, after: unknownFor, why: why + fmt.Sprintf(": remove it with `docker network rm %s`, and create it again if it is needed", n.Name)})
+	}
+}
+
+// twin says whether weft has a record of another Docker network with n's name.
+func (d *decision) twin(n dockerNetwork) bool {
+	return slices.ContainsFunc(d.byName[n.Name], func(o dockerNetwork) bool {
+		_, known := d.view.Docker[o.ID]
+		return o.ID != n.ID && known
+	})
+}
+
+// absent decides about a network of the cluster that this host does not have.
+func (d *decision) absent(n overlay.Network) {
+	taken := d.byName[n.Name]
+	if len(taken) == 0 {
+		d.add(action{kind: doCreate, network: n})
+		return
+	}
+	by := taken[0]
+	for _, o := range taken {
+		if o.Driver != d.driver {
+			by = o
+		}
+	}
+	record, known := d.view.Docker[by.ID]
+	switch {
+	case by.Driver != d.driver:
+		d.add(action{kind: doReport, docker: by, network: n, why: fmt.Sprintf(
+			"network %q of the cluster (created on host %s) cannot be mirrored to this host: its Docker has a network of that name with driver %q, which weft leaves alone; remove or rename one of the two",
+			n.Name, n.Host, by.Driver)})
+	case known && record.Deleted.IsZero() && record.Name != "":
+		d.add(action{kind: doReport, docker: by, network: n, after: unknownFor, why: fmt.Sprintf(
+			"network %q of the cluster (created on host %s) cannot be mirrored to this host: its Docker has joined network %q under that name; remove that one with `docker network rm %s`",
+			n.Name, n.Host, record.Name, by.ID[:min(12, len(by.ID))])})
+	}
+	// Otherwise an action about the other one is on the list, and what comes of
+	// it is seen next time.
+}

@@ -1,0 +1,187 @@
+package mirror
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+const day = "2026-01-02T15:04:05Z"
+
+// at gives a moment some seconds into a day.
+func at(seconds int) time.Time {
+	t, _ := time.Parse(time.RFC3339, day)
+	return t.Add(time.Duration(seconds) * time.Second)
+}
+
+func dockerNet(id, name string, change ...func(*dockerNetwork)) dockerNetwork {
+	n := dockerNetwork{ID: id, Name: name, Driver: "weft", Created: at(0)}
+	for _, c := range change {
+		c(&n)
+	}
+	return n
+}
+
+func driver(name string) func(*dockerNetwork) { return func(n *dockerNetwork) { n.Driver = name } }
+func created(s int) func(*dockerNetwork)      { return func(n *dockerNetwork) { n.Created = at(s) } }
+
+func weftID(id string) func(*dockerNetwork) {
+	return func(n *dockerNetwork) { n.Options = map[string]string{idOption: id} }
+}
+
+func subnet(s string) func(*dockerNetwork) {
+	return func(n *dockerNetwork) { n.Subnets = append(n.Subnets, netip.MustParsePrefix(s)) }
+}
+
+func weftNet(id, name string, subnets ...string) overlay.Network {
+	n := overlay.Network{ID: id, Name: name, Host: "h1"}
+	for _, s := range subnets {
+		n.Subnets = append(n.Subnets, overlay.Subnet{Prefix: netip.MustParsePrefix(s)})
+	}
+	return n
+}
+
+func gone(n overlay.Network) overlay.Network {
+	n.Deleted = at(0)
+	return n
+}
+
+func TestDecide(t *testing.T) {
+	type networks = []overlay.Network
+	type docker = []dockerNetwork
+	type known = map[string]overlay.Network
+	tests := []struct {
+		name   string
+		docker docker
+		live   networks
+		known  known
+		want   []string // kind, Docker's id, weft's id, grace
+	}{
+		{name: "nothing"},
+		{
+			name:   "a network that agrees",
+			docker: docker{dockerNet("d1", "a")}, live: networks{weftNet("w1", "a")}, known: known{"d1": weftNet("w1", "a")},
+		},
+		{
+			name:   "a user's new network is named",
+			docker: docker{dockerNet("d1", "a")}, live: networks{weftNet("w1", "")}, known: known{"d1": weftNet("w1", "")},
+			want: []string{"name d1 w1 0s"},
+		},
+		{
+			name: "a network being created is in no list yet",
+			live: networks{weftNet("w1", "")}, known: known{"d1": weftNet("w1", "")},
+			want: []string{"detach d1 w1 30s"},
+		},
+		{
+			name: "another host's network is created",
+			live: networks{weftNet("w1", "a")},
+			want: []string{"create  w1 0s"},
+		},
+		{
+			name: "another host's network is not created before it has a name",
+			live: networks{weftNet("w1", "")},
+		},
+		{
+			name:   "a name taken by a foreign network is a conflict",
+			docker: docker{dockerNet("d1", "a", driver("bridge"))}, live: networks{weftNet("w1", "a")},
+			want: []string{"report d1 w1 0s"},
+		},
+		{
+			name:   "a foreign network under weft's option is left alone",
+			docker: docker{dockerNet("d1", "a", driver("macvlan"), weftID("w1"))},
+		},
+		{
+			name:   "the loser of a race for a name asks for it, and the winner waits",
+			docker: docker{dockerNet("d2", "a")}, live: networks{weftNet("w1", "a"), weftNet("w2", "")}, known: known{"d2": weftNet("w2", "")},
+			want: []string{"name d2 w2 0s"},
+		},
+		{
+			name:   "of two new networks of one name the older is named first",
+			docker: docker{dockerNet("d1", "a", created(2)), dockerNet("d2", "a", created(1))},
+			live:   networks{weftNet("w1", ""), weftNet("w2", "")},
+			known:  known{"d1": weftNet("w1", ""), "d2": weftNet("w2", "")},
+			want:   []string{"name d2 w2 0s"},
+		},
+		{
+			name:   "a network with a tombstone is removed",
+			docker: docker{dockerNet("d1", "a")}, known: known{"d1": gone(weftNet("w1", "a"))},
+			want: []string{"remove d1 w1 0s"},
+		},
+		{
+			name:   "a network that takes a removed one's name waits until that is gone here",
+			docker: docker{dockerNet("d1", "a")}, live: networks{weftNet("w2", "a")}, known: known{"d1": gone(weftNet("w1", "a"))},
+			want: []string{"remove d1 w1 0s"},
+		},
+		{
+			name: "a network that Docker has lost is detached after a while, and not created before",
+			live: networks{weftNet("w1", "a")}, known: known{"d1": weftNet("w1", "a")},
+			want: []string{"detach d1 w1 30s"},
+		},
+		{
+			name:   "an unknown network is found by its option",
+			docker: docker{dockerNet("d1", "b", weftID("w1"))}, live: networks{weftNet("w1", "a")},
+			want: []string{"attach d1 w1 5s"},
+		},
+		{
+			name:   "an unknown network is found by the id that is a name",
+			docker: docker{dockerNet("d1", "a", weftID("a"))}, live: networks{weftNet("w1", "a")},
+			want: []string{"attach d1 w1 5s"},
+		},
+		{
+			name:   "an unknown network is found by name and subnets",
+			docker: docker{dockerNet("d1", "a", subnet("fd00::/64"), subnet("10.1.0.0/16"))},
+			live:   networks{weftNet("w1", "a", "10.1.0.0/16", "fd00::/64")},
+			want:   []string{"attach d1 w1 5s"},
+		},
+		{
+			name:   "an unknown network with another subnet needs a person",
+			docker: docker{dockerNet("d1", "a", subnet("10.2.0.0/16"))}, live: networks{weftNet("w1", "a", "10.1.0.0/16")},
+			want: []string{"report d1  5s"},
+		},
+		{
+			name:   "an unknown network of a network that is no more needs a person",
+			docker: docker{dockerNet("d1", "a", weftID("w1"))},
+			want:   []string{"report d1  5s"},
+		},
+		{
+			name:   "a second network of one id is removed",
+			docker: docker{dockerNet("d1", "a"), dockerNet("d2", "a", weftID("w1"))}, live: networks{weftNet("w1", "a")}, known: known{"d1": weftNet("w1", "a")},
+			want: []string{"remove d2 w1 5s"},
+		},
+		{
+			name:   "of two unknown networks of one id the older is taken over",
+			docker: docker{dockerNet("d1", "a", weftID("w1"), created(2)), dockerNet("d2", "a", weftID("w1"), created(1))}, live: networks{weftNet("w1", "a")},
+			want: []string{"attach d2 w1 5s", "remove d1 w1 5s"},
+		},
+		{
+			name:   "an unknown network beside a known one of its name is removed",
+			docker: docker{dockerNet("d1", "a"), dockerNet("d2", "a", subnet("10.2.0.0/16"))}, live: networks{weftNet("w1", "a")}, known: known{"d1": weftNet("w1", "a")},
+			want: []string{"remove d2  5s"},
+		},
+		{
+			name:   "a network joined under another's name is a conflict",
+			docker: docker{dockerNet("d1", "b")}, live: networks{weftNet("w1", "a"), weftNet("w2", "b")}, known: known{"d1": weftNet("w1", "a")},
+			want: []string{"report d1 w2 5s"},
+		},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			view := clusterView{Live: tc.live, Docker: tc.known}
+			var got []string
+			for _, a := range decide("weft:latest", tc.docker, view) {
+				got = append(got, fmt.Sprintf("%s %s %s %s", a.kind, a.docker.ID, a.network.ID, a.after))
+				if (a.kind == doReport || a.kind == doRemove) && a.why == "" {
+					t.Errorf("%s says no reason", a.kind)
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("actions (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,166 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/events"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/network"
+	"github.com/docker/docker/client"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// Bounds of single calls. Creating a network waits for other calls of the same
+// name, and dockerd itself gives a driver call up to 2 minutes.
+const (
+	readTimeout  = 10 * time.Second
+	writeTimeout = 30 * time.Second
+)
+
+// docker is Docker's API as this package uses it.
+type docker struct {
+	api *client.Client
+}
+
+// dial makes a client of its own for each session, since the version of the
+// API is negotiated once, and Docker may have been replaced by another version.
+func dial(ctx context.Context, host string) (*docker, error) {
+	api, err := client.NewClientWithOpts(client.WithHost(host), client.WithAPIVersionNegotiation())
+	if err != nil {
+		return nil, fmt.Errorf("make a client for Docker's API at %s: %w", host, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	if _, err := api.Ping(ctx); err != nil {
+		api.Close()
+		return nil, err
+	}
+	return &docker{api: api}, nil
+}
+
+func (d *docker) close() { d.api.Close() }
+
+// events subscribes to what this package reacts to. The subscription stands
+// when it returns. It ends with an error.
+func (d *docker) events(ctx context.Context) (<-chan events.Message, <-chan error) {
+	return d.api.Events(ctx, events.ListOptions{Filters: filters.NewArgs(
+		filters.Arg("type", string(events.NetworkEventType)),
+		filters.Arg("type", string(events.ContainerEventType)),
+		filters.Arg("event", string(events.ActionCreate)),
+		filters.Arg("event", string(events.ActionDestroy)),
+		filters.Arg("event", string(events.ActionConnect)),
+		filters.Arg("event", string(events.ActionDisconnect)),
+		filters.Arg("event", string(events.ActionStart)),
+		filters.Arg("event", string(events.ActionRename)),
+	)})
+}
+
+// networks lists all networks of any driver, without their containers.
+func (d *docker) networks(ctx context.Context) ([]dockerNetwork, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	list, err := d.api.NetworkList(ctx, network.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list Docker's networks: %w", err)
+	}
+	out := make([]dockerNetwork, 0, len(list))
+	for _, n := range list {
+		out = append(out, parseNetwork(n))
+	}
+	return out, nil
+}
+
+func parseNetwork(n network.Summary) dockerNetwork {
+	out := dockerNetwork{
+		ID: n.ID, Name: n.Name, Driver: driverName(n.Driver), Created: n.Created,
+		Options: n.Options, Labels: n.Labels, Attachable: n.Attachable, IPv6: n.EnableIPv6,
+	}
+	for _, c := range n.IPAM.Config {
+		if p, err := netip.ParsePrefix(c.Subnet); err == nil {
+			out.Subnets = append(out.Subnets, p.Masked())
+		}
+	}
+	return out
+}
+
+// endpointNames gives the network's endpoints with their containers' names;
+// false: Docker does not have the network.
+func (d *docker) endpointNames(ctx context.Context, dockerID string) (map[string]string, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	n, err := d.api.NetworkInspect(ctx, dockerID, network.InspectOptions{})
+	if errdefs.IsNotFound(err) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("inspect Docker's network %.12s: %w", dockerID, err)
+	}
+	out := make(map[string]string, len(n.Containers))
+	for _, c := range n.Containers {
+		out[c.EndpointID] = c.Name
+	}
+	return out, true, nil
+}
+
+// remove removes the network; one that is gone is fine. Docker refuses while
+// a container uses it: that is an errdefs.ErrPermissionDenied.
+func (d *docker) remove(ctx context.Context, dockerID string) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	if err := d.api.NetworkRemove(ctx, dockerID); err != nil && !errdefs.IsNotFound(err) {
+		return err
+	}
+	return nil
+}
+
+// create makes the cluster's network here.
+func (d *docker) create(ctx context.Context, driver, ipam string, n overlay.Network) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	_, err := d.api.NetworkCreate(ctx, n.Name, createOptions(driver, ipam, n))
+	return err
+}
+
+// createOptions gives the request that makes n on this host.
+func createOptions(driver, ipam string, n overlay.Network) network.CreateOptions {
+	ipv4, ipv6 := false, n.IPv6
+	config := make([]network.IPAMConfig, 0, len(n.Subnets))
+	for _, s := range n.Subnets {
+		ipv4, ipv6 = ipv4 || s.Prefix.Addr().Is4(), ipv6 || s.Prefix.Addr().Is6()
+		config = append(config, ipamConfig(s))
+	}
+	options := map[string]string{idOption: n.ID}
+	maps.Copy(options, n.Options)
+	out := network.CreateOptions{
+		Driver: driver, Internal: n.Internal, Attachable: n.Attachable, EnableIPv6: &ipv6,
+		Labels: n.Labels, Options: options,
+		IPAM: &network.IPAM{Driver: ipam, Options: map[string]string{idOption: n.ID}, Config: config},
+	}
+	if !ipv4 && len(n.Subnets) > 0 {
+		out.EnableIPv4 = &ipv4
+	}
+	return out
+}
+
+func ipamConfig(s overlay.Subnet) network.IPAMConfig {
+	out := network.IPAMConfig{Subnet: s.Prefix.String()}
+	if s.Gateway.IsValid() {
+		out.Gateway = s.Gateway.String()
+	}
+	if s.Range.IsValid() && s.Range != s.Prefix {
+		out.IPRange = s.Range.String()
+	}
+	for name, a := range s.Aux {
+		if out.AuxAddress == nil {
+			out.AuxAddress = map[string]string{}
+		}
+		out.AuxAddress[name] = a.String()
+	}
+	return out
+}

@@ -1,0 +1,281 @@
+package mirror
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/events"
+	"github.com/docker/docker/api/types/network"
+)
+
+// dockerd is a model of Docker's API over a unix socket: it keeps networks and
+// containers, sends events, and calls a driver as Docker does.
+type dockerd struct {
+	path   string
+	driver driverCalls
+	server *httptest.Server
+
+	mu       sync.Mutex
+	networks map[string]network.Inspect
+	streams  map[chan events.Message]bool
+	next     int
+	calls    map[string]int // method and path without ids
+	slow     chan struct{}  // closed: answers go out; nil: at once
+	twins    bool           // names may be taken twice, as in 20.10's race
+}
+
+// driverCalls is weft's side of Docker's driver calls.
+type driverCalls interface {
+	createNetwork(dockerID string, req network.CreateRequest) error
+	deleteNetwork(dockerID string)
+}
+
+func newDockerd(t *testing.T, driver driverCalls) *dockerd {
+	t.Helper()
+	d := &dockerd{
+		path: filepath.Join(t.TempDir(), "docker.sock"), driver: driver,
+		networks: map[string]network.Inspect{}, streams: map[chan events.Message]bool{}, calls: map[string]int{},
+	}
+	t.Cleanup(d.stop)
+	return d
+}
+
+func (d *dockerd) host() string { return "unix://" + d.path }
+
+// start begins to listen.
+func (d *dockerd) start(t *testing.T) {
+	t.Helper()
+	l, err := net.Listen("unix", d.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	for pattern, handle := range map[string]http.HandlerFunc{
+		"/_ping":                      d.ping,
+		"GET /v1.41/events":           d.follow,
+		"GET /v1.41/networks":         d.list,
+		"GET /v1.41/networks/{id}":    d.inspect,
+		"DELETE /v1.41/networks/{id}": d.remove,
+		"POST /v1.41/networks/create": d.create,
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			d.mu.Lock()
+			d.calls[pattern]++
+			slow := d.slow
+			d.mu.Unlock()
+			if slow != nil {
+				select {
+				case <-slow:
+				case <-r.Context().Done():
+				}
+			}
+			handle(w, r)
+		})
+	}
+	server := httptest.NewUnstartedServer(mux)
+	server.Listener.Close()
+	server.Listener = l
+	server.Start()
+	d.mu.Lock()
+	d.server = server
+	d.mu.Unlock()
+}
+
+// stop ends the process: connections break, networks stay.
+func (d *dockerd) stop() {
+	d.mu.Lock()
+	server := d.server
+	d.server = nil
+	d.mu.Unlock()
+	if server != nil {
+		server.CloseClientConnections()
+		server.Close()
+	}
+}
+
+func (d *dockerd) count(pattern string) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.calls[pattern]
+}
+
+func (d *dockerd) setSlow(slow chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.slow = slow
+}
+
+// names are the networks of the driver, sorted as they were made.
+func (d *dockerd) byName(name string) []network.Inspect {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out []network.Inspect
+	for _, n := range d.networks {
+		if n.Name == name {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func (d *dockerd) send(m events.Message) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for ch := range d.streams {
+		ch <- m
+	}
+}
+
+// make is what `docker network create` does.
+func (d *dockerd) make(req network.CreateRequest) (string, error) {
+	d.mu.Lock()
+	for _, n := range d.networks {
+		if n.Name == req.Name && !d.twins {
+			d.mu.Unlock()
+			return "", fmt.Errorf("network with name %s already exists", req.Name)
+		}
+	}
+	d.next++
+	id := fmt.Sprintf("%064d", d.next)
+	created := time.Unix(int64(d.next), 0)
+	d.mu.Unlock()
+	if req.Driver == "weft" {
+		if err := d.driver.createNetwork(id, req); err != nil {
+			return "", err
+		}
+	}
+	n := network.Inspect{
+		Name: req.Name, ID: id, Created: created, Driver: req.Driver, Internal: req.Internal, Attachable: req.Attachable,
+		Options: req.Options, Labels: req.Labels, Containers: map[string]network.EndpointResource{},
+	}
+	if req.IPAM != nil {
+		n.IPAM = *req.IPAM
+	}
+	if req.EnableIPv6 != nil {
+		n.EnableIPv6 = *req.EnableIPv6
+	}
+	d.mu.Lock()
+	d.networks[id] = n
+	d.mu.Unlock()
+	d.send(events.Message{Type: "network", Action: "create", Actor: events.Actor{ID: id}})
+	return id, nil
+}
+
+// unmake is what `docker network rm` does.
+func (d *dockerd) unmake(id string) (code int) {
+	d.mu.Lock()
+	n, ok := d.networks[id]
+	if ok && len(n.Containers) == 0 {
+		delete(d.networks, id)
+	}
+	d.mu.Unlock()
+	if !ok {
+		return http.StatusNotFound
+	}
+	if len(n.Containers) > 0 {
+		return http.StatusForbidden
+	}
+	if n.Driver == "weft" {
+		d.driver.deleteNetwork(id)
+	}
+	d.send(events.Message{Type: "network", Action: "destroy", Actor: events.Actor{ID: id}})
+	return http.StatusNoContent
+}
+
+// show makes the network show the endpoint under the container's name; with an
+// empty name it shows it no more.
+func (d *dockerd) show(id, endpoint, container string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.networks[id].Containers, "ep-"+endpoint)
+	if container != "" {
+		d.networks[id].Containers["ep-"+endpoint] = network.EndpointResource{Name: container, EndpointID: endpoint}
+	}
+}
+
+func (d *dockerd) ping(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Api-Version", "1.41")
+}
+
+func (d *dockerd) follow(w http.ResponseWriter, r *http.Request) {
+	ch := make(chan events.Message, 100)
+	d.mu.Lock()
+	d.streams[ch] = true
+	d.mu.Unlock()
+	defer func() {
+		d.mu.Lock()
+		delete(d.streams, ch)
+		d.mu.Unlock()
+	}()
+	w.WriteHeader(http.StatusOK)
+	_ = http.NewResponseController(w).Flush()
+	for {
+		select {
+		case <-r.Context().Done():
+			return
+		case m := <-ch:
+			_ = json.NewEncoder(w).Encode(m)
+			_ = http.NewResponseController(w).Flush()
+		}
+	}
+}
+
+func (d *dockerd) list(w http.ResponseWriter, _ *http.Request) {
+	d.mu.Lock()
+	out := []network.Inspect{}
+	for _, n := range d.networks {
+		n.Containers = nil
+		out = append(out, n)
+	}
+	d.mu.Unlock()
+	_ = json.NewEncoder(w).Encode(out)
+}
+
+func (d *dockerd) inspect(w http.ResponseWriter, r *http.Request) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n, ok := d.networks[r.PathValue("id")]
+	if !ok {
+		answer(w, http.StatusNotFound, "network not found")
+		return
+	}
+	_ = json.NewEncoder(w).Encode(n)
+}
+
+func (d *dockerd) remove(w http.ResponseWriter, r *http.Request) {
+	answer(w, d.unmake(r.PathValue("id")), "network has active endpoints")
+}
+
+func (d *dockerd) create(w http.ResponseWriter, r *http.Request) {
+	var req network.CreateRequest
+	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
+		answer(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	id, err := d.make(req)
+	switch {
+	case err != nil && strings.Contains(err.Error(), "already exists"):
+		answer(w, http.StatusConflict, err.Error())
+	case err != nil:
+		answer(w, http.StatusInternalServerError, err.Error())
+	default:
+		w.WriteHeader(http.StatusCreated)
+		_ = json.NewEncoder(w).Encode(network.CreateResponse{ID: id})
+	}
+}
+
+func answer(w http.ResponseWriter, code int, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	if code != http.StatusNoContent {
+		_ = json.NewEncoder(w).Encode(map[string]string{"message": message})
+	}
+}

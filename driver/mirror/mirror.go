@@ -1,0 +1,142 @@
+package mirror
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/sirupsen/logrus"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry"
+)
+
+// Registry is what weft knows, as far as mirroring needs it.
+type Registry interface {
+	// Networks are the live networks of the cluster, without those whose
+	// removal was asked on this host and is not settled yet.
+	Networks() []overlay.Network
+	// DockerIDs maps this host's Docker networks to weft's network ids.
+	DockerIDs() map[string]string
+	// OfDocker finds a Docker network's record, a tombstone too.
+	OfDocker(dockerID string) (overlay.Network, bool)
+	// Snapshot's Local are this host's endpoints.
+	Snapshot() overlay.Snapshot
+	// Changes gives a channel that gets a value after something has changed.
+	Changes() (changes <-chan struct{}, stop func())
+
+	// Name publishes what only Docker knows; a *registry.NameTakenError says
+	// that another network has the name.
+	Name(ctx context.Context, id string, naming registry.Naming) error
+	// Attach records that the Docker network is weft's network id.
+	Attach(ctx context.Context, dockerID, id string) error
+	// Detach records that Docker has lost its network.
+	Detach(ctx context.Context, dockerID string) error
+	NameEndpoint(ctx context.Context, id, name string) error
+	DeleteEndpoint(ctx context.Context, id string) error
+}
+
+var _ Registry = (*registry.Registry)(nil)
+
+// Config is what a Mirror is made from.
+type Config struct {
+	Registry Registry
+	Host     string // of Docker's API, like unix:///run/docker.sock
+	Driver   string // by which Docker knows weft, like weft or weft:latest
+	IPAM     string // the IPAM driver's name, usually the same
+	Log      logrus.FieldLogger
+}
+
+// Mirror keeps Docker and the cluster's networks the same.
+type Mirror struct {
+	cfg Config
+
+	mu        sync.Mutex
+	connected bool              // guarded by mu, as what follows
+	since     time.Time         // when connected last changed
+	reason    error             // why it is not connected
+	conflicts map[string]string // see Status
+}
+
+// Status tells how mirroring is doing.
+type Status struct {
+	Connected bool
+	Since     time.Time         // when Connected became so; zero: not tried yet
+	Error     string            // why it is not connected
+	Conflicts map[string]string // network's name, or id if it has none → what is in the way and what to do
+}
+
+// New makes a Mirror that does nothing until Run.
+func New(cfg Config) *Mirror { return &Mirror{cfg: cfg} }
+
+// Status is a copy of how mirroring is doing.
+func (m *Mirror) Status() Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := Status{Connected: m.connected, Since: m.since, Conflicts: maps.Clone(m.conflicts)}
+	if m.reason != nil {
+		s.Error = m.reason.Error()
+	}
+	return s
+}
+
+// Run mirrors until ctx ends. Whatever Docker does, it goes on trying.
+func (m *Mirror) Run(ctx context.Context) error {
+	retry := backoff.NewExponentialBackOff()
+	retry.InitialInterval, retry.MaxInterval = 20*time.Millisecond, 1500*time.Millisecond
+	for {
+		err := m.session(ctx, func() {
+			retry.Reset()
+			m.note(nil)
+		})
+		if ctx.Err() != nil {
+			return nil
+		}
+		m.note(err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(retry.NextBackOff()):
+		}
+	}
+}
+
+// note keeps whether Docker answers, and logs when that changes.
+func (m *Mirror) note(err error) {
+	m.mu.Lock()
+	first, changed := m.since.IsZero(), m.connected != (err == nil)
+	m.connected, m.reason = err == nil, err
+	if first || changed {
+		m.since = time.Now()
+	}
+	m.mu.Unlock()
+	log := m.cfg.Log.WithField("docker", m.cfg.Host)
+	switch {
+	case err == nil && changed:
+		log.Info("Docker's API answers; networks are mirrored.")
+	case err != nil && changed:
+		log.WithError(err).Warn("Docker's API does not answer any more, so networks are not mirrored; it is tried again until it does.")
+	case err != nil && first: // weft is up before Docker is
+		log.WithError(err).Info("Docker's API does not answer yet; it is tried until it does.")
+	}
+}
+
+// setConflicts replaces the conflicts, and logs those that are news.
+func (m *Mirror) setConflicts(now map[string]string) {
+	m.mu.Lock()
+	before := m.conflicts
+	m.conflicts = now
+	m.mu.Unlock()
+	for network, sentence := range now {
+		if before[network] != sentence {
+			m.cfg.Log.WithField("network", network).Warn(sentence)
+		}
+	}
+	for network := range before {
+		if now[network] == "" {
+			m.cfg.Log.WithField("network", network).Info("The conflict about this network is over.")
+		}
+	}
+}

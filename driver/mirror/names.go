@@ -1,0 +1,190 @@
+package mirror
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/sirupsen/logrus"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// An endpoint that Docker does not show any more is forgotten once it is old
+// enough not to be about to appear and was missing for a while: Docker drops an
+// endpoint from its list a moment before it tells the driver.
+const (
+	missingFor  = 10 * time.Second
+	missingFrom = 60 * time.Second
+)
+
+// names gives endpoints the names of their containers, and forgets endpoints
+// whose end weft has missed. It works beside the networks' passes: a name must
+// not wait for a store.
+type names struct {
+	registry Registry
+	docker   inspector
+	log      logrus.FieldLogger
+	asked    chan struct{}
+
+	mu  sync.Mutex
+	old map[string]bool // guarded by mu: container names that are no more
+
+	// Only run's:
+	missing map[string]time.Time // endpoint id → when it was first seen missing
+	unknown map[string]bool      // endpoints without a name that Docker did not show last time
+	whole   time.Time            // when everything is to be looked at
+}
+
+// inspector asks Docker for one network's endpoints.
+type inspector interface {
+	endpointNames(ctx context.Context, dockerID string) (names map[string]string, found bool, err error)
+}
+
+func newNames(r Registry, d inspector, log logrus.FieldLogger) *names {
+	return &names{registry: r, docker: d, log: log, asked: make(chan struct{}, 1), old: map[string]bool{}, missing: map[string]time.Time{}, unknown: map[string]bool{}}
+}
+
+// ask asks for a look at endpoints without a name.
+func (n *names) ask() {
+	select {
+	case n.asked <- struct{}{}:
+	default:
+	}
+}
+
+// renamed says that no container has the name any more.
+func (n *names) renamed(old string) {
+	n.mu.Lock()
+	n.old[old] = true
+	n.mu.Unlock()
+	n.ask()
+}
+
+// run keeps names right until ctx ends or Docker's API fails. Docker is asked
+// only about networks with an endpoint that has no name, or an old one; now and
+// then, about all with endpoints.
+func (n *names) run(ctx context.Context) error {
+	changes, stop := n.registry.Changes()
+	defer stop()
+	retry := backoff.NewExponentialBackOff()
+	retry.InitialInterval, retry.MaxInterval = 50*time.Millisecond, 5*time.Second
+	for {
+		if err := n.look(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		wait := time.Until(n.whole)
+		if len(n.missing) > 0 {
+			wait = min(wait, missingFor)
+		}
+		if len(n.unknown) > 0 {
+			wait = min(wait, retry.NextBackOff())
+		} else {
+			retry.Reset()
+		}
+		timer := time.NewTimer(wait)
+		for waiting := true; waiting; {
+			select {
+			case <-ctx.Done():
+				timer.Stop()
+				return nil
+			case <-changes:
+				waiting = !slices.ContainsFunc(n.registry.Snapshot().Local, func(e overlay.Endpoint) bool {
+					return nameless(e) && !n.unknown[e.ID]
+				})
+			case <-n.asked:
+				waiting = false
+			case <-timer.C:
+				waiting = false
+			}
+		}
+		timer.Stop()
+	}
+}
+
+// nameless says whether Docker can be expected to know a name for e: it shows
+// an endpoint from its Join on.
+func nameless(e overlay.Endpoint) bool { return e.Name == "" && e.Phase == overlay.Joined }
+
+// look asks Docker about the networks that need it. It fails only with Docker.
+func (n *names) look(ctx context.Context) error {
+	now := time.Now()
+	all := !now.Before(n.whole)
+	if all {
+		n.whole = now.Add(look)
+	}
+	n.mu.Lock()
+	old := n.old
+	n.old = map[string]bool{}
+	n.mu.Unlock()
+
+	endpoints := map[string][]overlay.Endpoint{} // by weft's network id
+	exists := map[string]bool{}
+	for _, e := range n.registry.Snapshot().Local {
+		endpoints[e.Network] = append(endpoints[e.Network], e)
+		exists[e.ID] = true
+	}
+	maps.DeleteFunc(n.missing, func(id string, _ time.Time) bool { return !exists[id] })
+	clear(n.unknown)
+	for dockerID, network := range n.registry.DockerIDs() {
+		wanted := slices.ContainsFunc(endpoints[network], func(e overlay.Endpoint) bool {
+			return all || nameless(e) || old[e.Name] || !n.missing[e.ID].IsZero()
+		})
+		if !wanted {
+			continue
+		}
+		shown, found, err := n.docker.endpointNames(ctx, dockerID)
+		if err != nil {
+			return err
+		}
+		for _, e := range endpoints[network] {
+			name, ok := shown[e.ID]
+			n.settle(ctx, e, name, ok, found)
+		}
+	}
+	return nil
+}
+
+// settle compares one endpoint with what Docker shows of it. shown says whether
+// Docker shows the endpoint, found whether it has the network.
+func (n *names) settle(ctx context.Context, e overlay.Endpoint, name string, shown, found bool) {
+	log := n.log.WithFields(map[string]any{"network": e.Network, "endpoint": e.ID, "name": e.Name, "addrs": e.Addrs})
+	if shown {
+		delete(n.missing, e.ID)
+		if name == "" || name == e.Name {
+			return
+		}
+		if err := n.registry.NameEndpoint(ctx, e.ID, name); err != nil {
+			log.WithError(err).Warn("A container's name could not be recorded; it is tried again.")
+			n.unknown[e.ID] = true
+		}
+		return
+	}
+	if nameless(e) {
+		n.unknown[e.ID] = true
+	}
+	if !found { // the networks' passes deal with that
+		return
+	}
+	if e.Phase == overlay.Created || time.Since(e.Created) < missingFrom {
+		return
+	}
+	switch since := n.missing[e.ID]; {
+	case since.IsZero():
+		n.missing[e.ID] = time.Now()
+		return
+	case time.Since(since) < missingFor:
+		return
+	}
+	if err := n.registry.DeleteEndpoint(ctx, e.ID); err != nil {
+		log.WithError(err).Warn("An endpoint that Docker does not have any more could not be forgotten; it is tried again.")
+		return
+	}
+	log.Warn("An endpoint that Docker does not have any more was forgotten; weft was away when Docker removed it.")
+}

@@ -1,0 +1,157 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weft-net/weft/driver/registry"
+)
+
+// atOnce is how many networks are worked on at a time. Docker serialises much
+// of it; this is so that one that waits does not keep the others waiting.
+const atOnce = 4
+
+// networks makes passes until ctx ends or Docker's API fails.
+func (s *session) networks(ctx context.Context) error {
+	changes, stop := s.cfg.Registry.Changes()
+	defer stop()
+	for {
+		view := viewOf(s.cfg.Registry)
+		if err := s.pass(ctx, view); err != nil {
+			return err
+		}
+		timer := time.NewTimer(s.ledger.wake(time.Now(), look))
+		for waiting := true; waiting; {
+			select {
+			case <-ctx.Done():
+				timer.Stop()
+				return nil
+			case <-changes:
+				// Most changes are about endpoints: Docker is not asked then.
+				waiting = reflect.DeepEqual(view, viewOf(s.cfg.Registry))
+			case <-s.asked:
+				waiting = false
+			case <-timer.C:
+				waiting = false
+			}
+		}
+		timer.Stop()
+	}
+}
+
+// pass compares once and acts. It fails only with Docker's list.
+func (s *session) pass(ctx context.Context, view clusterView) error {
+	if s.news.Swap(false) {
+		s.ledger.hurry(time.Now())
+	}
+	docker, err := s.docker.networks(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	due := s.ledger.due(decide(s.cfg.Driver, docker, view), time.Now())
+	results := make([]error, len(due))
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	for i, a := range due {
+		g.Go(func() error {
+			results[i] = s.do(ctx, a)
+			return nil
+		})
+	}
+	_ = g.Wait() // the results are in results
+	if ctx.Err() != nil {
+		return nil
+	}
+	for i, a := range due {
+		s.ledger.done(a, results[i], time.Now())
+	}
+	s.setConflicts(s.ledger.conflicts(time.Now()))
+	return nil
+}
+
+// do carries out one action.
+func (s *session) do(ctx context.Context, a action) error {
+	log := s.cfg.Log.WithFields(map[string]any{"network": a.subject(), "id": a.network.ID, "docker": a.docker.ID})
+	switch a.kind {
+	case doName:
+		return s.name(ctx, a)
+	case doCreate:
+		began := time.Now()
+		if err := s.docker.create(ctx, s.cfg.Driver, s.cfg.IPAM, a.network); err != nil {
+			return fmt.Errorf("network %q of the cluster (created on host %s) could not be created in this host's Docker, which is tried again: %w", a.network.Name, a.network.Host, err)
+		}
+		log.WithField("took", time.Since(began)).Info("A network of the cluster was created in this host's Docker.")
+	case doRemove:
+		if err := s.remove(ctx, a); err != nil {
+			return err
+		}
+		log.WithField("why", a.why).Info("A network was removed from this host's Docker.")
+	case doDetach:
+		if err := s.cfg.Registry.Detach(ctx, a.docker.ID); err != nil {
+			return fmt.Errorf("forget Docker's lost network %q: %w", a.subject(), err)
+		}
+		log.Warn("This host's Docker has lost a network, or it was removed while weft was away; it stays in the cluster and is created here again.")
+	case doAttach:
+		if err := s.cfg.Registry.Attach(ctx, a.docker.ID, a.network.ID); err != nil {
+			return fmt.Errorf("take over Docker's network %q: %w", a.docker.Name, err)
+		}
+		log.Warn("A network of this host's Docker was unknown here and is taken over as the cluster's.")
+	case doReport:
+	}
+	return nil
+}
+
+// name publishes the network's name. If another network of the cluster has it,
+// this host has lost the race, and makes room for the other.
+func (s *session) name(ctx context.Context, a action) error {
+	log := s.cfg.Log.WithFields(map[string]any{"network": a.docker.Name, "id": a.network.ID, "docker": a.docker.ID})
+	err := s.cfg.Registry.Name(ctx, a.network.ID, registry.Naming{
+		Name: a.docker.Name, Labels: a.docker.Labels, Attachable: a.docker.Attachable, IPv6: a.docker.IPv6,
+	})
+	var taken *registry.NameTakenError
+	switch {
+	case err == nil:
+		log.Info("Network published to the cluster.")
+		return nil
+	case !errors.As(err, &taken):
+		return fmt.Errorf("network %q could not be published to the other hosts, which is tried again: %w", a.docker.Name, err)
+	}
+	winner, ok := viewOf(s.cfg.Registry).live(taken.By)
+	if !ok {
+		// It is being removed, or not heard of here yet. Soon one or the other is over.
+		return soonError{fmt.Errorf("network %q is not published to the other hosts yet, since network id %s still has its name there: %w", a.docker.Name, taken.By, err)}
+	}
+	a.why = fmt.Sprintf("network id %s, created on host %s, had the name first", winner.ID, winner.Host)
+	if err := s.remove(ctx, a); err != nil {
+		return err
+	}
+	log.WithField("winner", winner.ID).WithField("host", winner.Host).
+		Warn("Two hosts have created a network of this name; the other host's was first, and takes the place of this host's.")
+	return nil
+}
+
+// remove takes a network of weft's out of Docker, if no container uses it.
+func (s *session) remove(ctx context.Context, a action) error {
+	switch err := s.docker.remove(ctx, a.docker.ID); {
+	case errdefs.IsPermissionDenied(err):
+		return fmt.Errorf("network %q (%.12s) of this host's Docker is in the way, since %s, and containers use it: disconnect or remove them", a.docker.Name, a.docker.ID, a.why)
+	case err != nil:
+		return fmt.Errorf("network %q (%.12s) could not be removed from this host's Docker, which is tried again: %w", a.docker.Name, a.docker.ID, err)
+	}
+	return nil
+}
+
+// soonError is one that the next moments will most likely cure by themselves.
+type soonError struct{ error }
+
+// Unwrap gives the cause.
+func (e soonError) Unwrap() error { return e.error }

@@ -1,0 +1,99 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/docker/docker/api/types/events"
+	"golang.org/x/sync/errgroup"
+)
+
+// look is how often everything is compared without having been asked.
+const look = 60 * time.Second
+
+// session is one connection to Docker, from subscribing to its events until
+// they break off. What it remembers it sees anew in the next one.
+type session struct {
+	*Mirror
+	docker *docker
+	ledger *ledger // of the networks' passes
+
+	asked chan struct{} // networks are to be looked at
+	news  atomic.Bool   // Docker's networks have changed since the last pass
+
+	names *names
+}
+
+// session mirrors until Docker's API fails, and says why it did. up is called
+// once Docker answers.
+func (m *Mirror) session(ctx context.Context, up func()) error {
+	d, err := dial(ctx, m.cfg.Host)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	g, ctx := errgroup.WithContext(ctx)
+	s := &session{
+		Mirror: m, docker: d, ledger: newLedger(), asked: make(chan struct{}, 1),
+		names: newNames(m.cfg.Registry, d, m.cfg.Log),
+	}
+	s.news.Store(true) // of all that happened before
+
+	// First subscribe, then look: so nothing is missed in between.
+	messages, failed := d.events(ctx)
+	select {
+	case err := <-failed:
+		return fmt.Errorf("subscribe to Docker's events: %w", err)
+	default:
+	}
+	g.Go(func() error { return s.listen(ctx, messages, failed, up) })
+	g.Go(func() error { return s.networks(ctx) })
+	g.Go(func() error { return s.names.run(ctx) })
+	return g.Wait()
+}
+
+// listen turns Docker's events into requests to look.
+func (s *session) listen(ctx context.Context, messages <-chan events.Message, failed <-chan error, up func()) error {
+	up()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-failed:
+			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+				err = errors.New("the connection was closed")
+			}
+			return fmt.Errorf("follow Docker's events: %w", err)
+		case m := <-messages:
+			s.event(m)
+		}
+	}
+}
+
+func (s *session) event(m events.Message) {
+	switch {
+	case m.Type == events.NetworkEventType:
+		if m.Action == events.ActionConnect {
+			s.names.ask()
+			return
+		}
+		s.news.Store(true)
+		s.ask()
+	case m.Action == events.ActionRename:
+		s.names.renamed(strings.TrimPrefix(m.Actor.Attributes["oldName"], "/"))
+	case m.Action == events.ActionStart:
+		s.names.ask()
+	}
+}
+
+func (s *session) ask() {
+	select {
+	case s.asked <- struct{}{}:
+	default: // a pass that has not begun is on its way
+	}
+}
