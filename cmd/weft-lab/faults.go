@@ -19,16 +19,19 @@ func killCommand(at *place) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sig := unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(name), "SIG"))
 			if sig == 0 {
-				return fmt.Errorf("%q is not a signal", name)
+				return usage{fmt.Errorf("%q is not a signal", name)}
 			}
 			p, err := at.program(args)
 			if err != nil {
 				return err
 			}
-			switch sig {
-			case unix.SIGKILL:
+			if p.PID() == 0 {
+				return fmt.Errorf("%s does not run", strings.Join(args, " "))
+			}
+			if sig == unix.SIGKILL {
 				return p.Kill(cmd.Context())
-			case unix.SIGTERM:
+			}
+			if sig == unix.SIGTERM {
 				return p.Stop(cmd.Context())
 			}
 			return p.Signal(sig)

@@ -30,6 +30,12 @@ type failed struct{ error }
 // Unwrap returns the error itself.
 func (f failed) Unwrap() error { return f.error }
 
+// usage marks an error of a command which the user has to word otherwise.
+type usage struct{ error }
+
+// Unwrap returns the error itself.
+func (u usage) Unwrap() error { return u.error }
+
 // run returns the exit status: 0, 1 for a failure, 2 for what was not
 // understood or is refused, and for exec the command's own.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -47,10 +53,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	fmt.Fprintf(stderr, "weft-lab: %v\n", err)
 	var refused *lab.InputError
-	if errors.As(err, new(failed)) && !errors.As(err, &refused) {
-		return 1
+	if errors.As(err, &refused) || errors.As(err, new(usage)) || !errors.As(err, new(failed)) {
+		return 2
 	}
-	return 2
+	return 1
 }
 
 // place is where the commands find their lab.

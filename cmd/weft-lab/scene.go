@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +28,10 @@ func sceneCommand(at *place) *cobra.Command {
 				return err
 			}
 			if len(l.Hosts()) < 2 {
-				return fmt.Errorf("the scene needs two hosts; make the lab with weft-lab up --hosts 3")
+				return usage{errors.New("the scene needs two hosts; make the lab with weft-lab up --hosts 3")}
+			}
+			if !slices.Contains(l.Hosts()[0].Services(), lab.Weft) {
+				return usage{errors.New("the scene needs weft; make the lab without --no-weft")}
 			}
 			s := &scene{lab: l, out: cmd.OutOrStdout()}
 			if err := s.play(cmd.Context()); err != nil {

@@ -224,7 +224,7 @@ func TestHosts(t *testing.T) {
 
 func dockerdComesBack(t *testing.T, l *lab.Lab) {
 	h := l.Host("h1")
-	docker(t, h, "run", "-d", "--name", "always", "--restart", "always", "busybox", "sleep", "1000")
+	docker(t, h, "run", "-d", "--name", "always", "--restart", "always", "--stop-signal", "KILL", "busybox", "sleep", "1000")
 	for _, end := range []func(context.Context, lab.Service) error{h.Kill, h.Stop} {
 		if err := end(t.Context(), lab.Dockerd); err != nil {
 			t.Fatal(err)

@@ -123,8 +123,9 @@ func (m *member) hold(ctx context.Context) error {
 	if err := said.SetReadDeadline(deadline); err != nil {
 		return fmt.Errorf("make the namespaces of %s: %w", m.name, err)
 	}
-	if line, err := bufio.NewReader(said).ReadString('\n'); line != "ready\n" {
-		return fmt.Errorf("make the namespaces of %s (%v): %s", m.name, err, tail(complaints.Name()))
+	// Anything but a whole line is an error.
+	if _, err := bufio.NewReader(said).ReadString('\n'); err != nil {
+		return fmt.Errorf("make the namespaces of %s: %w; it says:\n%s", m.name, err, tail(complaints.Name()))
 	}
 	return nil
 }

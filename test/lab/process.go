@@ -20,10 +20,15 @@ type process struct {
 
 // stat is what the lab reads from /proc/PID/stat.
 type stat struct {
-	state  byte
-	parent int
-	start  uint64
+	state   byte
+	parent  int
+	threads int
+	start   uint64
 }
+
+// dead reports whether nothing of the process is left but its name. A killed
+// process is a zombie already while other threads of it still hold its files.
+func (s stat) dead() bool { return s.state == 'X' || s.state == 'Z' && s.threads <= 1 }
 
 func readStat(pid int) (stat, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -40,11 +45,15 @@ func readStat(pid int) (stat, error) {
 	if err != nil {
 		return stat{}, fmt.Errorf("parent of process %d: %w", pid, err)
 	}
+	threads, err := strconv.Atoi(fields[17])
+	if err != nil {
+		return stat{}, fmt.Errorf("threads of process %d: %w", pid, err)
+	}
 	start, err := strconv.ParseUint(fields[19], 10, 64)
 	if err != nil {
 		return stat{}, fmt.Errorf("start time of process %d: %w", pid, err)
 	}
-	return stat{state: fields[0][0], parent: parent, start: start}, nil
+	return stat{state: fields[0][0], parent: parent, threads: threads, start: start}, nil
 }
 
 // identify returns the process which has the pid now.
@@ -53,13 +62,13 @@ func identify(pid int) (process, error) {
 	return process{pid: pid, start: s.start}, err
 }
 
-// alive reports whether the process still runs; a zombie does not.
+// alive reports whether the process still runs.
 func (p process) alive() bool {
 	if p.pid == 0 {
 		return false
 	}
 	s, err := readStat(p.pid)
-	return err == nil && s.start == p.start && s.state != 'Z' && s.state != 'X'
+	return err == nil && s.start == p.start && !s.dead()
 }
 
 // signal sends sig unless the process is gone.

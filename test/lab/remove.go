@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -117,9 +118,9 @@ func removeCgroups(parent string) error {
 			return err
 		})
 		errs = append(errs, err)
-		for i := len(all) - 1; i >= 0; i-- {
-			if err := unix.Rmdir(all[i]); err != nil && !errors.Is(err, unix.ENOENT) {
-				errs = append(errs, fmt.Errorf("remove the cgroup %s: %w", all[i], err))
+		for _, inner := range slices.Backward(all) {
+			if err := unix.Rmdir(inner); err != nil && !errors.Is(err, unix.ENOENT) {
+				errs = append(errs, fmt.Errorf("remove the cgroup %s: %w", inner, err))
 			}
 		}
 		// The root all labs share goes with the last one.

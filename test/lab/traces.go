@@ -43,7 +43,7 @@ func findProcesses(name, dir string) (found, error) {
 	suspects := make(map[int]*suspect, len(all))
 	for _, pid := range all {
 		s, err := readStat(pid)
-		if err != nil || s.state == 'Z' || pid == os.Getpid() {
+		if err != nil || s.dead() || pid == os.Getpid() {
 			continue // gone meanwhile, or dead already
 		}
 		suspects[pid] = &suspect{
