@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -68,8 +69,8 @@ func (d *daemon) onClose(f func() error) { d.closers = append(d.closers, f) }
 
 // close takes everything down in reverse. The kernel keeps what it has.
 func (d *daemon) close() {
-	for i := len(d.closers) - 1; i >= 0; i-- {
-		if err := d.closers[i](); err != nil && !errors.Is(err, net.ErrClosed) {
+	for _, closer := range slices.Backward(d.closers) {
+		if err := closer(); err != nil && !errors.Is(err, net.ErrClosed) {
 			d.log.WithError(err).Warn("Something could not be closed.")
 		}
 	}

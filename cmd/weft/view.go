@@ -13,7 +13,7 @@ func (d *daemon) view() control.State {
 		Store: control.Store{URL: d.cfg.Store, Reachable: contact.Err == nil, Since: contact.Since},
 		Passes: control.Passes{
 			Count: passes.Passes, Repairs: passes.Repairs, Last: passes.Last, Took: passes.Took,
-			Every: verifyEvery, Errors: passes.Errors,
+			Every: verifyEvery, Errors: passes.Errors, Failed: passes.Failed,
 		},
 	}
 	if contact.Err != nil {

@@ -23,6 +23,10 @@ const (
 	// maxBody caps a request's body in bytes. Real ones have a few kB.
 	maxBody = 1 << 20
 
+	// maxDrain is how much of a body that is too large is read and dropped, so
+	// that its sender gets to read the refusal instead of a broken pipe.
+	maxDrain = 64 << 20
+
 	// callTime is how long a call may take. Docker's client has no time-out of
 	// its own for a plugin on a socket and would wait for ever.
 	callTime = 15 * time.Second
@@ -117,6 +121,7 @@ func decode(body io.Reader, v any) error {
 	_, none := v.(*None)
 	switch {
 	case len(b) > maxBody:
+		_, _ = io.CopyN(io.Discard, body, maxDrain) // a sender that stops early is refused all the same
 		return fmt.Errorf("the body has more than %d bytes", maxBody)
 	case none:
 		return nil

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,7 +65,8 @@ type Status struct {
 	Repairs uint64
 	Last    time.Time     // end of the last pass
 	Took    time.Duration // of the last pass
-	Errors  []string      // of the last pass
+	Errors  []string      // of the last pass, sorted
+	Failed  []string      // networks that Errors speak of, sorted
 }
 
 // New makes a Reconciler that does nothing until Run.
@@ -152,18 +155,20 @@ func (r *Reconciler) pass(ctx context.Context) {
 // note counts and logs a pass. Those who waited for it have its errors as
 // answers; the log tells them once, when they begin.
 func (r *Reconciler) note(p *pass, took time.Duration) {
+	failed := slices.Sorted(maps.Keys(p.outcome.Failed))
 	var texts []string
 	if p.err != nil {
 		texts = append(texts, p.err.Error())
 	}
-	for network, err := range p.outcome.Failed {
-		texts = append(texts, fmt.Sprintf("network %s: %v", network, err))
+	for _, network := range failed {
+		texts = append(texts, p.outcome.Failed[network].Error())
 	}
 	r.mu.Lock()
 	before := len(r.status.Errors)
 	r.status.Passes++
 	r.status.Repairs += uint64(len(p.outcome.Repaired))
 	r.status.Last, r.status.Took, r.status.Errors = time.Now(), took, texts
+	r.status.Failed = failed
 	r.mu.Unlock()
 
 	r.cfg.Repaired(len(p.outcome.Repaired))

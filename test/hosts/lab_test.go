@@ -1,10 +1,12 @@
 package hosts
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -98,7 +100,7 @@ func namedNetwork(t *testing.T, host, n string, args ...string) string {
 func removeNetwork(t *testing.T, host, n string) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
-	if _, err := cluster.Host(host).Docker(ctx, "network", "rm", n); err != nil && !strings.Contains(err.Error(), "No such network") {
+	if _, err := cluster.Host(host).Docker(ctx, "network", "rm", n); err != nil && !strings.Contains(err.Error(), "not found") && !strings.Contains(err.Error(), "No such network") {
 		t.Errorf("remove network %s: %v", n, err)
 		return
 	}
@@ -139,7 +141,7 @@ type box struct {
 func (b box) remove() {
 	b.t.Helper()
 	ctx := context.WithoutCancel(b.t.Context())
-	if _, err := cluster.Host(b.host).Docker(ctx, "rm", "-f", b.name); err != nil {
+	if _, err := cluster.Host(b.host).Docker(ctx, "rm", "-f", b.name); err != nil && !strings.Contains(err.Error(), "No such container") {
 		b.t.Errorf("remove container %s: %v", b.name, err)
 	}
 }
@@ -185,9 +187,18 @@ func eventually(t *testing.T, limit time.Duration, what string, check func() err
 func weft(t *testing.T, host string, v any, args ...string) {
 	t.Helper()
 	// Status exits with 3 if something is wrong; what, is in the JSON.
-	out, err := cluster.Host(host).Run(t.Context(), append([]string{os.Getenv("WEFT_BIN")}, append(args, "--json")...)...)
+	out, ran := cluster.Host(host).Run(t.Context(), slices.Concat([]string{binary(t)}, args, []string{"--json"})...)
 	if err := json.Unmarshal([]byte(out), v); err != nil {
-		t.Fatalf("%s$ weft %s: %v: %q", host, strings.Join(args, " "), err, out)
+		t.Fatalf("%s$ weft %s: %v: %q (%v)", host, strings.Join(args, " "), err, out, ran)
 	}
-	_ = err
+}
+
+// binary is the weft that the lab runs.
+func binary(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs(cmp.Or(os.Getenv("WEFT_BIN"), "../../bin/weft"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

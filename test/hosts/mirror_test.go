@@ -39,7 +39,7 @@ func inspect(t *testing.T, host, n string) dockerNetwork {
 
 func TestANetworkIsOnEveryHost(t *testing.T) {
 	n := network(t, "h1", "--subnet", "10.50.0.0/16", "--gateway", "10.50.0.9", "--ip-range", "10.50.8.0/24",
-		"--aux-address", "nas=10.50.8.5", "--ipv6", "--subnet", "fd50::/64", "--internal", "--attachable",
+		"--aux-address", "nas=10.50.8.5", "--ipv6", "--subnet", "fd50::/64", "--gateway", "fd50::1", "--internal", "--attachable",
 		"--label", "lab=el", "-o", "com.docker.network.driver.mtu=1400", "-o", "any=thing")
 	want := inspect(t, "h1", n)
 	for _, host := range []string{"h2", "h3"} {

@@ -1,0 +1,116 @@
+package hosts
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+func TestAddressesOfAnAutomaticPool(t *testing.T) {
+	pool := netip.MustParsePrefix("10.128.0.0/10")
+	seen := map[string]bool{}
+	for i, host := range []string{"h1", "h2", "h3"} {
+		n := namedNetwork(t, host, name(t, fmt.Sprint(i)))
+		subnet := netip.MustParsePrefix(docker(t, host, "network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}}", n))
+		if !pool.Contains(subnet.Addr()) || subnet.Bits() != 24 || seen[subnet.String()] {
+			t.Errorf("network %d has %s", i, subnet)
+		}
+		seen[subnet.String()] = true
+	}
+}
+
+// Containers started at once on all hosts, explicit addresses among them, never
+// share an address, and released ones are used again.
+func TestAddressesAreUnique(t *testing.T) {
+	n := network(t, "h1", "--subnet", "10.60.0.0/27")
+	mirrored(t, "h2", n)
+	mirrored(t, "h3", n)
+	for round := range 2 { // 24 starts in a pool of 29: each round needs what the other released
+		boxes := make(chan box, 12)
+		for i := range 12 {
+			host := []string{"h1", "h2", "h3"}[i%3]
+			go func() {
+				b := box{t: t, host: host, name: name(t, fmt.Sprintf("%d-%d", round, i)), network: n}
+				if _, err := cluster.Host(host).Docker(t.Context(), "run", "-d", "--name", b.name, "--network", n, "busybox", "sleep", "100000"); err != nil {
+					t.Errorf("start %d: %v", i, err)
+				}
+				boxes <- b
+			}()
+		}
+		seen := map[string]string{}
+		for range 12 {
+			b := <-boxes
+			ip := b.ip()
+			if by, dup := seen[ip]; dup || ip == "10.60.0.1" {
+				t.Errorf("%s and %s have %s", by, b.name, ip)
+			}
+			seen[ip] = b.name
+			defer b.remove()
+		}
+	}
+}
+
+func TestRangeAndExplicitAddresses(t *testing.T) {
+	n := network(t, "h1", "--subnet", "10.61.0.0/16", "--ip-range", "10.61.8.0/24", "--aux-address", "nas=10.61.8.5",
+		"--ipv6", "--subnet", "fd61::/64")
+	mirrored(t, "h2", n)
+	ranged := netip.MustParsePrefix("10.61.8.0/24")
+	for _, host := range []string{"h1", "h2"} {
+		if ip := netip.MustParseAddr(container(t, host, n).ip()); !ranged.Contains(ip) || ip.String() == "10.61.8.5" {
+			t.Errorf("%s gave %s", host, ip)
+		}
+	}
+	b := container(t, "h2", n, "--ip", "10.61.200.7", "--ip6", "fd61::77")
+	if b.ip() != "10.61.200.7" || b.ip6() != "fd61::77" {
+		t.Errorf("got %s and %s", b.ip(), b.ip6())
+	}
+	a := container(t, "h1", n)
+	a.pings("10.61.200.7")
+	a.exec("ping", "-6", "-c1", "-W3", "fd61::77")
+	eventually(t, 5*time.Second, "h1 knows who has it", func() error {
+		out, err := cluster.Host("h1").Run(t.Context(), binary(t), "endpoint", "ls", "--network", n)
+		if err != nil {
+			return fmt.Errorf("%s %w", out, err)
+		}
+		return nil
+	})
+	refused(t, "h1", []string{"10.61.200.7", "in use", "h2"}, "run", "--rm", "--network", n, "--ip", "10.61.200.7", "busybox", "true")
+	b.remove()
+	c := container(t, "h1", n, "--ip", "10.61.200.7")
+	if c.ip() != "10.61.200.7" {
+		t.Errorf("a released address is not given again: %s", c.ip())
+	}
+}
+
+func TestSeveralSubnets(t *testing.T) {
+	n := network(t, "h1", "--subnet", "10.62.0.0/24", "--subnet", "10.63.0.0/24")
+	mirrored(t, "h2", n)
+	a := container(t, "h1", n, "--ip", "10.62.0.10")
+	b := container(t, "h2", n, "--ip", "10.63.0.10")
+	c := container(t, "h2", n, "--ip", "10.62.0.11")
+	a.pings(c.ip())
+	if b.ip() != "10.63.0.10" {
+		t.Errorf("got %s", b.ip())
+	}
+}
+
+// debianDocker is the docker command of the lab's dockerd. A newer one refuses
+// to send --mac-address to it.
+const debianDocker = "/usr/bin/docker"
+
+func TestAChosenMAC(t *testing.T) {
+	n := network(t, "h1")
+	mirrored(t, "h2", n)
+	a, b := box{t: t, host: "h1", name: name(t, "h1"), network: n}, container(t, "h2", n)
+	t.Cleanup(a.remove)
+	if _, err := cluster.Host("h1").Run(t.Context(), debianDocker, "run", "-d", "--name", a.name, "--network", n,
+		"--mac-address", "02:00:00:00:77:01", "busybox", "sleep", "100000"); err != nil {
+		t.Fatal(err)
+	}
+	if mac := a.exec("cat", "/sys/class/net/eth0/address"); mac != "02:00:00:00:77:01" {
+		t.Errorf("MAC is %s", mac)
+	}
+	b.pings(a.ip())
+	a.pings(b.ip())
+}
