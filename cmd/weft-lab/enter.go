@@ -43,7 +43,11 @@ func shellCommand(at *place) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			inside, err := l.Command(cmd.Context(), args[0], "sh", "-i")
+			line := []string{"sh", "-i"}
+			if _, err := exec.LookPath("bash"); err == nil {
+				line = []string{"bash", "--norc", "--noprofile", "-i"}
+			}
+			inside, err := l.Command(cmd.Context(), args[0], line...)
 			if err != nil {
 				return err
 			}

@@ -73,7 +73,7 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return fmt.Errorf("say what to do, for example weft-lab up; weft-lab --help lists the rest")
+			return errors.New("say what to do, for example weft-lab up; weft-lab --help lists the rest")
 		},
 	}
 	root.PersistentFlags().StringVar(&at.name, "lab", lab.DefaultName, "name of the lab")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -35,7 +36,7 @@ func upCommand(at *place) *cobra.Command {
 	cmd.PreRunE = func(*cobra.Command, []string) error {
 		// Zero means "default" to the engine, but nobody types it for that.
 		if c.Hosts == 0 || c.Consuls == 0 {
-			return fmt.Errorf("a lab without hosts or without Consul is no lab: give --hosts 1 or more and --consul 1 or 3")
+			return errors.New("a lab without hosts or without Consul is no lab: give --hosts 1 or more and --consul 1 or 3")
 		}
 		return nil
 	}

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -110,15 +111,18 @@ func (c *Consul) Wipe(ctx context.Context) error {
 
 // AwaitLeader waits, at most 30 s, until the server knows a leader.
 func (c *Consul) AwaitLeader(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	waiting, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	err := until(ctx, func() error {
-		leader, err := c.leader(ctx)
+	err := until(waiting, func() error {
+		leader, err := c.leader(waiting)
 		if err == nil && leader == "" {
-			err = fmt.Errorf("no leader")
+			err = errors.New("no leader")
 		}
 		return err
 	})
+	if ctx.Err() != nil {
+		return fmt.Errorf("wait for %s: %w", c.name, context.Cause(ctx))
+	}
 	if err != nil {
 		return fmt.Errorf("%s found no leader: %w; its log ends:\n%s", c.name, err, tail(c.Log()))
 	}

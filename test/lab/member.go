@@ -51,7 +51,25 @@ func (m *member) mac() string {
 // Dir returns the member's part of the lab's state directory.
 func (m *member) Dir() string { return filepath.Join(m.lab.dir, m.name) }
 
-func (m *member) holder() process { return loadProcess(filepath.Join(m.Dir(), "holder.pid")) }
+// holder returns the process which keeps the member's namespaces, and no process
+// once it is gone: its pid may be somebody else's by now, whose namespaces
+// nobody must enter.
+func (m *member) holder() process {
+	p := loadProcess(filepath.Join(m.Dir(), "holder.pid"))
+	if !p.alive() {
+		return process{}
+	}
+	return p
+}
+
+// check refuses work on a member which is gone, as all are when the machine
+// was started anew.
+func (m *member) check() error {
+	if m.holder().pid == 0 {
+		return refuse("%s does not exist any more; remove the lab %s with weft-lab down and make it again", m.name, m.lab.Name())
+	}
+	return nil
+}
 
 // Path returns where this process finds the member's file or socket called
 // path, such as /run/docker.sock.

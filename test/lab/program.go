@@ -69,5 +69,5 @@ func (l *Lab) Command(ctx context.Context, name string, argv ...string) (*exec.C
 	if err != nil {
 		return nil, err
 	}
-	return m.Command(ctx, argv...), nil
+	return m.Command(ctx, argv...), m.check()
 }

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -58,6 +59,9 @@ func (s *service) Stop(ctx context.Context) error { return s.end(ctx, unix.SIGTE
 // runs is only waited for.
 func (s *service) Start(ctx context.Context) error {
 	if !s.process().alive() {
+		if err := s.member.check(); err != nil {
+			return err
+		}
 		if s.prepare != nil {
 			if err := s.prepare(ctx); err != nil {
 				return fmt.Errorf("start %s on %s: %w", s.name, s.member.name, err)
@@ -77,15 +81,18 @@ func (s *service) Start(ctx context.Context) error {
 			return fmt.Errorf("start %s on %s: %w", s.name, s.member.name, err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.patience)
+	waiting, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
 	p := s.process()
-	err := until(ctx, func() error {
+	err := until(waiting, func() error {
 		if !p.alive() {
-			return final{fmt.Errorf("it ended")}
+			return final{errors.New("it ended")}
 		}
-		return s.ready(ctx)
+		return s.ready(waiting)
 	})
+	if ctx.Err() != nil {
+		return fmt.Errorf("wait for %s on %s: %w", s.name, s.member.name, context.Cause(ctx))
+	}
 	if err != nil {
 		return fmt.Errorf("%s on %s did not become ready: %w; its log ends:\n%s", s.name, s.member.name, err, tail(s.Log()))
 	}
