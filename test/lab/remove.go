@@ -123,11 +123,6 @@ func removeCgroups(parent string) error {
 				errs = append(errs, fmt.Errorf("remove the cgroup %s: %w", inner, err))
 			}
 		}
-		// The root all labs share goes with the last one.
-		if err := unix.Rmdir(filepath.Dir(dir)); err != nil && !errors.Is(err, unix.ENOTEMPTY) &&
-			!errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOENT) {
-			errs = append(errs, fmt.Errorf("remove the cgroup %s: %w", filepath.Dir(dir), err))
-		}
 	}
 	return errors.Join(errs...)
 }

@@ -57,10 +57,9 @@ const mark = "WEFTLAB"
 
 // cgroup is the parent of all of the lab's cgroups, a path below the root of
 // each hierarchy. The hash keeps apart labs of one name in two directories.
+// Labs share no parent: one going would take it from under one coming.
 func cgroup(name, dir string) string {
 	h := fnv.New32a()
 	h.Write([]byte(dir))
-	return fmt.Sprintf("/%s/%s-%08x", cgroupRoot, name, h.Sum32())
+	return fmt.Sprintf("/weft-lab-%s-%08x", name, h.Sum32())
 }
-
-const cgroupRoot = "weft-lab"
