@@ -44,9 +44,9 @@ type Dataplane struct {
 	now         func() time.Time
 
 	hostNS netns.NsHandle
+	host   *handle // its requests lock themselves
 
-	mu      sync.Mutex // one pass at a time; guards all below
-	host    *handle
+	mu      sync.Mutex         // one pass at a time; guards all below
 	applied map[string]applied // by network id
 	guard   *members           // what the host guard holds; nil if not known
 	ports   map[string]portMemory

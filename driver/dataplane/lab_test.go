@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -59,6 +58,11 @@ func newHosts(tb testing.TB, count int) []*host {
 		hosts = append(hosts, h)
 	}
 	sw.Bridge("sw", ports...)
+	// The kernel may take a second to notice that a switch port has a carrier.
+	for _, h := range hosts[1:] {
+		for !pings(hosts[0].ns, vtep(h.n)) {
+		}
+	}
 	return hosts
 }
 
@@ -133,8 +137,8 @@ func port(network, name string, addrs ...string) overlay.Port {
 }
 
 // remote is p as the other hosts know it.
-func remote(p overlay.Port, at int) overlay.Remote {
-	r := overlay.Remote{MAC: p.MAC, VTEP: vtep(at)}
+func remote(p overlay.Port, at netip.Addr) overlay.Remote {
+	r := overlay.Remote{MAC: p.MAC, VTEP: at}
 	for _, a := range p.Addrs {
 		r.Addrs = append(r.Addrs, a.Addr())
 	}
@@ -171,7 +175,43 @@ func (h *host) fetch(p overlay.Port) *container {
 		c.ns.Addr("eth0", a.String())
 	}
 	c.ns.Up("eth0")
+	h.settle(p)
 	return c
+}
+
+func (h *host) networkOf(p overlay.Port) string {
+	h.tb.Helper()
+	for _, n := range h.cfg.Networks {
+		for _, have := range n.Ports {
+			if have.Endpoint == p.Endpoint {
+				return n.ID
+			}
+		}
+	}
+	h.tb.Fatalf("no network has endpoint %s", p.Endpoint)
+	return ""
+}
+
+// settle waits until the kernel has noticed that the container end is up and
+// lets its bridge port forward. It does so in a worker that waits for the same
+// lock as a namespace that dies: 0.1 ms, or some tens of them when one does.
+func (h *host) settle(p overlay.Port) {
+	h.tb.Helper()
+	start := time.Now()
+	for {
+		var up bool
+		h.inner(h.networkOf(p)).Netlink(func(n *netlink.Handle) error {
+			l, err := n.LinkByName(overlay.PortLink(p.Endpoint))
+			up = err == nil && l.Attrs().OperState == netlink.OperUp
+			return err
+		})
+		if up {
+			if d := time.Since(start); d > 20*time.Millisecond {
+				h.tb.Logf("the port of %s forwarded after %v", p.MAC, d)
+			}
+			return
+		}
+	}
 }
 
 // run runs a command in the container and gives its output and whether it succeeded.
@@ -190,8 +230,10 @@ func must(tb testing.TB, ns *netns.NS, args ...string) string {
 }
 
 // pings sends one packet and says whether it was answered within a second.
-func (c *container) pings(addr netip.Addr, args ...string) bool {
-	_, ok := run(c.ns, append([]string{"ping", "-c1", "-W1", "-n", addr.String()}, args...)...)
+func (c *container) pings(addr netip.Addr, args ...string) bool { return pings(c.ns, addr, args...) }
+
+func pings(ns *netns.NS, addr netip.Addr, args ...string) bool {
+	_, ok := run(ns, append([]string{"ping", "-c1", "-W1", "-n", addr.String()}, args...)...)
 	return ok
 }
 
@@ -216,20 +258,21 @@ func (h *host) mustInside(network string, args ...string) string {
 func spread(tb testing.TB, hosts []*host, guarded bool) []*container {
 	tb.Helper()
 	const id = "net1"
+	mtu := 1500 - overlay.Overhead(hosts[0].cfg.VTEP)
 	var ports []overlay.Port
 	for _, h := range hosts {
 		ports = append(ports, port(id, fmt.Sprint("c", h.n), fmt.Sprintf("10.9.0.%d/24", h.n), fmt.Sprintf("fd00:9::%d/64", h.n)))
 	}
 	var out []*container
 	for i, h := range hosts {
-		n := overlay.NetworkConfig{ID: id, VNI: 4097, MTU: 1450, Guarded: guarded, Ports: ports[i : i+1 : i+1]}
+		n := overlay.NetworkConfig{ID: id, VNI: 4097, MTU: mtu, Guarded: guarded, Ports: ports[i : i+1 : i+1]}
 		for j, other := range hosts {
 			if i == j {
 				continue
 			}
-			n.Remotes = append(n.Remotes, remote(ports[j], other.n))
-			n.Flood = append(n.Flood, vtep(other.n))
-			n.Members = append(n.Members, vtep(other.n))
+			n.Remotes = append(n.Remotes, remote(ports[j], other.cfg.VTEP))
+			n.Flood = append(n.Flood, other.cfg.VTEP)
+			n.Members = append(n.Members, other.cfg.VTEP)
 		}
 		slices.SortFunc(n.Remotes, func(a, b overlay.Remote) int { return slices.Compare(a.MAC[:], b.MAC[:]) })
 		h.cfg.Networks = []overlay.NetworkConfig{n}
@@ -243,5 +286,3 @@ func spread(tb testing.TB, hosts []*host, guarded bool) []*container {
 }
 
 func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
-
-func hw(m overlay.MAC) net.HardwareAddr { return net.HardwareAddr(m[:]) }

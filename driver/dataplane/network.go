@@ -23,7 +23,7 @@ type pass struct {
 	links map[string]netlink.Link
 	flags map[int]portFlags // bridge ports as found, by link index; nil until needed
 	fresh map[string]bool   // links whose tables this pass emptied, most by making them
-	fixed []string        // what was not as wanted
+	fixed []string          // what was not as wanted
 }
 
 // setNetwork makes the kernel hold n. old is what the last pass left, zero if

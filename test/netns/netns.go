@@ -63,6 +63,17 @@ func NewAt(tb testing.TB, path string) *NS {
 	return n
 }
 
+// Open gives an existing namespace, which the test does not own.
+func Open(tb testing.TB, path string) *NS {
+	tb.Helper()
+	fd, err := netns.GetFromPath(path)
+	if err != nil {
+		tb.Fatalf("open namespace %s: %v", path, err)
+	}
+	tb.Cleanup(func() { fd.Close() })
+	return &NS{tb: tb, path: path, fd: fd}
+}
+
 // Path is where the namespace is mounted.
 func (n *NS) Path() string { return n.path }
 

@@ -1,0 +1,198 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// The guard of a port is one nftables chain at the ingress of its link, so that
+// only what a container sends passes it, once; what comes from elsewhere costs
+// nothing. A chain of literal comparisons with the most frequent case first is
+// cheaper than set look-ups for the two addresses that an endpoint can have.
+
+// Offsets and values that the rules compare.
+var (
+	typeIPv4 = []byte{0x08, 0x00} // IEEE 802 numbers, EtherType
+	typeIPv6 = []byte{0x86, 0xdd}
+	typeARP  = []byte{0x08, 0x06}
+	// Ethernet and IPv4 with 6- and 4-byte addresses (RFC 826).
+	arpHeader = []byte{0, 1, 0x08, 0x00, 6, 4}
+)
+
+// ICMPv6 types that speak for somebody else (RFC 4861 section 4).
+const (
+	routerAdvertisement   = 134
+	neighborAdvertisement = 136
+	redirect              = 137
+)
+
+// portRules gives what an endpoint may send: IPv4, IPv6 and ARP, from its MAC
+// and its addresses. 0.0.0.0 and :: are what one sends from before one has an
+// address (RFC 2131, RFC 5227, RFC 4862); link-local IPv6 is needed for
+// neighbour discovery and may be any. Tagged frames match none of the types and
+// are dropped with the rest.
+func portRules(mac overlay.MAC, addrs []netip.Addr) []rule {
+	const ll, nh, th = expr.PayloadBaseLLHeader, expr.PayloadBaseNetworkHeader, expr.PayloadBaseTransportHeader
+	accept := verdict(expr.VerdictAccept)
+	// Source MAC and type lie side by side: one comparison for both.
+	from := func(kind []byte) []expr.Any {
+		return []expr.Any{load(ll, 6, 8, 0), equal(slices.Concat(mac[:], kind)...)}
+	}
+	icmp6 := func(kind byte) []expr.Any {
+		return append(from(typeIPv6), meta(expr.MetaKeyL4PROTO), equal(unix.IPPROTO_ICMPV6), load(th, 0, 1, 0), equal(kind))
+	}
+	drop := []expr.Any{&expr.Counter{}, verdict(expr.VerdictDrop)}
+
+	var four, six []netip.Addr
+	for _, a := range addrs {
+		if a.Is4() {
+			four = append(four, a)
+		} else {
+			six = append(six, a)
+		}
+	}
+	var out []rule
+	add := func(text string, exprs ...[]expr.Any) {
+		out = append(out, rule{fmt.Sprintf("%s %s", mac, text), slices.Concat(exprs...)})
+	}
+	four = append(four, netip.IPv4Unspecified())
+	for _, a := range four {
+		add("ip "+a.String(), from(typeIPv4), []expr.Any{load(nh, 12, 4, 0), equal(a.AsSlice()...), accept})
+	}
+	add("no router advertisement", icmp6(routerAdvertisement), drop)
+	add("no redirect", icmp6(redirect), drop)
+	foreign := icmp6(neighborAdvertisement)
+	names := make([]string, 0, len(six))
+	for _, a := range six {
+		foreign = append(foreign, load(th, 8, 16, 0), unequal(a.AsSlice()...))
+		names = append(names, a.String())
+	}
+	linkLocal := []byte{0xfe, 0x80} // fe80::/10
+	foreign = append(foreign, load(th, 8, 2, 0), mask(0xff, 0xc0), unequal(linkLocal...))
+	add("no advertisement but of "+strings.Join(names, " "), foreign, drop)
+	for _, a := range append(six, netip.IPv6Unspecified()) {
+		add("ip6 "+a.String(), from(typeIPv6), []expr.Any{load(nh, 8, 16, 0), equal(a.AsSlice()...), accept})
+	}
+	add("ip6 link-local", from(typeIPv6), []expr.Any{load(nh, 8, 2, 0), mask(0xff, 0xc0), equal(linkLocal...), accept})
+	for _, a := range four {
+		add("arp "+a.String(), from(typeARP), []expr.Any{
+			load(nh, 0, 6, 0), equal(arpHeader...),
+			// Sender hardware and protocol address lie side by side as well.
+			load(nh, 8, 10, 0), equal(slices.Concat(mac[:], a.AsSlice())...), accept,
+		})
+	}
+	return append(out, rule{dropped, drop})
+}
+
+// guards gives the wanted chains by name, with their rules.
+func (p *pass) guards(n overlay.NetworkConfig) map[string][]rule {
+	out := map[string][]rule{}
+	if !n.Guarded {
+		return out
+	}
+	for _, port := range n.Ports {
+		name := overlay.PortLink(port.Endpoint)
+		if _, exists := p.links[name]; !exists {
+			continue
+		}
+		addrs := make([]netip.Addr, 0, len(port.Addrs))
+		for _, a := range port.Addrs {
+			addrs = append(addrs, a.Addr())
+		}
+		out[name] = portRules(port.MAC, addrs)
+	}
+	return out
+}
+
+// guard makes the chains of the network's ports, in one transaction.
+func (p *pass) guard(old applied) error {
+	want := p.guards(p.n)
+	table := &nftables.Table{Family: nftables.TableFamilyNetdev, Name: guardTable}
+	c, err := connect(p.ns)
+	if err != nil {
+		return fmt.Errorf("open nftables: %w", err)
+	}
+	have := map[string][]string{}
+	switch {
+	case p.verify || len(p.fresh) > 0:
+		if have, err = readChains(c, table); err != nil {
+			return err
+		}
+	default:
+		for name, rules := range p.guards(old.config) {
+			have[name] = texts(rules)
+		}
+	}
+	if len(want) == 0 && len(have) == 0 {
+		return nil
+	}
+	c.AddTable(table)
+	changed := false
+	for name, rules := range want {
+		was, exists := have[name]
+		if exists && slices.Equal(was, texts(rules)) && !p.fresh[name] {
+			continue
+		}
+		changed = true
+		p.fix("guard of link %s of network %s was missing", name, p.n.ID)
+		if exists {
+			c.DelChain(&nftables.Chain{Table: table, Name: name})
+		}
+		ch := c.AddChain(&nftables.Chain{
+			Table: table, Name: name, Type: nftables.ChainTypeFilter, Device: name,
+			Hooknum: nftables.ChainHookIngress, Priority: nftables.ChainPriorityFilter,
+		})
+		addRules(c, table, ch, rules)
+	}
+	for name := range have {
+		if _, ok := want[name]; !ok {
+			changed = true
+			p.fix("guard of link %s of network %s was not wanted", name, p.n.ID)
+			c.DelChain(&nftables.Chain{Table: table, Name: name})
+		}
+	}
+	if !changed {
+		return nil
+	}
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("guard its ports by nftables: %w; a kernel without nftables netdev chains needs networks with weft.port_isolation=false", err)
+	}
+	return nil
+}
+
+// readChains gives the texts of all rules of a netdev table by chain. Whether a
+// chain still has its link need not be asked: when a link goes, older kernels
+// delete its chain, newer ones (6.18) hook it to the next link of that name.
+func readChains(c *nftables.Conn, table *nftables.Table) (map[string][]string, error) {
+	chains, err := dump(func() ([]*nftables.Chain, error) { return c.ListChainsOfTableFamily(table.Family) })
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list nftables chains: %w", err)
+	}
+	out := map[string][]string{}
+	for _, ch := range chains {
+		if ch.Table.Name != table.Name {
+			continue
+		}
+		texts, err := readRules(c, table, ch)
+		if err != nil {
+			return nil, err
+		}
+		if ch.Hooknum == nil {
+			texts = nil
+		}
+		out[ch.Name] = texts
+	}
+	return out, nil
+}

@@ -1,0 +1,90 @@
+package dataplane
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// guardTable is the name of weft's nftables tables: the inet one of the host's
+// namespace and the netdev one of a network's namespace. They are weft's alone.
+const guardTable = "weft"
+
+// dropped names the rules that count and drop.
+const dropped = "drop"
+
+// rule is one nftables rule with a text that says all of what it does. The text
+// is stored with the rule, so reading back compares texts, not expressions.
+type rule struct {
+	text  string
+	exprs []expr.Any
+}
+
+// connect opens nftables in a namespace. Each transaction uses its own socket.
+func connect(ns netns.NsHandle) (*nftables.Conn, error) {
+	return nftables.New(nftables.WithNetNSFd(int(ns)))
+}
+
+// texts gives the rules' texts, and those of a chain's rules as read back.
+func texts(rules []rule) []string {
+	out := make([]string, 0, len(rules))
+	for _, r := range rules {
+		out = append(out, r.text)
+	}
+	return out
+}
+
+// readRules gives the texts of a chain's rules. A chain that does not exist has none.
+func readRules(c *nftables.Conn, t *nftables.Table, ch *nftables.Chain) ([]string, error) {
+	rules, err := dump(func() ([]*nftables.Rule, error) { return c.GetRules(t, ch) })
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list rules of chain %s: %w", ch.Name, err)
+	}
+	var out []string
+	for _, r := range rules {
+		out = append(out, string(r.UserData))
+	}
+	return out, nil
+}
+
+func addRules(c *nftables.Conn, t *nftables.Table, ch *nftables.Chain, rules []rule) {
+	for _, r := range rules {
+		c.AddRule(&nftables.Rule{Table: t, Chain: ch, Exprs: r.exprs, UserData: []byte(r.text)})
+	}
+}
+
+// Registers as in linux/netfilter/nf_tables.h: NFT_REG32_00 and the next ones,
+// of four bytes each, which a set of several fields reads in a row.
+const reg32 = unix.NFT_REG32_00
+
+// load reads length bytes at offset from a header into 32-bit register number reg.
+func load(base expr.PayloadBase, offset, length uint32, reg uint32) expr.Any {
+	return &expr.Payload{OperationType: expr.PayloadLoad, DestRegister: reg32 + reg, Base: base, Offset: offset, Len: length}
+}
+
+// equal goes on with the rule only if the register holds data.
+func equal(data ...byte) expr.Any {
+	return &expr.Cmp{Op: expr.CmpOpEq, Register: reg32, Data: data}
+}
+
+func unequal(data ...byte) expr.Any {
+	return &expr.Cmp{Op: expr.CmpOpNeq, Register: reg32, Data: data}
+}
+
+// mask keeps the bits of the register that are set in bits.
+func mask(bits ...byte) expr.Any {
+	n := uint32(len(bits))
+	return &expr.Bitwise{SourceRegister: reg32, DestRegister: reg32, Len: n, Mask: bits, Xor: bytes.Repeat([]byte{0}, int(n))}
+}
+
+func meta(key expr.MetaKey) expr.Any { return &expr.Meta{Key: key, Register: reg32} }
+
+func verdict(kind expr.VerdictKind) expr.Any { return &expr.Verdict{Kind: kind} }
