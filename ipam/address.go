@@ -89,11 +89,13 @@ func (a *Allocator) requestAny(ctx context.Context, p *pool, v view) (netip.Addr
 	}
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
-	p, leave, err := a.enter(ctx, p.subnet)
+	// Another pool if this one was removed meanwhile.
+	now, leave, err := a.enter(ctx, p.subnet)
 	if err != nil {
 		return netip.Addr{}, a.outOfStock(p, v, err)
 	}
 	defer leave()
+	p = now
 	// Whoever had the gate may have filled the stock; whoever else is served
 	// without the gate may empty it again.
 	for {
@@ -113,7 +115,7 @@ func (a *Allocator) outOfStock(p *pool, v view, err error) error {
 	if errors.Is(err, errExhausted) {
 		return err
 	}
-	return fmt.Errorf("no address left in stock for %s on this host and the store is unavailable: %w", p.name(v), err)
+	return fmt.Errorf("no address left in stock for %s on this host and the store is unavailable: %w", a.nameOf(p, v), err)
 }
 
 // take hands out the address that has been in stock longest, or none.
@@ -141,7 +143,7 @@ func (a *Allocator) requestNamed(ctx context.Context, p *pool, v view, addr neti
 	what := p.reservedAs(v, addr)
 	isAux := !endpoint && (what == asGateway || what == asAux)
 	making := a.cfg.Now().Before(p.setup) && p.held.Pool.Group == "" && !endpoint
-	name := p.name(v)
+	name := p.nameLocked(v)
 	a.mu.Unlock()
 	switch {
 	case isAux && !v.attached:
@@ -209,7 +211,7 @@ func (a *Allocator) inUseBy(addr netip.Addr, host string) error {
 // network is being made it may be chosen.
 func (a *Allocator) requestGateway(ctx context.Context, p *pool, v view, addr netip.Addr) (netip.Addr, error) {
 	a.mu.Lock()
-	now, name := p.gateway(v), p.name(v)
+	now, name := p.gateway(v), p.nameLocked(v)
 	recorded := v.live || p.held.Pool.Gateway.IsValid()
 	shared := len(p.held.Pool.Hosts) > 1
 	a.mu.Unlock()
@@ -312,15 +314,7 @@ func (a *Allocator) claimNamed(ctx context.Context, p *pool, addr netip.Addr) er
 			return fmt.Errorf("cannot claim address %v: %w", addr, err)
 		}
 	}
-	op := kvstore.Op{Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.mark()}
-	_, err := a.cfg.Cluster.Txn(ctx, op)
-	if errors.Is(err, kvstore.ErrConflict) {
-		err = a.claimTaken(ctx, p, addr, op)
-	} else if err != nil {
-		a.recheck(p)
-		err = fmt.Errorf("cannot claim address %v: %w", addr, err)
-	}
-	if err != nil {
+	if err := a.createNamed(ctx, p, addr); err != nil {
 		return err
 	}
 	a.mu.Lock()
@@ -328,34 +322,44 @@ func (a *Allocator) claimNamed(ctx context.Context, p *pool, addr netip.Addr) er
 	if p.taken != nil {
 		p.taken[addr] = struct{}{}
 	}
-	err = a.setLocked(ctx, p, []netip.Addr{addr}, &claim{State: inUse, At: a.cfg.Now(), Explicit: true})
+	err := a.setLocked(ctx, p, []netip.Addr{addr}, &claim{State: inUse, At: a.cfg.Now(), Explicit: true})
 	if err != nil {
 		p.checked = time.Time{}
 	}
 	return err
 }
 
-// claimTaken looks at who has an address that could not be created. What
-// this host claimed before it lost its State is its own.
-func (a *Allocator) claimTaken(ctx context.Context, p *pool, addr netip.Addr, op kvstore.Op) error {
-	pair, err := a.cfg.Cluster.Get(ctx, op.Key)
-	if err != nil {
-		return fmt.Errorf("cannot claim address %v: %w", addr, err)
+// createNamed makes this host the holder of an address. What this host claimed
+// before it lost its State is its own.
+func (a *Allocator) createNamed(ctx context.Context, p *pool, addr netip.Addr) error {
+	op := kvstore.Op{Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.mark()}
+	for range attempts {
+		_, err := a.cfg.Cluster.Txn(ctx, op)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, kvstore.ErrConflict) {
+			a.recheck(p)
+			return fmt.Errorf("cannot claim address %v: %w", addr, err)
+		}
+		pair, err := a.cfg.Cluster.Get(ctx, op.Key)
+		if errors.Is(err, kvstore.ErrNotFound) {
+			op.Revision = 0
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("cannot claim address %v: %w", addr, err)
+		}
+		h, err := decode[holder](pair)
+		switch {
+		case err != nil:
+			return err
+		case h.Host != a.cfg.Host:
+			return a.inUseBy(addr, h.Host)
+		case h.Incarnation == a.cfg.Incarnation:
+			return nil
+		}
+		op.Revision = pair.Revision
 	}
-	h, err := decode[holder](pair)
-	if err != nil {
-		return err
-	}
-	if h.Host != a.cfg.Host {
-		return a.inUseBy(addr, h.Host)
-	}
-	if h.Incarnation == a.cfg.Incarnation {
-		return nil
-	}
-	op.Revision = pair.Revision
-	if _, err := a.cfg.Cluster.Txn(ctx, op); err != nil {
-		a.recheck(p)
-		return fmt.Errorf("cannot claim address %v: %w", addr, err)
-	}
-	return nil
+	return fmt.Errorf("cannot claim address %v: other hosts keep taking and leaving it; try again", addr)
 }

@@ -282,8 +282,14 @@ func (a *Allocator) view(subnet netip.Prefix) view {
 	return v
 }
 
-// name is how an error calls the pool.
-func (p *pool) name(v view) string {
+// nameOf is how an error calls the pool.
+func (a *Allocator) nameOf(p *pool, v view) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return p.nameLocked(v)
+}
+
+func (p *pool) nameLocked(v view) string {
 	switch {
 	case v.live:
 		return fmt.Sprintf("network %q (%v)", networkName(v.network), p.subnet)

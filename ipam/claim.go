@@ -123,7 +123,7 @@ func (a *Allocator) exhausted(p *pool, v view) error {
 		in = fmt.Sprintf(" in its --ip-range %v", p.held.Pool.Range)
 	}
 	return fmt.Errorf("%s has %w%s: of %d, %d are in use on this host and the rest is reserved or on other hosts; "+
-		"remove containers or make a network with a larger --subnet", p.name(v), errExhausted, in, s.size(), used)
+		"remove containers or make a network with a larger --subnet", p.nameLocked(v), errExhausted, in, s.size(), used)
 }
 
 // check compares this host's claims with Cluster and makes them agree. The
@@ -275,6 +275,10 @@ func (a *Allocator) assert(ctx context.Context, p *pool, addrs []netip.Addr) err
 // lookAt settles whose one address is.
 func (a *Allocator) lookAt(ctx context.Context, p *pool, addr netip.Addr) error {
 	pair, err := a.cfg.Cluster.Get(ctx, addrKey(p.subnet, addr))
+	if errors.Is(err, kvstore.ErrNotFound) {
+		a.recheck(p) // nobody's again
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("read address %v: %w", addr, err)
 	}

@@ -454,6 +454,32 @@ func (a *Allocator) ReleasePool(ctx context.Context, id PoolID) error {
 	return a.holdLocked(ctx, p, h)
 }
 
+// Keep says which pools the networks of this host's Docker have, each as often
+// as a network has it. Requests and releases that weft or Docker have missed
+// are made up for. Pools asked for less than a minute ago are left alone, since
+// their network may be in the making.
+func (a *Allocator) Keep(ctx context.Context, subnets []netip.Prefix) error {
+	counts := map[netip.Prefix]int{}
+	for _, subnet := range subnets {
+		counts[subnet.Masked()]++
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.cfg.Now()
+	for subnet, p := range a.pools {
+		if !p.recorded() || p.held.Count == counts[subnet] || now.Sub(p.held.At) < detachTime {
+			continue
+		}
+		h := p.held
+		h.Count = counts[subnet]
+		if err := a.holdLocked(ctx, p, h); err != nil {
+			return err
+		}
+		signal(a.kick)
+	}
+	return nil
+}
+
 // PoolOps gives the operations that remove the pools of a network, for the
 // transaction that removes the network. If that fails with
 // kvstore.ErrConflict, ask again.
