@@ -28,6 +28,8 @@ func execCommand(at *place) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// It ends by itself when interrupted, with its last words.
+			inside.Cancel = func() error { return inside.Process.Signal(os.Interrupt) }
 			return attach(cmd, inside)
 		},
 	}
