@@ -30,6 +30,10 @@ import (
 // deletes by hand is back within twice that.
 const verifyEvery = 4 * time.Second
 
+// repairAfter is how long a container's link must have been missing before it
+// is made again: longer than Docker takes to take a sandbox down.
+const repairAfter = 3 * time.Second
+
 // daemon is `weft serve`: every part, and what must be closed after it.
 type daemon struct {
 	cfg     config
@@ -89,7 +93,7 @@ func (d *daemon) listen(ctx context.Context) (err error) {
 }
 
 func (d *daemon) openKernel(ctx context.Context) (err error) {
-	if d.kernel, err = dataplane.New(dataplane.Options{Log: d.log}); err != nil {
+	if d.kernel, err = dataplane.New(dataplane.Options{Log: d.log, RepairAfter: repairAfter}); err != nil {
 		return err
 	}
 	d.onClose(d.kernel.Close)

@@ -52,6 +52,9 @@ type Reconciler struct {
 	status Status
 }
 
+// toldRepairs is how many repairs of one pass the log names.
+const toldRepairs = 3
+
 // pass is one run's promise to those who asked for it.
 type pass struct {
 	done    chan struct{}
@@ -172,8 +175,9 @@ func (r *Reconciler) note(p *pass, took time.Duration) {
 	r.mu.Unlock()
 
 	r.cfg.Repaired(len(p.outcome.Repaired))
-	for _, what := range p.outcome.Repaired {
-		r.cfg.Log.WithField("what", what).Warn("The kernel had drifted and was repaired.")
+	if repaired := p.outcome.Repaired; len(repaired) > 0 {
+		r.cfg.Log.WithFields(logrus.Fields{"repairs": len(repaired), "first": repaired[:min(len(repaired), toldRepairs)]}).
+			Warn("The kernel had drifted and was repaired.")
 	}
 	switch {
 	case len(texts) > 0 && before == 0:
