@@ -14,14 +14,16 @@ import (
 
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/network"
+	"github.com/docker/docker/api/types/versions"
 )
 
 // dockerd is a model of Docker's API over a unix socket: it keeps networks and
 // containers, sends events, and calls a driver as Docker does.
 type dockerd struct {
-	path   string
-	driver driverCalls
-	server *httptest.Server
+	path    string
+	driver  driverCalls
+	version string // of the API; requests of newer ones are refused
+	server  *httptest.Server
 
 	mu       sync.Mutex
 	networks map[string]network.Inspect
@@ -41,7 +43,7 @@ type driverCalls interface {
 func newDockerd(t *testing.T, driver driverCalls) *dockerd {
 	t.Helper()
 	d := &dockerd{
-		path: filepath.Join(t.TempDir(), "docker.sock"), driver: driver,
+		path: filepath.Join(t.TempDir(), "docker.sock"), driver: driver, version: "1.41",
 		networks: map[string]network.Inspect{}, streams: map[chan events.Message]bool{}, calls: map[string]int{},
 	}
 	t.Cleanup(d.stop)
@@ -59,12 +61,11 @@ func (d *dockerd) start(t *testing.T) {
 	}
 	mux := http.NewServeMux()
 	for pattern, handle := range map[string]http.HandlerFunc{
-		"/_ping":                      d.ping,
-		"GET /v1.41/events":           d.follow,
-		"GET /v1.41/networks":         d.list,
-		"GET /v1.41/networks/{id}":    d.inspect,
-		"DELETE /v1.41/networks/{id}": d.remove,
-		"POST /v1.41/networks/create": d.create,
+		"GET /events":           d.follow,
+		"GET /networks":         d.list,
+		"GET /networks/{id}":    d.inspect,
+		"DELETE /networks/{id}": d.remove,
+		"POST /networks/create": d.create,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			d.mu.Lock()
@@ -80,13 +81,31 @@ func (d *dockerd) start(t *testing.T) {
 			handle(w, r)
 		})
 	}
-	server := httptest.NewUnstartedServer(mux)
+	server := httptest.NewUnstartedServer(d.versioned(mux))
 	server.Listener.Close()
 	server.Listener = l
 	server.Start()
 	d.mu.Lock()
 	d.server = server
 	d.mu.Unlock()
+}
+
+// versioned takes the API's version off requests' paths.
+func (d *dockerd) versioned(next http.Handler) http.Handler {
+	version := d.version
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v"), "/")
+		switch {
+		case r.URL.Path == "/_ping":
+			w.Header().Set("Api-Version", version)
+			return
+		case versions.GreaterThan(asked, version):
+			answer(w, http.StatusBadRequest, "client version "+asked+" is too new")
+			return
+		}
+		r.URL.Path = "/" + rest
+		next.ServeHTTP(w, r)
+	})
 }
 
 // stop ends the process: connections break, networks stay.
@@ -199,10 +218,6 @@ func (d *dockerd) show(id, endpoint, container string) {
 	if container != "" {
 		d.networks[id].Containers["ep-"+endpoint] = network.EndpointResource{Name: container, EndpointID: endpoint}
 	}
-}
-
-func (d *dockerd) ping(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Api-Version", "1.41")
 }
 
 func (d *dockerd) follow(w http.ResponseWriter, r *http.Request) {

@@ -89,8 +89,18 @@ func request(name string, options map[string]string) network.CreateRequest {
 }
 
 func TestNetworkAppearsOnOtherHost(t *testing.T) {
+	for _, version := range []string{"1.41", "1.44", "1.52"} { // Docker 20.10, 25, 29
+		t.Run(version, func(t *testing.T) { testNetworkAppearsOnOtherHost(t, version) })
+	}
+}
+
+func testNetworkAppearsOnOtherHost(t *testing.T, version string) {
+	t.Helper()
 	c := newCluster()
-	h1, h2 := newHost(t, c, "h1").up(t), newHost(t, c, "h2").up(t)
+	h1, h2 := newHost(t, c, "h1"), newHost(t, c, "h2")
+	h1.version, h2.version = version, version
+	h1.up(t)
+	h2.up(t)
 	began := time.Now()
 	id, err := h1.make(request("a", map[string]string{"k": "v"}))
 	if err != nil {
@@ -122,7 +132,7 @@ func TestBurstOfNetworks(t *testing.T) {
 	for _, name := range names {
 		eventually(t, name+" on h2", func() bool { return len(h2.byName(name)) == 1 })
 	}
-	if n := h2.count("GET /v1.41/networks"); n > 3*len(names) {
+	if n := h2.count("GET /networks"); n > 3*len(names) {
 		t.Errorf("h2's Docker was asked for its networks %d times for %d networks", n, len(names))
 	}
 }
@@ -185,7 +195,7 @@ func TestForeignNetworkIsAConflictAndStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "conflict", func() bool { return strings.Contains(h2.mirror.Status().Conflicts["a"], `driver "bridge"`) })
-	if h2.count("POST /v1.41/networks/create") != 0 || h2.count("DELETE /v1.41/networks/{id}") != 0 {
+	if h2.count("POST /networks/create") != 0 || h2.count("DELETE /networks/{id}") != 0 {
 		t.Error("Docker was asked to create or to remove")
 	}
 	h2.unmake(foreign)
@@ -288,6 +298,20 @@ func TestDockerRestarts(t *testing.T) {
 	eventually(t, "network on h2", func() bool { return len(h2.byName("a")) == 1 })
 }
 
+func TestDockerIsReplacedByAnOlderVersion(t *testing.T) {
+	c := newCluster()
+	h := newHost(t, c, "h1")
+	h.version = "1.51"
+	h.up(t)
+	h.stop()
+	h.version = "1.41"
+	h.start(t)
+	if _, err := h.make(request("a", nil)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "name", func() bool { return h.records.Networks()[0].Name == "a" })
+}
+
 func TestSlowDockerHoldsNothingUp(t *testing.T) {
 	c := newCluster()
 	h := newHost(t, c, "h1").up(t)
@@ -326,7 +350,7 @@ func TestContainersGetTheirNames(t *testing.T) {
 	h.records.join(id, "e1", time.Now())
 	eventually(t, "name at join, before any event", named("c1"))
 
-	inspects := h.count("GET /v1.41/networks/{id}")
+	inspects := h.count("GET /networks/{id}")
 	for range 20 {
 		h.send(events.Message{Type: "network", Action: "connect", Actor: events.Actor{ID: id}})
 		c.change(func() {})
@@ -334,7 +358,7 @@ func TestContainersGetTheirNames(t *testing.T) {
 	h.show(id, "e1", "c2")
 	h.send(events.Message{Type: "container", Action: "rename", Actor: events.Actor{Attributes: map[string]string{"oldName": "/c1", "name": "/c2"}}})
 	eventually(t, "new name", named("c2"))
-	if n := h.count("GET /v1.41/networks/{id}") - inspects; n != 1 {
+	if n := h.count("GET /networks/{id}") - inspects; n != 1 {
 		t.Errorf("Docker was asked about the network %d times for a rename, want 1", n)
 	}
 
@@ -372,20 +396,15 @@ func TestEndpointsThatDockerLostAreForgotten(t *testing.T) {
 	}
 	defer d.close()
 	n := newNames(h.records, d, log)
-	look := func() {
-		if err := n.look(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	look()
-	look()
+	n.look(t.Context())
+	n.look(t.Context())
 	if _, ok := h.records.endpoint("lost"); !ok {
 		t.Error("an endpoint was forgotten that was missing for a moment only")
 	}
 	for id := range n.missing {
 		n.missing[id] = time.Now().Add(-missingFor)
 	}
-	look()
+	n.look(t.Context())
 	if _, ok := h.records.endpoint("lost"); ok {
 		t.Error("an endpoint that Docker has lost is still there")
 	}

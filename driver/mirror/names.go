@@ -64,21 +64,16 @@ func (n *names) renamed(old string) {
 	n.ask()
 }
 
-// run keeps names right until ctx ends or Docker's API fails. Docker is asked
-// only about networks with an endpoint that has no name, or an old one; now and
-// then, about all with endpoints.
+// run keeps names right until ctx ends. Docker is asked only about networks
+// with an endpoint that has no name, or an old one; now and then, about all
+// with endpoints.
 func (n *names) run(ctx context.Context) error {
 	changes, stop := n.registry.Changes()
 	defer stop()
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval, retry.MaxInterval = 50*time.Millisecond, 5*time.Second
 	for {
-		if err := n.look(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
-		}
+		n.look(ctx)
 		wait := time.Until(n.whole)
 		if len(n.missing) > 0 {
 			wait = min(wait, missingFor)
@@ -112,8 +107,8 @@ func (n *names) run(ctx context.Context) error {
 // an endpoint from its Join on.
 func nameless(e overlay.Endpoint) bool { return e.Name == "" && e.Phase == overlay.Joined }
 
-// look asks Docker about the networks that need it. It fails only with Docker.
-func (n *names) look(ctx context.Context) error {
+// look asks Docker about the networks that need it.
+func (n *names) look(ctx context.Context) {
 	now := time.Now()
 	all := !now.Before(n.whole)
 	if all {
@@ -140,19 +135,18 @@ func (n *names) look(ctx context.Context) error {
 			continue
 		}
 		shown, found, err := n.docker.endpointNames(ctx, dockerID)
-		if err != nil {
-			return err
+		if err != nil && ctx.Err() == nil {
+			n.log.WithField("network", network).WithError(err).Debug("Containers' names could not be read; it is tried again.")
 		}
 		for _, e := range endpoints[network] {
 			name, ok := shown[e.ID]
 			n.settle(ctx, e, name, ok, found)
 		}
 	}
-	return nil
 }
 
 // settle compares one endpoint with what Docker shows of it. shown says whether
-// Docker shows the endpoint, found whether it has the network.
+// Docker shows the endpoint, found whether it has the network and said so.
 func (n *names) settle(ctx context.Context, e overlay.Endpoint, name string, shown, found bool) {
 	log := n.log.WithFields(map[string]any{"network": e.Network, "endpoint": e.ID, "name": e.Name, "addrs": e.Addrs})
 	if shown {
@@ -172,14 +166,14 @@ func (n *names) settle(ctx context.Context, e overlay.Endpoint, name string, sho
 	if !found { // the networks' passes deal with that
 		return
 	}
-	if e.Phase == overlay.Created || time.Since(e.Created) < missingFrom {
+	if e.Phase == overlay.Created {
 		return
 	}
 	switch since := n.missing[e.ID]; {
 	case since.IsZero():
 		n.missing[e.ID] = time.Now()
 		return
-	case time.Since(since) < missingFor:
+	case time.Since(since) < missingFor || time.Since(e.Created) < missingFrom:
 		return
 	}
 	if err := n.registry.DeleteEndpoint(ctx, e.ID); err != nil {

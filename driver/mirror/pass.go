@@ -57,6 +57,7 @@ func (s *session) pass(ctx context.Context, view clusterView) error {
 		}
 		return err
 	}
+	s.up()
 	due := s.ledger.due(decide(s.cfg.Driver, docker, view), time.Now())
 	results := make([]error, len(due))
 	var g errgroup.Group
@@ -135,7 +136,7 @@ func (s *session) name(ctx context.Context, a action) error {
 		return err
 	}
 	log.WithField("winner", winner.ID).WithField("host", winner.Host).
-		Warn("Two hosts have created a network of this name; the other host's was first, and takes the place of this host's.")
+		Warn("Two networks of this name were created at once; the winner was first, and takes the place of this host's.")
 	return nil
 }
 

@@ -21,6 +21,7 @@ const look = 60 * time.Second
 type session struct {
 	*Mirror
 	docker *docker
+	up     func()  // Docker answers
 	ledger *ledger // of the networks' passes
 
 	asked chan struct{} // networks are to be looked at
@@ -39,7 +40,7 @@ func (m *Mirror) session(ctx context.Context, up func()) error {
 	defer d.close()
 	g, ctx := errgroup.WithContext(ctx)
 	s := &session{
-		Mirror: m, docker: d, ledger: newLedger(), asked: make(chan struct{}, 1),
+		Mirror: m, docker: d, up: up, ledger: newLedger(), asked: make(chan struct{}, 1),
 		names: newNames(m.cfg.Registry, d, m.cfg.Log),
 	}
 	s.news.Store(true) // of all that happened before
@@ -51,15 +52,14 @@ func (m *Mirror) session(ctx context.Context, up func()) error {
 		return fmt.Errorf("subscribe to Docker's events: %w", err)
 	default:
 	}
-	g.Go(func() error { return s.listen(ctx, messages, failed, up) })
+	g.Go(func() error { return s.listen(ctx, messages, failed) })
 	g.Go(func() error { return s.networks(ctx) })
 	g.Go(func() error { return s.names.run(ctx) })
 	return g.Wait()
 }
 
 // listen turns Docker's events into requests to look.
-func (s *session) listen(ctx context.Context, messages <-chan events.Message, failed <-chan error, up func()) error {
-	up()
+func (s *session) listen(ctx context.Context, messages <-chan events.Message, failed <-chan error) error {
 	for {
 		select {
 		case <-ctx.Done():
