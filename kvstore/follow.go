@@ -2,6 +2,7 @@ package kvstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -18,8 +19,8 @@ const (
 )
 
 // Follow hands the pairs under prefix to apply, sorted by key, now and whenever
-// they change, until ctx ends; then it returns nil. A prefix that cannot be one
-// is an ErrInvalid at once.
+// they change, until ctx ends; then it returns nil. What does not pass is
+// returned: a prefix that cannot be one (ErrInvalid), a closed store (ErrClosed).
 //
 // Between two snapshots lie at least gap, give or take a quarter at random, so
 // that many followers of one busy prefix neither overload the store nor march
@@ -42,6 +43,9 @@ func Follow(ctx context.Context, store Store, prefix string, gap time.Duration, 
 		pairs, next, err := read(ctx, store, prefix, revision, fresh)
 		if ctx.Err() != nil {
 			break
+		}
+		if errors.Is(err, ErrClosed) {
+			return fmt.Errorf("follow %s: %w", prefix, err)
 		}
 		if err != nil {
 			fresh = false

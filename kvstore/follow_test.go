@@ -168,6 +168,14 @@ func TestFollowEndsWhereverItIs(t *testing.T) {
 	})
 }
 
+func TestFollowEndsWithItsStore(t *testing.T) {
+	closed := fmt.Errorf("list: %w", kvstore.ErrClosed)
+	err := kvstore.Follow(t.Context(), &script{answers: []answer{{err: closed}}}, "p/", 0, nil, nil)
+	if !errors.Is(err, kvstore.ErrClosed) {
+		t.Errorf("Follow of a closed store = %v, want ErrClosed", err)
+	}
+}
+
 func TestFollowRefusesAnImpossiblePrefix(t *testing.T) {
 	err := kvstore.Follow(t.Context(), &script{}, "a//b", 0, nil, nil)
 	if !errors.Is(err, kvstore.ErrInvalid) {

@@ -13,10 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/weft-net/weft/kvstore"
 	"github.com/weft-net/weft/kvstore/bolt"
 	"github.com/weft-net/weft/kvstore/kvtest"
-	"go.uber.org/goleak"
 )
 
 // opener, set in the environment, makes the test binary a process that opens
@@ -75,7 +76,9 @@ func TestReopen(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	<-done
+	if err := <-done; !errors.Is(err, kvstore.ErrClosed) {
+		t.Errorf("Hold at Close = %v, want ErrClosed", err)
+	}
 
 	s = open(t, path)
 	after, again, err := s.List(t.Context(), "")

@@ -10,9 +10,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/weft-net/weft/kvstore"
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/weft-net/weft/kvstore"
 )
 
 const (

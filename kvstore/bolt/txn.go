@@ -7,8 +7,9 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/weft-net/weft/kvstore"
 	"go.etcd.io/bbolt"
+
+	"github.com/weft-net/weft/kvstore"
 )
 
 // errUnchanged rolls back a transaction that has nothing to write, which saves
@@ -73,6 +74,7 @@ func (w *writer) do(op kvstore.Op) (p kvstore.Pair, ok bool, err error) {
 		return kvstore.Pair{}, false, nil
 	}
 	switch op.Kind {
+	case kvstore.Check:
 	case kvstore.Delete, kvstore.DeleteCAS:
 		if old != nil {
 			err = w.remove(op.Key)

@@ -40,7 +40,8 @@ func TestOpenRefuses(t *testing.T) {
 // Stores with different prefixes in one Consul do not see each other, not even
 // if one prefix begins like the other.
 func TestPrefixesApart(t *testing.T) {
-	a, b := config(t, shared.Addr), config(t, shared.Addr)
+	a := config(t, shared.Addr)
+	b := a
 	b.Prefix += "2"
 	one, two := open(t, a), open(t, b)
 	txn(t, one, set("x", "1"))
@@ -66,7 +67,7 @@ func TestIdleWaitRequests(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
-	other := open(t, config(t, shared.Addr))
+	other := open(t, by(cfg, shared.Addr))
 	go func() {
 		for i := 0; ctx.Err() == nil; i++ {
 			_, _ = other.Txn(ctx, set("q/x", fmt.Sprint(i)))
@@ -94,7 +95,7 @@ func TestEmptyWaitRequests(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
 	defer cancel()
-	other := open(t, config(t, shared.Addr))
+	other := open(t, by(cfg, shared.Addr))
 	go func() {
 		for i := 0; ctx.Err() == nil; i++ {
 			_, _ = other.Txn(ctx, set("q/x", fmt.Sprint(i)))
@@ -116,7 +117,7 @@ func TestBusyWaitRequests(t *testing.T) {
 	cfg := config(t, shared.Addr)
 	cfg.OnRequest = count.on
 	s := open(t, cfg)
-	other := open(t, config(t, shared.Addr))
+	other := open(t, by(cfg, shared.Addr))
 	txn(t, other, set("p/x", "0"))
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()

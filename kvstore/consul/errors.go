@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/consul/api"
+
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -34,8 +35,7 @@ func (s statusErrors) RoundTrip(r *http.Request) (*http.Response, error) {
 // whose end goes before everything else.
 func classify(ctx context.Context, err error) error {
 	var status api.StatusError
-	var request *url.Error
-	if errors.As(err, &request) {
+	if request, ok := errors.AsType[*url.Error](err); ok {
 		err = request.Err // without method and URL
 	}
 	switch {

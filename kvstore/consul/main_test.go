@@ -6,14 +6,16 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"go.uber.org/goleak"
+
 	"github.com/weft-net/weft/kvstore"
 	"github.com/weft-net/weft/kvstore/consul"
 	"github.com/weft-net/weft/kvstore/kvtest/consultest"
-	"go.uber.org/goleak"
 )
 
 // shared is the server of all tests that do not need one of their own.
@@ -77,9 +79,19 @@ func (r *requests) of(request string) int {
 	return r.count[request]
 }
 
+// serial makes prefixes different.
+var serial atomic.Int64
+
 // config is that of a Store on addresses, under a prefix of the test's own.
 func config(t testing.TB, addresses ...string) consul.Config {
-	return consul.Config{Addresses: addresses, Prefix: t.Name(), NodeAddress: "192.0.2.1", Log: quiet()}
+	prefix := fmt.Sprintf("%s-%d", t.Name(), serial.Add(1))
+	return consul.Config{Addresses: addresses, Prefix: prefix, NodeAddress: "192.0.2.1", Log: quiet()}
+}
+
+// by is cfg by other addresses, uncounted.
+func by(cfg consul.Config, addresses ...string) consul.Config {
+	cfg.Addresses, cfg.OnRequest = addresses, nil
+	return cfg
 }
 
 func open(t testing.TB, cfg consul.Config) *consul.Store {

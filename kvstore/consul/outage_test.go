@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -280,9 +281,7 @@ func newProxy(t *testing.T, backend string) *proxy {
 		if lost {
 			panic(http.ErrAbortHandler)
 		}
-		for k, v := range resp.Header {
-			w.Header()[k] = v
-		}
+		maps.Copy(w.Header(), resp.Header)
 		w.WriteHeader(resp.StatusCode)
 		_, _ = io.Copy(w, resp.Body)
 	}))
@@ -322,10 +321,11 @@ func TestLostAnswer(t *testing.T) {
 func TestHolderCutOff(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t, shared.Addr)
-	s := open(t, config(t, p.Listener.Addr().String()))
+	cfg := config(t, p.Listener.Addr().String())
+	s := open(t, cfg)
 	held, done := hold(t.Context(), s)
 	receive(t, "held", held, limit)
-	other := open(t, config(t, shared.Addr))
+	other := open(t, by(cfg, shared.Addr))
 	second, end := context.WithCancel(t.Context())
 	defer end()
 	heldToo, doneToo := hold(second, other)

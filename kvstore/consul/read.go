@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/consul/api"
+
 	"github.com/weft-net/weft/kvstore"
 )
 

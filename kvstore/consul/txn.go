@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/consul/api"
+
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -104,13 +105,14 @@ func (s *Store) rolledBack(ops api.TxnOps, errs api.TxnErrors) error {
 			return fmt.Errorf("%w: %s; check CONSUL_HTTP_TOKEN and its policy", kvstore.ErrDenied, e.What)
 		}
 	}
-	for _, e := range errs {
-		if e.OpIndex < 0 || e.OpIndex >= len(ops) || !isConflict(e.What) {
-			return fmt.Errorf("%w: %s", kvstore.ErrInvalid, e.What)
-		}
-		return &kvstore.ConflictError{Op: e.OpIndex, Key: strings.TrimPrefix(ops[e.OpIndex].KV.Key, s.cfg.Prefix+"/")}
+	if len(errs) == 0 {
+		return fmt.Errorf("%w: transaction was rolled back without a reason", kvstore.ErrUnavailable)
 	}
-	return fmt.Errorf("%w: transaction was rolled back without a reason", kvstore.ErrUnavailable)
+	first := errs[0]
+	if first.OpIndex < 0 || first.OpIndex >= len(ops) || !isConflict(first.What) {
+		return fmt.Errorf("%w: %s", kvstore.ErrInvalid, first.What)
+	}
+	return &kvstore.ConflictError{Op: first.OpIndex, Key: strings.TrimPrefix(ops[first.OpIndex].KV.Key, s.cfg.Prefix+"/")}
 }
 
 // isConflict says whether what is the text of a condition that did not hold: in

@@ -65,7 +65,7 @@ func testHoldShows(t *testing.T, s pair) {
 	if err := s.b.Close(); err != nil {
 		t.Error(err)
 	}
-	receive(t, "Hold at Close", h.done, soon)
+	wantErr(t, "Hold at Close", receive(t, "Hold at Close", h.done, soon), kvstore.ErrClosed)
 }
 
 // Writing a held key, by whomever, keeps it held.

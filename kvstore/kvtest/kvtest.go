@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -201,15 +202,5 @@ func receive[T any](t *testing.T, what string, c <-chan T, d time.Duration) T {
 	case <-time.After(d):
 		t.Fatalf("%s: nothing within %v", what, d)
 		panic("unreachable")
-	}
-}
-
-// eventually repeats check until it holds.
-func eventually(t *testing.T, what string, d time.Duration, check func() bool) {
-	t.Helper()
-	for end := time.Now().Add(d); !check(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within %v", what, d)
-		}
 	}
 }

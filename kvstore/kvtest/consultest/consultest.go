@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -32,8 +33,8 @@ type Server struct {
 	binary string
 	dir    string // has config.json, the data and the log
 	mu     sync.Mutex
-	cmd    *exec.Cmd // nil while it does not run
-	ended  chan error
+	cmd    *exec.Cmd     // nil while it does not run
+	ended  chan struct{} // closed at the end of cmd
 }
 
 // Start runs a Consul server that stops with the test, and returns once it can
@@ -131,9 +132,7 @@ func (s *Server) configure(more []map[string]any) error {
 		"skip_leave_on_interrupt": true,
 	}
 	for _, m := range more {
-		for k, v := range m {
-			config[k] = v
-		}
+		maps.Copy(config, m)
 	}
 	b, err := json.MarshalIndent(config, "", "\t")
 	if err != nil {
@@ -229,9 +228,9 @@ func (s *Server) run() error {
 	if err := <-started; err != nil {
 		return err
 	}
-	s.cmd, s.ended = cmd, make(chan error, 1)
+	s.cmd, s.ended = cmd, make(chan struct{})
 	ended := s.ended
-	go func() { ended <- cmd.Wait(); close(ended) }()
+	go func() { _ = cmd.Wait(); close(ended) }() // how, ProcessState says
 	return nil
 }
 
@@ -243,8 +242,8 @@ func (s *Server) ready(ctx context.Context) error {
 			return nil
 		}
 		select {
-		case err := <-s.ended:
-			return fmt.Errorf("Consul ended by itself: %w\n%s", err, s.Log())
+		case <-s.ended:
+			return fmt.Errorf("Consul ended by itself, %v:\n%s", s.cmd.ProcessState, s.Log())
 		case <-ctx.Done():
 			return fmt.Errorf("Consul has no leader within %v:\n%s", startTime, s.Log())
 		case <-time.After(20 * time.Millisecond):
