@@ -188,8 +188,9 @@ func (d *Dataplane) removeOthers(ctx context.Context, cfg overlay.Config, report
 			return err
 		}
 		delete(d.applied, id)
-		// Deleting a VXLAN device takes tens of milliseconds. Many at once are
-		// better left to the kernel, which takes dying namespaces down together.
+		// A namespace that is emptied frees its VNI at once and takes tens of
+		// milliseconds. Many at once are better left to the kernel, which takes
+		// dying namespaces down together.
 		if err := d.removeNetwork(id, len(ids) <= explicitRemovals); err != nil {
 			errs = append(errs, fmt.Errorf("remove network %s: %w", id, err))
 			continue
@@ -204,22 +205,22 @@ func (d *Dataplane) removeOthers(ctx context.Context, cfg overlay.Config, report
 	return errors.Join(errs...)
 }
 
-// explicitRemovals is up to how many networks of one pass get their VXLAN
-// device deleted by hand, which frees the VNI at once.
+// explicitRemovals is up to how many networks of one pass are emptied before
+// their namespace is left to the kernel.
 const explicitRemovals = 8
 
 func (d *Dataplane) removeNetwork(id string, explicit bool) error {
 	path := d.namespacePath(id)
 	if explicit && isNamespace(path) {
-		if err := d.removeTunnel(path); err != nil {
+		if err := d.emptyNamespace(path); err != nil {
 			return err
 		}
 	}
 	return dropNamespace(path)
 }
 
-// removeTunnel deletes the VXLAN device of a namespace.
-func (d *Dataplane) removeTunnel(path string) error {
+// emptyNamespace deletes all devices of a network's namespace.
+func (d *Dataplane) emptyNamespace(path string) error {
 	ns, err := netns.GetFromPath(path)
 	if err != nil {
 		return fmt.Errorf("open namespace %s: %w", path, err)
@@ -230,11 +231,12 @@ func (d *Dataplane) removeTunnel(path string) error {
 		return err
 	}
 	defer h.close()
-	l, err := h.link(overlay.VXLAN)
-	if err != nil || l == nil {
+	links, err := h.links()
+	if err != nil {
 		return err
 	}
-	return h.remove(l)
+	delete(links, "lo")
+	return h.removeAll(slices.Collect(maps.Values(links)))
 }
 
 // sweepHost deletes container ends in the host's namespace that no port wants.

@@ -31,6 +31,11 @@ func (p *pass) bridge() error {
 		off := false
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name, attrs.MTU = overlay.Bridge, p.n.MTU
+		// A MAC of its own: else the bridge takes that of its lowest port, and
+		// each time it changes it loses all neighbours, permanent ones too.
+		mac := overlay.MACOf(p.n.ID, netip.Addr{})
+		mac[0] = bridgeMAC
+		attrs.HardwareAddr = mac[:]
 		if err := p.h.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &off}); err != nil {
 			return fmt.Errorf("add bridge: %w", err)
 		}
@@ -53,6 +58,10 @@ func (p *pass) bridge() error {
 	}
 	return p.up(overlay.Bridge)
 }
+
+// bridgeMAC is the first byte of bridges' MACs: locally administered, and
+// different from those of endpoints.
+const bridgeMAC = 0x0a
 
 // tunnel makes vx0 in its final namespace with its socket in the host's, and
 // makes it a port of the bridge.

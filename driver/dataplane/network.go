@@ -123,14 +123,14 @@ func (p *pass) strays() error {
 	for _, port := range p.n.Ports {
 		wanted[overlay.PortLink(port.Endpoint)] = true
 	}
-	var errs []error
+	var list []netlink.Link
 	for name, l := range p.links {
 		if overlay.IsPortLink(name) && !wanted[name] {
 			p.fix("link %s of network %s was not wanted", name, p.n.ID)
-			errs = append(errs, p.h.remove(l))
+			list = append(list, l)
 		}
 	}
-	return errors.Join(errs...)
+	return p.h.removeAll(list)
 }
 
 // sysctls checks the namespace's settings.
