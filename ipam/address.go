@@ -221,13 +221,18 @@ func (a *Allocator) requestGateway(ctx context.Context, p *pool, v view, addr ne
 	if recorded && (v.live || shared) {
 		return netip.Addr{}, fmt.Errorf("gateway %v differs from %v, the gateway of %s on its other hosts", addr, now, name)
 	}
-	if !addr.IsValid() {
+	open := !addr.IsValid()
+	if open {
 		addr = now
 	}
 	if !usable(p.subnet).contains(addr) {
 		return netip.Addr{}, fmt.Errorf("gateway %v cannot be a host's address in subnet %v", addr, p.subnet)
 	}
 	err := a.reserve(ctx, p, addr, func(r *poolRecord) error {
+		if open && r.Gateway.IsValid() {
+			addr = r.Gateway
+			return nil
+		}
 		if r.Gateway.IsValid() && r.Gateway != addr && len(r.Hosts) > 1 {
 			return fmt.Errorf("gateway %v differs from %v, the gateway of %s on its other hosts", addr, r.Gateway, name)
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -71,6 +72,7 @@ type pool struct {
 	recent   recent
 	taken    set       // addresses that somebody has, as far as known; nil before the first check
 	strange  sightings // keys that name this host in an earlier incarnation
+	orphans  sightings // addresses in use that no endpoint has
 	checked  time.Time // last comparison with Cluster; zero: due now
 	settle   time.Time // Docker is still choosing gateway and aux addresses: do not claim before
 	setup    time.Time // until then an explicit address may be an aux address

@@ -14,9 +14,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
+	"go.uber.org/goleak"
+
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/kvstore"
-	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -648,6 +649,8 @@ func TestWipedClusterIsFilledAgain(t *testing.T) {
 	id := h.network("n", "10.1.0.0/16", "")
 	h.work()
 	kept, stolen := h.mustAny(id), h.mustAny(id)
+	h.networks.own(kept, "container c on host h1")
+	h.networks.own(stolen, "container d on host h1")
 	cluster.pairs = map[string]kvstore.Pair{}
 	_, err := cluster.Txn(context.Background(), kvstore.Op{
 		Kind: kvstore.Set, Key: addrKey(id.Subnet, stolen), Value: encode(holder{Host: "h2", Incarnation: "7"}),
@@ -675,6 +678,23 @@ func TestWipedClusterIsFilledAgain(t *testing.T) {
 	}
 }
 
+func TestAddressWithoutAnEndpointIsFreed(t *testing.T) {
+	h := newHost(t, "h1", newMemory())
+	id := h.network("n", "10.1.0.0/24", "")
+	h.work()
+	kept, orphan := h.mustAny(id), h.mustAny(id)
+	h.networks.own(kept, "container c on host h1")
+	for range 3 {
+		h.clock.add(checkTime)
+		h.work()
+	}
+	used := h.Claims(id.Subnet)
+	used = slices.DeleteFunc(used, func(c Claimed) bool { return !c.Used })
+	if len(used) != 1 || used[0].Addr != kept {
+		t.Errorf("in use are %v, want only %v, not %v", used, kept, orphan)
+	}
+}
+
 func TestAddressesOfALostStateAreLeftAlone(t *testing.T) {
 	cluster := newMemory()
 	h := newHost(t, "h1", cluster)
@@ -696,6 +716,7 @@ func TestAddressesOfALostStateAreLeftAlone(t *testing.T) {
 	if err := h.named(id, running.String()); err != nil {
 		t.Fatal(err)
 	}
+	h.networks.own(running, "container c on host h1")
 	h.clock.add(strandedTime)
 	h.work()
 	h.clock.add(checkTime)

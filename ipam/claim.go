@@ -19,6 +19,10 @@ var errExhausted = errors.New("no free address")
 // incarnation is left alone: containers from before may still have it.
 const strandedTime = 10 * time.Minute
 
+// orphanTime is how long an address in use must have had no endpoint before it
+// is freed. Docker may repeat a release for 15 s.
+const orphanTime = 3 * time.Minute
+
 // mark is what this host writes into the keys of its addresses.
 func (a *Allocator) mark() []byte {
 	return encode(holder{Host: a.cfg.Host, Incarnation: a.cfg.Incarnation})
@@ -156,8 +160,14 @@ func (a *Allocator) check(ctx context.Context, p *pool, v view) error {
 	if err := a.clearStranded(ctx, p, revisions); err != nil {
 		return err
 	}
+	if v.attached {
+		if err := a.freeOrphans(ctx, p); err != nil {
+			return err
+		}
+	}
 	a.mu.Lock()
-	p.checked = a.cfg.Now()
+	// Hosts that start together do not go on in step.
+	p.checked = a.cfg.Now().Add(-time.Duration(a.random(uint64(checkTime / 4)))) //nolint:gosec // minutes
 	lost := map[netip.Addr]string{}
 	for addr, c := range p.claims {
 		if c.State == inUse && c.Lost != "" {
@@ -316,6 +326,39 @@ func (a *Allocator) clearStranded(ctx context.Context, p *pool, revisions map[ne
 			return fmt.Errorf("give back address %v: %w", addr, err)
 		}
 	}
+	return nil
+}
+
+// freeOrphans puts addresses back into stock that Docker asked for but made no
+// endpoint with, since it or weft died in between.
+func (a *Allocator) freeOrphans(ctx context.Context, p *pool) error {
+	a.mu.Lock()
+	used := oldest(p.claims, len(p.claims), func(_ netip.Addr, c claim) bool { return c.State == inUse })
+	a.mu.Unlock()
+	used = slices.DeleteFunc(used, func(addr netip.Addr) bool { return a.cfg.Networks.Owner(addr) != "" })
+
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.cfg.Now()
+	seen := sightings{}
+	for _, addr := range used {
+		c := p.claims[addr]
+		first, again := p.orphans[addr]
+		switch {
+		case c.State != inUse:
+		case !again || first.Before(c.At):
+			seen[addr] = now
+		case now.Sub(first) < orphanTime:
+			seen[addr] = first
+		default:
+			a.cfg.Log.WithField("address", addr).Warn("An address was handed out, but no endpoint ever had it: it is free again.")
+			c.State, c.At = inStock, now
+			if err := a.setLocked(ctx, p, []netip.Addr{addr}, &c); err != nil {
+				return err
+			}
+		}
+	}
+	p.orphans = seen
 	return nil
 }
 

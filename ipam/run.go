@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -36,12 +37,12 @@ func (a *Allocator) Run(ctx context.Context) error {
 			return nil
 		case err != nil:
 			if !failing {
-				a.cfg.Log.WithError(err).Warn("addresses cannot be brought up to date; trying again")
+				a.cfg.Log.WithError(err).Warn("Addresses cannot be brought up to date; weft keeps trying.")
 			}
 			next, kick = wait.NextBackOff(), nil
 		default:
 			if failing {
-				a.cfg.Log.Info("addresses are up to date again")
+				a.cfg.Log.Info("Addresses are up to date again.")
 			}
 			wait.Reset()
 		}
@@ -239,7 +240,7 @@ func (a *Allocator) follow(ctx context.Context, p *pool, v view) error {
 	if len(leaked) == 0 {
 		return nil
 	}
-	a.cfg.Log.WithField("pool", p.subnet).Warnf("%d addresses were never released before their pool: freeing them", len(leaked))
+	a.cfg.Log.WithField("pool", p.subnet).Warnf("%d addresses were not released before their pool: they are free again.", len(leaked))
 	return a.setLocked(ctx, p, leaked, &claim{State: inStock, At: now})
 }
 
@@ -258,12 +259,15 @@ func (a *Allocator) assertPool(ctx context.Context, p *pool) error {
 	a.mu.Lock()
 	record := p.held.Pool
 	a.mu.Unlock()
-	_, err := a.changePool(ctx, p.subnet, func(r *poolRecord) error {
+	now, err := a.changePool(ctx, p.subnet, func(r *poolRecord) error {
 		if r.Group != "" && r.Group == record.Group {
 			r.Hosts = with(r.Hosts, a.cfg.Host)
 		}
 		return nil
 	})
+	if err == nil && record.Group != "" && now.Group == record.Group {
+		return a.learn(ctx, p, now)
+	}
 	if !errors.Is(err, kvstore.ErrNotFound) {
 		return err
 	}
@@ -273,7 +277,7 @@ func (a *Allocator) assertPool(ctx context.Context, p *pool) error {
 	}
 	for _, other := range pools.records {
 		if other.Subnet.Overlaps(p.subnet) {
-			a.cfg.Log.Errorf("subnet %v on this host overlaps %s: remove one of the networks", p.subnet, a.describe(other))
+			a.cfg.Log.Errorf("Subnet %v on this host overlaps %s: remove one of the networks.", p.subnet, a.describe(other))
 			return nil
 		}
 	}
@@ -287,6 +291,19 @@ func (a *Allocator) assertPool(ctx context.Context, p *pool) error {
 		return fmt.Errorf("record pool %v again: %w", p.subnet, err)
 	}
 	return nil
+}
+
+// learn takes over what other hosts of a group have changed in its record.
+func (a *Allocator) learn(ctx context.Context, p *pool, record poolRecord) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	h := p.held
+	record.Range = h.Pool.Range // each host may have its own
+	if string(encode(record)) == string(encode(h.Pool)) {
+		return nil
+	}
+	h.Pool = record
+	return a.holdLocked(ctx, p, h)
 }
 
 // remove forgets a pool of which nothing is left, here and, if this host made
@@ -303,7 +320,7 @@ func (a *Allocator) remove(ctx context.Context, p *pool, v view) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if p.held.Count != h.Count || len(p.claims) > 0 {
+	if p.held.Count != h.Count || !p.held.At.Equal(h.At) || len(p.claims) > 0 {
 		p.checked = time.Time{} // Docker asked for it again meanwhile
 		return nil
 	}

@@ -237,3 +237,12 @@ func (n *networks) remove(id string) {
 	delete(n.byID, id)
 	delete(n.attached, id)
 }
+
+// own says who uses an address; nobody if owner is empty.
+func (n *networks) own(a netip.Addr, owner string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.owners[a] = owner; owner == "" {
+		delete(n.owners, a)
+	}
+}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/kvstore"
 	"github.com/weft-net/weft/kvstore/bolt"
@@ -109,10 +110,11 @@ func TestStorm(t *testing.T) {
 	if n, err := strconv.ParseInt(os.Getenv("WEFT_STORM"), 10, 64); err == nil {
 		s.total = n
 	}
-	server := consultest.Start(t)
+	// All hosts have one address here.
+	server := consultest.Start(t, map[string]any{"limits": map[string]any{"http_max_conns_per_client": 2000}})
 	// Only processes crash here, so State may be in memory: a sync takes 50
 	// hosts on one disk most of the time.
-	dir, err := os.MkdirTemp("/dev/shm", "weft-storm")
+	dir, err := os.MkdirTemp("/dev/shm", "weft-storm") //nolint:usetesting // elsewhere than the test's own
 	if err != nil {
 		dir = t.TempDir()
 	}
@@ -208,7 +210,9 @@ func (h *stormHost) open() {
 	h.stop = func() {
 		cluster.cut.Store(true)
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			h.storm.t.Error(err)
+		}
 		_ = file.Close()
 	}
 }
@@ -311,6 +315,7 @@ func (s *storm) start(h *stormHost, rng *rand.Rand) (container, bool) {
 		s.t.Errorf("%v handed out on %s while in use on %s", got, h.name, other.(*stormHost).name)
 		return container{}, false
 	}
+	h.networks.own(got.Addr(), "a container")
 	return container{r.Pool, got.Addr()}, true
 }
 
@@ -318,6 +323,7 @@ func (s *storm) end(h *stormHost, c container) {
 	h.busy.RLock()
 	defer h.busy.RUnlock()
 	s.use.Delete(c.addr)
+	h.networks.own(c.addr, "")
 	_ = h.ReleaseAddress(context.Background(), c.pool, c.addr) // reconcile makes up for an error
 }
 

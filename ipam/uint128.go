@@ -1,7 +1,6 @@
 package ipam
 
 import (
-	"cmp"
 	"encoding/binary"
 	"math"
 	"math/bits"
@@ -58,10 +57,6 @@ func (u uint128) shr(n int) uint128 {
 		return uint128{lo: u.hi >> (n - 64)}
 	}
 	return uint128{u.hi >> n, u.lo>>n | u.hi<<(64-n)}
-}
-
-func (u uint128) cmp(v uint128) int {
-	return cmp.Or(cmp.Compare(u.hi, v.hi), cmp.Compare(u.lo, v.lo))
 }
 
 // uint64 is u, or the largest uint64 if u does not fit.
