@@ -37,7 +37,8 @@ type usage struct{ error }
 func (u usage) Unwrap() error { return u.error }
 
 // run returns the exit status: 0, 1 for a failure, 2 for what was not
-// understood or is refused, and for exec the command's own.
+// understood or is refused, 130 when interrupted, and for exec the command's
+// own.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := newRoot()
 	root.SetArgs(args)
@@ -50,6 +51,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 0
 	case errors.As(err, new(silent)) && errors.As(err, &exit):
 		return max(1, exit.ExitCode())
+	case errors.As(err, new(silent)) && ctx.Err() != nil:
+		return 130 // as a shell says "interrupted"
 	}
 	fmt.Fprintf(stderr, "weft-lab: %v\n", err)
 	var refused *lab.InputError

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"debug/elf"
 	"fmt"
 	"io"
@@ -48,7 +49,8 @@ type Config struct {
 	// Consuls is the number of Consul servers, 1 or 3.
 	Consuls int
 	// Dockerd is the path of the daemon. Its directory is searched first for
-	// docker, containerd, runc and docker-proxy too.
+	// docker, containerd, runc and docker-proxy too. Empty means
+	// $WEFT_DOCKERD, then dockerd beside this program or in PATH.
 	Dockerd string
 	// Weft is the path of the weft binary. Empty means $WEFT_BIN, then weft
 	// beside this program, in the checkout's bin, in PATH.
@@ -92,18 +94,14 @@ func (c Config) resolved() (settings, error) {
 	}
 
 	var err error
-	if s.Dockerd, err = program("dockerd", c.Dockerd); err != nil {
+	if s.Dockerd, err = program("dockerd", cmp.Or(c.Dockerd, os.Getenv("WEFT_DOCKERD"))); err != nil {
 		return s, err
 	}
 	if s.Consul, err = program("consul", os.Getenv("WEFT_CONSUL"), ".cache/bin/consul"); err != nil {
 		return s, err
 	}
 	if !c.NoWeft {
-		asked := c.Weft
-		if asked == "" {
-			asked = os.Getenv("WEFT_BIN")
-		}
-		if s.Weft, err = program("weft", asked, "bin/weft"); err != nil {
+		if s.Weft, err = program("weft", cmp.Or(c.Weft, os.Getenv("WEFT_BIN")), "bin/weft"); err != nil {
 			return s, err
 		}
 	}

@@ -233,8 +233,8 @@ func (l *Lab) environ() []string {
 		"LANG=C.UTF-8",
 		"DOCKER_HOST=unix://" + dockerSocket,
 		"DOCKER_CONFIG=/run/docker-cli",
-		// Debian's docker client speaks API 1.41 at most; newer daemons
-		// refuse it unless told otherwise.
+		// Docker 29 refuses clients older than API 1.44 unless told
+		// otherwise, and the client may be the distribution's.
 		"DOCKER_MIN_API_VERSION=1.24",
 		mark + "=" + l.dir,
 	}
