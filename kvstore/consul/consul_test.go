@@ -68,11 +68,7 @@ func TestIdleWaitRequests(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	other := open(t, by(cfg, shared.Addr))
-	go func() {
-		for i := 0; ctx.Err() == nil; i++ {
-			_, _ = other.Txn(ctx, set("q/x", fmt.Sprint(i)))
-		}
-	}()
+	go keepWriting(ctx, other, "q/x")
 	if _, _, err := s.Wait(ctx, "p/", revision); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Wait = %v, want to wait until its context ends", err)
 	}
@@ -96,11 +92,7 @@ func TestEmptyWaitRequests(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
 	defer cancel()
 	other := open(t, by(cfg, shared.Addr))
-	go func() {
-		for i := 0; ctx.Err() == nil; i++ {
-			_, _ = other.Txn(ctx, set("q/x", fmt.Sprint(i)))
-		}
-	}()
+	go keepWriting(ctx, other, "q/x")
 	if _, _, err := s.Wait(ctx, "none/", revision); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Wait = %v, want to wait until its context ends", err)
 	}
@@ -121,11 +113,7 @@ func TestBusyWaitRequests(t *testing.T) {
 	txn(t, other, set("p/x", "0"))
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
-	go func() {
-		for i := 0; ctx.Err() == nil; i++ {
-			_, _ = other.Txn(ctx, set("p/x", fmt.Sprint(i)))
-		}
-	}()
+	go keepWriting(ctx, other, "p/x")
 	_, revision, err := s.List(ctx, "p/")
 	for err == nil {
 		_, revision, err = s.Wait(ctx, "p/", revision)

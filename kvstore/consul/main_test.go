@@ -1,6 +1,7 @@
 package consul_test
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"io"
@@ -38,6 +39,9 @@ func run(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
+	if code != 0 {
+		fmt.Fprintf(os.Stderr, "last of Consul's log:\n%s\n", shared.Log())
+	}
 	shared.Stop()
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
@@ -115,6 +119,14 @@ func txn(t testing.TB, s kvstore.Store, ops ...kvstore.Op) []kvstore.Pair {
 		t.Fatal(err)
 	}
 	return pairs
+}
+
+// keepWriting sets key about 200 times in a second until ctx ends.
+func keepWriting(ctx context.Context, s kvstore.Store, key string) {
+	for i := 0; ctx.Err() == nil; i++ {
+		_, _ = s.Txn(ctx, set(key, fmt.Sprint(i)))
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 func receive[T any](t testing.TB, what string, c <-chan T, d time.Duration) T {
