@@ -33,6 +33,7 @@ type records struct {
 	pending   map[string]bool // removals asked here
 	subs      map[chan struct{}]bool
 	deaf      error // Name's answer
+	broken    error // createNetwork's, after it has made its record for a moment
 }
 
 func (c *cluster) add(host string) *records {
@@ -61,8 +62,15 @@ func (c *cluster) change(f func()) {
 	}
 }
 
-func (r *records) createNetwork(dockerID string, req network.CreateRequest) error {
-	var err error
+func (r *records) createNetwork(dockerID string, req network.CreateRequest) (err error) {
+	defer func() {
+		r.change(func() {
+			if r.broken != nil {
+				delete(r.docker, dockerID)
+				err = r.broken
+			}
+		})
+	}()
 	r.change(func() {
 		id := req.Options[idOption]
 		if id == "" {

@@ -19,7 +19,7 @@ type entry struct {
 	retry    *backoff.ExponentialBackOff
 	subject  string
 	sentence string // why it failed last, or what it reports
-	showAt   time.Time
+	soon     bool   // that was a soonError
 }
 
 func newLedger() *ledger { return &ledger{wanted: map[string]*entry{}} }
@@ -59,10 +59,7 @@ func (l *ledger) done(a action, err error, now time.Time) {
 		e.next = now.Add(repeat)
 		return
 	}
-	e.sentence, e.showAt = err.Error(), time.Time{}
-	if errors.As(err, &soonError{}) {
-		e.showAt = e.since.Add(patience)
-	}
+	e.sentence, e.soon = err.Error(), errors.As(err, &soonError{})
 	if e.retry == nil {
 		e.retry = backoff.NewExponentialBackOff()
 		e.retry.InitialInterval, e.retry.MaxInterval = 100*time.Millisecond, 15*time.Second
@@ -75,10 +72,11 @@ func (l *ledger) done(a action, err error, now time.Time) {
 const repeat = time.Second
 
 // hurry lets failed actions be tried again at once, because something has
-// happened that may help.
-func (l *ledger) hurry(now time.Time) {
+// happened that may help. A change of the records helps only against
+// soonErrors: it may be the failed action's own doing.
+func (l *ledger) hurry(now time.Time, docker bool) {
 	for _, e := range l.wanted {
-		if e.retry != nil {
+		if e.retry != nil && (docker || e.soon) {
 			e.next = now
 		}
 	}
@@ -103,7 +101,7 @@ const patience = 3 * time.Second
 func (l *ledger) conflicts(now time.Time) map[string]string {
 	out := map[string]string{}
 	for _, e := range l.wanted {
-		if e.sentence != "" && !now.Before(e.showAt) {
+		if e.sentence != "" && (!e.soon || now.Sub(e.since) >= patience) {
 			out[e.subject] = e.sentence
 		}
 	}

@@ -54,7 +54,10 @@ func TestFailuresAreSpacedOutUntilNews(t *testing.T) {
 	if l.wake(now, look) == 0 {
 		t.Error("the next try is at once")
 	}
-	l.hurry(now)
+	if l.hurry(now, false); len(l.due([]action{a}, now)) != 0 {
+		t.Error("tried again after a change that it may have made itself")
+	}
+	l.hurry(now, true)
 	if len(l.due([]action{a}, now)) != 1 {
 		t.Error("not tried again after news")
 	}
@@ -70,6 +73,9 @@ func TestSoonErrorIsKeptBackForAMoment(t *testing.T) {
 	l.done(a, soonError{errors.New("soon")}, at(0))
 	if len(l.conflicts(at(1))) != 0 {
 		t.Error("told at once")
+	}
+	if l.hurry(at(0), false); len(l.due([]action{a}, at(0))) != 1 {
+		t.Error("not tried again when the records change")
 	}
 	if len(l.conflicts(at(10))) != 1 {
 		t.Error("never told")

@@ -267,6 +267,23 @@ func TestStoreAwayIsToldAndRetried(t *testing.T) {
 	eventually(t, "name", func() bool { n, _ := h.records.OfDocker(id); return n.Name == "a" })
 }
 
+func TestFailingCreateIsToldAndNotHammered(t *testing.T) {
+	c := newCluster()
+	h1, h2 := newHost(t, c, "h1").up(t), newHost(t, c, "h2").up(t)
+	c.change(func() { h2.records.broken = errors.New("no kernel for that") })
+	if _, err := h1.make(request("a", nil)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "conflict", func() bool { return strings.Contains(h2.mirror.Status().Conflicts["a"], "no kernel for that") })
+	time.Sleep(time.Second)
+	if n := h2.count("POST /networks/create"); n > 8 {
+		t.Errorf("Docker was asked %d times within a second", n)
+	}
+	c.change(func() { h2.records.broken = nil })
+	h2.send(events.Message{Type: "network", Action: "destroy"})
+	eventually(t, "network on h2", func() bool { return len(h2.byName("a")) == 1 })
+}
+
 func TestSocketAbsentThenThere(t *testing.T) {
 	c := newCluster()
 	h := newHost(t, c, "h1").run(t)

@@ -47,9 +47,7 @@ func (s *session) networks(ctx context.Context) error {
 
 // pass compares once and acts. It fails only with Docker's list.
 func (s *session) pass(ctx context.Context, view clusterView) error {
-	if s.news.Swap(false) {
-		s.ledger.hurry(time.Now())
-	}
+	s.ledger.hurry(time.Now(), s.news.Swap(false))
 	docker, err := s.docker.networks(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
