@@ -150,6 +150,9 @@ func (a *Allocator) check(ctx context.Context, p *pool, v view) error {
 		}
 		revisions[addr] = pair.Revision
 	}
+	if err := a.confirm(ctx, p, holders, revisions); err != nil {
+		return err
+	}
 	absent, err := a.compare(ctx, p, v, holders)
 	if err != nil {
 		return err
@@ -178,6 +181,43 @@ func (a *Allocator) check(ctx context.Context, p *pool, v view) error {
 	for _, addr := range slices.SortedFunc(maps.Keys(lost), netip.Addr.Compare) {
 		if a.cfg.Lost != nil {
 			a.cfg.Lost(addr, lost[addr])
+		}
+	}
+	return nil
+}
+
+// confirm drops from holders what this host would adopt but does not hold any
+// more. A read may come from a leader that has been replaced without noticing
+// yet; a write, even of the same value, cannot.
+func (a *Allocator) confirm(
+	ctx context.Context, p *pool, holders map[netip.Addr]holder, revisions map[netip.Addr]uint64,
+) error {
+	var unknown []netip.Addr
+	a.mu.Lock()
+	for addr, h := range holders {
+		if _, known := p.claims[addr]; !known && h.Host == a.cfg.Host && h.Incarnation == a.cfg.Incarnation {
+			unknown = append(unknown, addr)
+		}
+	}
+	a.mu.Unlock()
+	for len(unknown) > 0 {
+		some := unknown[:min(len(unknown), kvstore.MaxOps)]
+		ops := make([]kvstore.Op, 0, len(some))
+		for _, addr := range some {
+			ops = append(ops, kvstore.Op{
+				Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.mark(), Revision: revisions[addr],
+			})
+		}
+		_, err := a.cfg.Cluster.Txn(ctx, ops...)
+		var conflict *kvstore.ConflictError
+		switch {
+		case err == nil:
+			unknown = unknown[len(some):]
+		case errors.As(err, &conflict) && conflict.Op < len(some):
+			delete(holders, some[conflict.Op])
+			unknown = slices.Delete(unknown, conflict.Op, conflict.Op+1)
+		default:
+			return fmt.Errorf("confirm addresses of %v: %w", p.subnet, err)
 		}
 	}
 	return nil

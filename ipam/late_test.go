@@ -2,6 +2,8 @@ package ipam
 
 import (
 	"context"
+	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -85,5 +87,41 @@ func TestLateDeleteMissesAnAddressClaimedAgain(t *testing.T) {
 	f.flush()
 	if got := cluster.keys(addrPrefix + slot(id.Subnet) + "/10.1.0.5"); len(got) != 1 {
 		t.Error("the address is nobody's although it is in use")
+	}
+}
+
+// replaced answers one listing from the past.
+type replaced struct {
+	kvstore.Store
+	past []kvstore.Pair
+}
+
+func (r *replaced) List(ctx context.Context, prefix string) ([]kvstore.Pair, uint64, error) {
+	if past := r.past; past != nil && strings.HasPrefix(prefix, addrPrefix) {
+		r.past = nil
+		return past, 1, nil
+	}
+	return r.Store.List(ctx, prefix)
+}
+
+func TestReadFromAReplacedLeaderAdoptsNothing(t *testing.T) {
+	cluster := newMemory()
+	store := &replaced{Store: cluster}
+	h := newHost(t, "h1", store)
+	id := h.network("n", "10.1.0.0/16", "")
+	h.work()
+	if err := h.named(id, "10.1.0.5"); err != nil {
+		t.Fatal(err)
+	}
+	past, _, _ := cluster.List(context.Background(), addrPrefix)
+	h.release(id, netip.MustParseAddr("10.1.0.5"))
+	h.work() // it is given back
+	store.past = past
+	h.clock.add(checkTime)
+	h.work()
+	for _, c := range h.Claims(id.Subnet) {
+		if c.Addr.String() == "10.1.0.5" {
+			t.Error("took an address that it had given back")
+		}
 	}
 }
