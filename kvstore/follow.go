@@ -24,10 +24,10 @@ const (
 //
 // Between two snapshots lie at least gap, give or take a quarter at random, so
 // that many followers of one busy prefix neither overload the store nor march
-// in step. After each error it calls failed once, waits 50 ms at first, at most
-// 5 s later on, and begins again from List; apply is then called even if
-// nothing has changed meanwhile.
-func Follow(ctx context.Context, store Store, prefix string, gap time.Duration, failed func(error), apply func([]Pair)) error {
+// in step. After each error, of the store's or of apply's, it calls failed once,
+// waits 50 ms at first, at most 5 s later on, and begins again from List; apply
+// is then called even if nothing has changed meanwhile.
+func Follow(ctx context.Context, store Store, prefix string, gap time.Duration, failed func(error), apply func([]Pair) error) error {
 	if err := CheckPrefix(prefix); err != nil {
 		return fmt.Errorf("follow: %w", err)
 	}
@@ -47,6 +47,12 @@ func Follow(ctx context.Context, store Store, prefix string, gap time.Duration, 
 		if errors.Is(err, ErrClosed) {
 			return fmt.Errorf("follow %s: %w", prefix, err)
 		}
+		if fresh && err == nil && next == revision {
+			continue
+		}
+		if err == nil {
+			err = apply(pairs)
+		}
 		if err != nil {
 			fresh = false
 			failed(err)
@@ -54,11 +60,7 @@ func Follow(ctx context.Context, store Store, prefix string, gap time.Duration, 
 			continue
 		}
 		retry.Reset()
-		if fresh && next == revision {
-			continue
-		}
 		fresh, revision = true, next
-		apply(pairs)
 		if gap > 0 {
 			pause(ctx, gap*3/4+rand.N(gap/2+1))
 		}

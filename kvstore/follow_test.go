@@ -57,6 +57,11 @@ func (s *script) Wait(ctx context.Context, _ string, revision uint64) ([]kvstore
 	return s.next(ctx, fmt.Sprintf("Wait %d", revision))
 }
 
+// unfit is a revision that cannot be applied.
+const unfit = 666
+
+var errUnfit = errors.New("unfit")
+
 // follow runs Follow over answers for the given time and returns the script,
 // the revisions applied and the errors reported.
 func follow(t *testing.T, d, gap time.Duration, answers ...answer) (*script, []uint64, []error) {
@@ -68,7 +73,13 @@ func follow(t *testing.T, d, gap time.Duration, answers ...answer) (*script, []u
 	var failed []error
 	err := kvstore.Follow(ctx, s, "p/", gap,
 		func(err error) { failed = append(failed, err) },
-		func(p []kvstore.Pair) { applied = append(applied, p[0].Revision) })
+		func(p []kvstore.Pair) error {
+			applied = append(applied, p[0].Revision)
+			if p[0].Revision == unfit {
+				return errUnfit
+			}
+			return nil
+		})
 	if err != nil {
 		t.Fatalf("Follow at the end of its context = %v, want nil", err)
 	}
@@ -92,6 +103,18 @@ func TestFollowAppliesWhatChanges(t *testing.T) {
 		equal(t, "reads", s.reads, []string{"List", "Wait 5", "Wait 7", "Wait 7", "Wait 3"})
 		equal(t, "applied", applied, []uint64{5, 7, 3})
 		equal(t, "failed", failed, nil)
+	})
+}
+
+func TestFollowListsAgainWhatCouldNotBeApplied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, applied, failed := follow(t, time.Hour, 0,
+			answer{revision: 5},
+			answer{revision: unfit, after: time.Minute},
+			answer{revision: 8})
+		equal(t, "reads", s.reads, []string{"List", "Wait 5", "List", "Wait 8"})
+		equal(t, "applied", applied, []uint64{5, unfit, 8})
+		equal(t, "failed", failed, []error{errUnfit})
 	})
 }
 

@@ -15,13 +15,14 @@ import (
 	"github.com/weft-net/weft/kvstore"
 )
 
-// recheck is how often the publisher compares without having been asked.
-const recheck = 30 * time.Second
+// recheck is how often the publisher reads what the store has of this host
+// without a reason to.
+const recheck = 5 * time.Minute
 
 // publisher brings the cluster's store up to date with this host.
 type publisher struct {
 	*Registry
-	published map[string]string // own keys as the store is known to have them; nil: not known
+	sent map[string]string // own keys as the store is known to have them; nil: not known
 }
 
 // runPublisher publishes until ctx ends.
@@ -35,7 +36,7 @@ func (r *Registry) runPublisher(ctx context.Context) error {
 		err := p.publish(ctx)
 		r.setContact(err)
 		if err != nil {
-			p.published = nil // whatever happened, read again
+			p.sent = nil // whatever happened, read again
 			wait = retry.NextBackOff()
 		} else {
 			retry.Reset()
@@ -44,6 +45,7 @@ func (r *Registry) runPublisher(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(wait):
+			p.sent = nil
 		case <-changes:
 			if err == nil {
 				continue
@@ -60,7 +62,7 @@ func (r *Registry) runPublisher(ctx context.Context) error {
 
 // publish makes the store have what this host wants it to have.
 func (p *publisher) publish(ctx context.Context) error {
-	if p.published == nil {
+	if p.takeDistrust() || p.sent == nil {
 		if err := p.bootstrap(ctx); err != nil {
 			return err
 		}
@@ -76,6 +78,15 @@ func (p *publisher) publish(ctx context.Context) error {
 		return err
 	}
 	return p.write(ctx, want)
+}
+
+// takeDistrust says once that the store has lost what it had of this host.
+func (p *publisher) takeDistrust() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	lost := p.distrust
+	p.distrust = false
+	return lost
 }
 
 // bootstrap writes what every cluster has once, and reads what the store has
@@ -97,15 +108,15 @@ func (p *publisher) bootstrap(ctx context.Context) error {
 		return err
 	}
 	self := p.Self().Name
-	published := map[string]string{}
+	sent := map[string]string{}
 	own, _, err := p.cluster.List(ctx, attachmentKey(self, ""))
 	if err != nil {
 		return fmt.Errorf("read what the store has of this host: %w", err)
 	}
 	for _, pair := range own {
-		published[pair.Key] = string(pair.Value)
+		sent[pair.Key] = string(pair.Value)
 	}
-	p.published = published
+	p.sent = sent
 	return nil
 }
 
@@ -186,11 +197,11 @@ func (r *Registry) attachmentLocked(network string) overlay.Attachment {
 func (p *publisher) write(ctx context.Context, want map[string]string) error {
 	var ops []kvstore.Op
 	for _, key := range slices.Sorted(maps.Keys(want)) {
-		if p.published[key] != want[key] {
+		if p.sent[key] != want[key] {
 			ops = append(ops, kvstore.Op{Kind: kvstore.Set, Key: key, Value: []byte(want[key])})
 		}
 	}
-	for key := range p.published {
+	for key := range p.sent {
 		if _, wanted := want[key]; !wanted {
 			ops = append(ops, deleteOp(key))
 		}
@@ -214,7 +225,10 @@ func (p *publisher) write(ctx context.Context, want map[string]string) error {
 		}
 		ops = ops[n:]
 	}
-	p.published = want
+	p.sent = want
+	p.mu.Lock()
+	p.published = true
+	p.mu.Unlock()
 	return nil
 }
 

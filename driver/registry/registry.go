@@ -45,6 +45,8 @@ type Registry struct {
 	hosts     map[string]peer              // without self
 	peers     map[string]map[string]record // host → network id → attachment
 	absent    map[string]bool              // attached networks that the store has lost
+	published bool                         // the store has had this host's record
+	distrust  bool                         // the store has lost it since
 	addresses Addresses
 	contact   Contact
 }

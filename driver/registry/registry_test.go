@@ -401,6 +401,24 @@ func TestWipedStore(t *testing.T) {
 		_, err := empty.Get(t.Context(), "at/h1/"+n.ID)
 		return err == nil
 	})
+	// Wiped under a running host.
+	for _, prefix := range []string{"at/", "meta", "net/", "host/"} {
+		pairs, _, err := empty.List(t.Context(), prefix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range pairs {
+			if _, err := empty.Txn(t.Context(), kvstore.Op{Kind: kvstore.Delete, Key: p.Key}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, key := range []string{"at/h1/" + n.ID, "at/h2/" + n.ID, "host/h1/doc", "host/h2/doc", "meta", "net/" + n.ID} {
+		eventually(t, "the store has "+key+" again", func() bool {
+			_, err := empty.Get(t.Context(), key)
+			return err == nil
+		})
+	}
 	if _, err := empty.Get(t.Context(), "name/net"); err != nil {
 		t.Errorf("the name was not recorded again: %v", err)
 	}

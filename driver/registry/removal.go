@@ -152,19 +152,30 @@ func (p *publisher) reassert(ctx context.Context) error {
 	return nil
 }
 
-// restore writes a network's record with its name and VNI over revision.
-// Somebody else's newer record, name or VNI wins.
+// restore writes a network's record over revision, with its name and VNI where
+// the store lacks them. Another network that has taken one of them meanwhile
+// keeps it, and the log says so.
 func (p *publisher) restore(ctx context.Context, n overlay.Network, revision uint64) error {
 	record, err := json.Marshal(n)
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
-	ops := []kvstore.Op{
-		{Kind: kvstore.CAS, Key: networkKey(n.ID), Value: record, Revision: revision},
-		{Kind: kvstore.CAS, Key: vniKey(n.VNI), Value: []byte(n.ID)},
-	}
+	ops := []kvstore.Op{{Kind: kvstore.CAS, Key: networkKey(n.ID), Value: record, Revision: revision}}
+	keys := []string{vniKey(n.VNI)}
 	if n.Name != "" {
-		ops = append(ops, kvstore.Op{Kind: kvstore.CAS, Key: nameKey(n.Name), Value: []byte(n.ID)})
+		keys = append(keys, nameKey(n.Name))
+	}
+	for _, key := range keys {
+		pair, err := p.cluster.Get(ctx, key)
+		switch {
+		case errors.Is(err, kvstore.ErrNotFound):
+			ops = append(ops, kvstore.Op{Kind: kvstore.CAS, Key: key, Value: []byte(n.ID)})
+		case err != nil:
+			return fmt.Errorf("record network %s in the store again: %w", title(n), err)
+		case string(pair.Value) != n.ID:
+			p.log.WithFields(map[string]any{"network": n.Name, "id": n.ID, "key": key, "by": string(pair.Value)}).
+				Error("The store had lost a network of this host, and another network has its name or VNI now.")
+		}
 	}
 	if _, err := p.cluster.Txn(ctx, ops...); err != nil && !errors.Is(err, kvstore.ErrConflict) {
 		return fmt.Errorf("record network %s in the store again: %w", title(n), err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -106,6 +107,7 @@ func (r *Registry) applyHosts(ctx context.Context, pairs []kvstore.Pair) error {
 	if err != nil {
 		return err
 	}
+	r.checkOwn(pairs)
 	delete(updates, r.Self().Name)
 	fetched, err := r.fetchAttachments(ctx, updates)
 	if err != nil {
@@ -124,6 +126,20 @@ func (r *Registry) applyHosts(ctx context.Context, pairs []kvstore.Pair) error {
 	}
 	r.any.send()
 	return nil
+}
+
+// checkOwn sees to it that a store that has lost this host's record, after it
+// was published, is looked through and told everything again.
+func (r *Registry) checkOwn(pairs []kvstore.Pair) {
+	r.mu.Lock()
+	lost := r.published && !slices.ContainsFunc(pairs, func(p kvstore.Pair) bool {
+		return p.Key == hostDocKey(r.self.Name)
+	})
+	r.distrust = r.distrust || lost
+	r.mu.Unlock()
+	if lost {
+		r.local.send()
+	}
 }
 
 // fetchAttachments reads what the hosts' digests say is new.

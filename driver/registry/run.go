@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -79,10 +80,13 @@ const gap = 20 * time.Millisecond
 func (r *Registry) follow(ctx context.Context, prefix string, apply func(context.Context, []kvstore.Pair) error) error {
 	log := r.log.WithField("prefix", prefix)
 	return kvstore.Follow(ctx, r.cluster, prefix, gap,
-		func(err error) { log.WithError(err).Debug("Following the store failed; it is tried again.") },
-		func(pairs []kvstore.Pair) {
-			if err := apply(ctx, pairs); err != nil {
-				log.WithError(err).Warn("Records of the store could not be taken over.")
+		func(err error) {
+			// The publisher says so when the store is away; what remains is a fault.
+			if errors.Is(err, kvstore.ErrUnavailable) {
+				log.WithError(err).Debug("Following the store failed; it is tried again.")
+				return
 			}
-		})
+			log.WithError(err).Warn("Records of the store could not be taken over; this is tried again.")
+		},
+		func(pairs []kvstore.Pair) error { return apply(ctx, pairs) })
 }

@@ -145,7 +145,7 @@ func TestWiped(t *testing.T) {
 	worlds := make(chan []kvstore.Pair, 100)
 	followed := make(chan error, 1)
 	go func() {
-		followed <- kvstore.Follow(ctx, s, "p/", 0, func(error) {}, func(p []kvstore.Pair) { worlds <- p })
+		followed <- kvstore.Follow(ctx, s, "p/", 0, func(error) {}, func(p []kvstore.Pair) error { worlds <- p; return nil })
 	}()
 	if w := receive(t, "follower", worlds, limit); len(w) != 2 {
 		t.Fatalf("follower has %+v", w)

@@ -34,16 +34,24 @@ func run(m *testing.M) int {
 	code := m.Run()
 	if code != 0 {
 		for _, h := range cluster.Hosts() {
-			log, _ := os.ReadFile(h.Log(lab.Weft))
-			os.WriteFile(fmt.Sprintf("%s/weft-hosts-%s.log", os.TempDir(), h.Name()), log, 0o600)
+			keepLog(h)
 		}
-		fmt.Fprintln(os.Stderr, "weft's logs are in", os.TempDir()+"/weft-hosts-*.log")
 	}
 	if err := cluster.Down(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "take the lab down:", err)
 		return 1
 	}
 	return code
+}
+
+// keepLog copies weft's log out of the lab, which is about to go.
+func keepLog(h *lab.Host) {
+	path := fmt.Sprintf("%s/weft-hosts-%s.log", os.TempDir(), h.Name())
+	log, err := os.ReadFile(h.Log(lab.Weft))
+	if err == nil {
+		err = os.WriteFile(path, log, 0o600)
+	}
+	fmt.Fprintln(os.Stderr, "weft's log of", h.Name(), "is in", path, err)
 }
 
 // docker runs a docker command that must succeed.
@@ -106,8 +114,12 @@ func removeNetwork(t *testing.T, host, n string) {
 	}
 	eventually(t, 10*time.Second, "network "+n+" is gone everywhere", func() error {
 		for _, h := range cluster.Hosts() {
-			if list, err := h.Docker(ctx, "network", "ls", "--format", "{{.Name}}"); err != nil || slices.Contains(strings.Fields(list), n) {
-				return fmt.Errorf("%s still has it (%v)", h.Name(), err)
+			list, err := h.Docker(ctx, "network", "ls", "--format", "{{.Name}}")
+			if err != nil {
+				return err
+			}
+			if slices.Contains(strings.Fields(list), n) {
+				return fmt.Errorf("%s still has it", h.Name())
 			}
 		}
 		return nil

@@ -101,8 +101,9 @@ func TestOneNameOnTwoHostsAtOnce(t *testing.T) {
 				errs <- err
 			}()
 		}
-		<-errs
-		<-errs
+		if first, second := <-errs, <-errs; first != nil && second != nil {
+			t.Errorf("neither host could create it: %v; %v", first, second)
+		}
 		eventually(t, 10*time.Second, "all hosts have one network of that name", func() error {
 			var subnets []string
 			for _, h := range cluster.Hosts() {

@@ -86,9 +86,9 @@ func TestPublishedPorts(t *testing.T) {
 	docker(t, "h1", "exec", "-d", b.name, "sh", "-c", "while :; do echo hello | nc -l -p 80; done")
 	eventually(t, 5*time.Second, "the published port answers", func() error {
 		out, err := cluster.Host("h1").Run(t.Context(), "busybox", "nc", "-w", "1", "127.0.0.1", "18080")
-		if err != nil || !strings.Contains(out, "hello") {
-			return fmt.Errorf("%q, %v", out, err)
+		if err == nil && !strings.Contains(out, "hello") {
+			err = fmt.Errorf("it answers %q", out)
 		}
-		return nil
+		return err
 	})
 }
