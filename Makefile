@@ -37,7 +37,11 @@ UNIT_PACKAGES = $(filter-out $(HEAVY_PACKAGES),$(PACKAGES))
 TESTFLAGS ?=
 GOTEST = go test -race -shuffle=on $(TESTFLAGS)
 FUZZTIME ?= 30s
-BENCH ?= .
+
+# What is measured, and with which options, as in
+# make bench BENCH=traffic,run BENCHFLAGS='-rounds 9 -json samples.json'.
+BENCH ?= all
+BENCHFLAGS ?=
 
 ##@ Build
 
@@ -102,8 +106,13 @@ hosts: root deps-check consul build ## the tests on labs of several Docker hosts
 	$(GOTEST) -v -p 1 -timeout 12m $(HOSTS)
 
 .PHONY: bench
-bench: root deps-check consul build ## benchmarks; BENCH is a pattern (root)
-	go test -run '^$$' -bench '$(BENCH)' -benchmem -p 1 -timeout 20m ./...
+bench: root deps-check consul build ## weft beside Docker's own networks, as a table (root)
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o .cache/bin/bench ./test/bench
+	.cache/bin/bench -only '$(BENCH)' $(BENCHFLAGS)
+
+.PHONY: gobench
+gobench: root deps-check consul ## the benchmarks in Go of single functions (root)
+	go test -run '^$$' -bench . -benchmem -p 1 -timeout 20m $(filter-out $(MODULE)/test/%,$(PACKAGES))
 
 .PHONY: fuzz
 fuzz: go ## each fuzz target for FUZZTIME (30s)
