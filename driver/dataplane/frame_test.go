@@ -32,6 +32,13 @@ func newCapture(tb testing.TB, ns *netns.NS, link string) *capture {
 	return c
 }
 
+// tunnelCapture listens at the VXLAN device of a network.
+func (h *host) tunnelCapture(network string) (c *capture) {
+	h.tb.Helper()
+	netns.In(h.tb, h.path(network), func(ns *netns.NS) { c = newCapture(h.tb, ns, overlay.VXLAN) })
+	return c
+}
+
 func packetSocket(link string) (int, error) {
 	all := int(binary.NativeEndian.Uint16([]byte{0, unix.ETH_P_ALL}))
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, all)

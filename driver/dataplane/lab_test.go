@@ -197,10 +197,10 @@ func (h *host) networkOf(p overlay.Port) string {
 // lock as a namespace that dies: 0.1 ms, or some tens of them when one does.
 func (h *host) settle(p overlay.Port) {
 	h.tb.Helper()
-	start := time.Now()
+	start, network := time.Now(), h.networkOf(p)
 	for {
 		var up bool
-		h.inner(h.networkOf(p)).Netlink(func(n *netlink.Handle) error {
+		h.netlink(network, func(n *netlink.Handle) error {
 			l, err := n.LinkByName(overlay.PortLink(p.Endpoint))
 			up = err == nil && l.Attrs().OperState == netlink.OperUp
 			return err
@@ -211,12 +211,20 @@ func (h *host) settle(p overlay.Port) {
 			}
 			return
 		}
+		if time.Since(start) > 10*time.Second {
+			h.tb.Fatalf("the port of %s does not forward", p.MAC)
+		}
 	}
 }
 
 // run runs a command in the container and gives its output and whether it succeeded.
 func run(ns *netns.NS, args ...string) (string, bool) {
 	out, err := exec.Command("nsenter", append([]string{"--net=" + ns.Path()}, args...)...).CombinedOutput()
+	return string(out), err == nil
+}
+
+func runHere(args ...string) (string, bool) {
+	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
 	return string(out), err == nil
 }
 
@@ -237,20 +245,15 @@ func pings(ns *netns.NS, addr netip.Addr, args ...string) bool {
 	return ok
 }
 
-// inside gives the network's namespace as an NS-like path for nsenter.
-func (h *host) inside(network string, args ...string) (string, bool) {
-	path := filepath.Join(h.dir, overlay.Namespace(network))
-	out, err := exec.Command("nsenter", append([]string{"--net=" + path}, args...)...).CombinedOutput()
-	return string(out), err == nil
+// path is where a network's namespace is mounted.
+func (h *host) path(network string) string {
+	return filepath.Join(h.dir, overlay.Namespace(network))
 }
 
-func (h *host) mustInside(network string, args ...string) string {
+// netlink calls f with a handle of a network's namespace.
+func (h *host) netlink(network string, f func(*netlink.Handle) error) {
 	h.tb.Helper()
-	out, ok := h.inside(network, args...)
-	if !ok {
-		h.tb.Fatalf("%s: %s", strings.Join(args, " "), out)
-	}
-	return out
+	netns.In(h.tb, h.path(network), func(ns *netns.NS) { ns.Netlink(f) })
 }
 
 // spread makes one network over the hosts with one container on each, all

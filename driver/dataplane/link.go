@@ -143,7 +143,7 @@ func (p *pass) addTunnel(ctx context.Context) error {
 	}, backoff.WithBackOff(backoff.NewConstantBackOff(retryEvery)), backoff.WithMaxElapsedTime(retryFor))
 	switch {
 	case errors.Is(err, unix.EEXIST):
-		return fmt.Errorf("VNI %d on UDP port %d is taken by a VXLAN device that is not weft's; remove that device or recreate the network", p.n.VNI, p.cfg.Port)
+		return fmt.Errorf("VNI %d on UDP port %d is taken by a VXLAN device that is not this network's (another overlay's, or one in a deleted namespace that a process still uses); remove that device, end that process or recreate the network", p.n.VNI, p.cfg.Port)
 	case errors.Is(err, unix.EADDRINUSE):
 		return fmt.Errorf("UDP port %d is taken by another program or by a VXLAN device without a fixed VNI; choose another port for weft", p.cfg.Port)
 	case err != nil:

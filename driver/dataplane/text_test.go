@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -79,41 +78,44 @@ func (h *host) kernel() string {
 		}
 		return err
 	})
-	c := nft(h, h.ns.Path())
-	tables, _ := c.ListTablesOfFamily(nftables.TableFamilyINet)
-	for _, t := range tables {
-		for _, name := range []string{"vnis", "members4", "members6"} {
-			elements, err := c.GetSetElements(&nftables.Set{Table: t, Name: name})
-			if err != nil {
-				h.tb.Fatal(err)
-			}
-			for _, e := range elements {
-				k := e.Key
-				vni := uint32(k[len(k)-4]) | uint32(k[len(k)-3])<<8 | uint32(k[len(k)-2])<<16
-				if name == "vnis" {
-					say("vni %d", vni)
-				} else {
-					a, _ := netip.AddrFromSlice(k[:len(k)-4])
-					say("vni %d from %s", vni, a)
+	h.nft(h.ns.Path(), func(c *nftables.Conn) {
+		tables, _ := c.ListTablesOfFamily(nftables.TableFamilyINet)
+		for _, t := range tables {
+			for _, name := range []string{"vnis", "members4", "members6"} {
+				elements, err := c.GetSetElements(&nftables.Set{Table: t, Name: name})
+				if err != nil {
+					h.tb.Fatal(err)
+				}
+				for _, e := range elements {
+					k := e.Key
+					vni := uint32(k[len(k)-4]) | uint32(k[len(k)-3])<<8 | uint32(k[len(k)-2])<<16
+					if name == "vnis" {
+						say("vni %d", vni)
+					} else {
+						a, _ := netip.AddrFromSlice(k[:len(k)-4])
+						say("vni %d from %s", vni, a)
+					}
 				}
 			}
 		}
-	}
+	})
 	slices.Sort(out)
 	return strings.Join(out, "\n")
 }
 
-func nft(h *host, path string) *nftables.Conn {
+// nft calls f with nftables of a namespace.
+func (h *host) nft(path string, f func(*nftables.Conn)) {
+	h.tb.Helper()
 	fd, err := vishnetns.GetFromPath(path)
 	if err != nil {
 		h.tb.Fatal(err)
 	}
-	h.tb.Cleanup(func() { fd.Close() })
+	defer fd.Close()
 	c, err := nftables.New(nftables.WithNetNSFd(int(fd)))
 	if err != nil {
 		h.tb.Fatal(err)
 	}
-	return c
+	f(c)
 }
 
 func (h *host) networkText(id string, say func(string, ...any)) {
@@ -123,7 +125,7 @@ func (h *host) networkText(id string, say func(string, ...any)) {
 		}
 		return "down"
 	}
-	h.inner(id).Netlink(func(nl *netlink.Handle) error {
+	h.netlink(id, func(nl *netlink.Handle) error {
 		links, err := nl.LinkList()
 		if err != nil {
 			return err
@@ -175,9 +177,10 @@ func (h *host) networkText(id string, say func(string, ...any)) {
 		}
 		return nil
 	})
-	c := nft(h, filepath.Join(h.dir, "weft-"+id))
-	chains, _ := c.ListChainsOfTableFamily(nftables.TableFamilyNetdev)
-	for _, ch := range chains {
-		say("%s: guard %s", id, ch.Name)
-	}
+	h.nft(h.path(id), func(c *nftables.Conn) {
+		chains, _ := c.ListChainsOfTableFamily(nftables.TableFamilyNetdev)
+		for _, ch := range chains {
+			say("%s: guard %s", id, ch.Name)
+		}
+	})
 }

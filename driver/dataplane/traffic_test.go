@@ -16,18 +16,12 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/weft-net/weft/driver/overlay"
-	"github.com/weft-net/weft/test/netns"
 )
 
 const (
 	soon  = 2 * time.Second        // by then a frame has arrived
 	never = 150 * time.Millisecond // if it has not arrived by then it will not
 )
-
-// inner gives the network's namespace of a host.
-func (h *host) inner(network string) *netns.NS {
-	return netns.Open(h.tb, h.dir+"/"+overlay.Namespace(network))
-}
 
 func TestFirstPacketArrives(t *testing.T) {
 	for _, guarded := range []bool{true, false} {
@@ -109,7 +103,7 @@ func TestKnownAddressesAreAnsweredWithoutAPacketOnTheWire(t *testing.T) {
 	n.Remotes = append(slices.Clone(n.Remotes), stock)
 	hosts[0].set()
 
-	wire := newCapture(t, hosts[0].inner("net1"), overlay.VXLAN)
+	wire := hosts[0].tunnelCapture("net1")
 	own := newCapture(t, c[0].ns, "eth0")
 	me := c[0].port
 	inject(t, c[0].ns, ethernet(broadcast, me.MAC, unix.ETH_P_ARP, arp(1, me.MAC, ip("10.9.0.1"), overlay.MAC{}, ip("10.9.0.77"))))
@@ -155,7 +149,7 @@ func TestUnknownIsFlooded(t *testing.T) {
 			}
 		}
 		m := marker()
-		wire := newCapture(t, hosts[2].inner("net1"), overlay.VXLAN)
+		wire := hosts[2].tunnelCapture("net1")
 		inject(t, c[0].ns, ipFrame(overlay.MAC{2, 9, 9, 9, 9, 9}, me, ip("10.9.0.1"), ip("10.9.0.99"), unix.IPPROTO_UDP, udp(9, m)))
 		if !wire.saw(m, soon) {
 			t.Errorf("guarded %t: unknown unicast does not reach host 3", guarded)

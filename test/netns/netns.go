@@ -63,15 +63,16 @@ func NewAt(tb testing.TB, path string) *NS {
 	return n
 }
 
-// Open gives an existing namespace, which the test does not own.
-func Open(tb testing.TB, path string) *NS {
+// In calls f with an existing namespace, which the test does not own and which
+// is not kept alive afterwards.
+func In(tb testing.TB, path string, f func(*NS)) {
 	tb.Helper()
 	fd, err := netns.GetFromPath(path)
 	if err != nil {
 		tb.Fatalf("open namespace %s: %v", path, err)
 	}
-	tb.Cleanup(func() { fd.Close() })
-	return &NS{tb: tb, path: path, fd: fd}
+	defer fd.Close()
+	f(&NS{tb: tb, path: path, fd: fd})
 }
 
 // Path is where the namespace is mounted.
