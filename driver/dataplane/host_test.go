@@ -1,0 +1,127 @@
+package dataplane_test
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weft-net/weft/driver/dataplane"
+)
+
+func TestUnderlay(t *testing.T) {
+	h := newHosts(t, 1)[0]
+	must(t, h.ns, "ip", "link", "add", "bare", "type", "bridge")
+	must(t, h.ns, "ip", "link", "set", "eth0", "mtu", "1400")
+	ctx := context.Background()
+	four := dataplane.Underlay{Link: "eth0", Addr: ip("192.0.2.1"), MTU: 1400}
+	six := dataplane.Underlay{Link: "eth0", Addr: ip("2001:db8::1"), MTU: 1400}
+	if _, err := h.dp.Underlay(ctx, "", netip.Addr{}); err == nil || !strings.Contains(err.Error(), "no default route") {
+		t.Errorf("without a default route: %v", err)
+	}
+	must(t, h.ns, "ip", "route", "add", "default", "via", "192.0.2.254")
+	tests := []struct {
+		spec string
+		via  netip.Addr
+		want dataplane.Underlay
+		err  string
+	}{
+		{"", netip.Addr{}, four, ""},
+		{"", ip("192.0.2.77"), four, ""},
+		{"", ip("2001:db8::77"), six, ""},
+		{"", ip("192.0.2.1"), four, ""},
+		{"eth0", netip.Addr{}, four, ""},
+		{"192.0.2.1", netip.Addr{}, four, ""},
+		{"2001:db8::1", netip.Addr{}, six, ""},
+		{"", ip("2001:db8:1::1"), dataplane.Underlay{}, "no route to 2001:db8:1::1"},
+		{"192.0.2.99", netip.Addr{}, dataplane.Underlay{}, "underlay address 192.0.2.99 is on no interface of this host"},
+		{"eth7", netip.Addr{}, dataplane.Underlay{}, `underlay "eth7" is neither an address nor an interface of this host`},
+		{"bare", netip.Addr{}, dataplane.Underlay{}, "underlay interface bare has no global address"},
+	}
+	for _, test := range tests {
+		got, err := h.dp.Underlay(ctx, test.spec, test.via)
+		if d := cmp.Diff(test.want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+			t.Errorf("%q via %s (-want +got):\n%s", test.spec, test.via, d)
+		}
+		if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+			t.Errorf("%q via %s: error %v, want %q", test.spec, test.via, err, test.err)
+		}
+	}
+}
+
+func TestRoutes(t *testing.T) {
+	h := newHosts(t, 1)[0]
+	must(t, h.ns, "ip", "route", "add", "default", "via", "192.0.2.254")
+	must(t, h.ns, "ip", "route", "add", "198.51.100.0/24", "via", "192.0.2.254")
+	must(t, h.ns, "ip", "route", "add", "203.0.113.0/24", "via", "192.0.2.254", "table", "52")
+	got, err := h.dp.Routes(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text []string
+	for _, p := range got {
+		text = append(text, p.String())
+	}
+	want := []string{"192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/64"}
+	if d := cmp.Diff(want, text); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+func TestWatchTellsOfTheHostsChangesAndEnds(t *testing.T) {
+	h := newHosts(t, 1)[0]
+	ctx, cancel := context.WithCancel(context.Background())
+	told := make(chan struct{}, 1)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- h.dp.Watch(ctx, func() {
+			select {
+			case told <- struct{}{}:
+			default:
+			}
+		})
+	}()
+	quiet := func() {
+		for {
+			select {
+			case <-told:
+			case <-time.After(300 * time.Millisecond):
+				return
+			}
+		}
+	}
+	quiet()
+	for _, change := range [][]string{
+		{"ip", "link", "set", "eth0", "mtu", "1400"},
+		{"ip", "address", "add", "192.0.2.101/24", "dev", "eth0"},
+		{"ip", "-6", "address", "add", "2001:db8::101/64", "dev", "eth0"},
+		{"ip", "route", "add", "198.51.100.0/24", "via", "192.0.2.254"},
+		{"ip", "link", "add", "new0", "type", "bridge"},
+		{"ip", "link", "del", "new0"},
+	} {
+		must(t, h.ns, change...)
+		select {
+		case <-told:
+		case <-time.After(soon):
+			t.Errorf("not told of %q", change)
+		}
+		quiet()
+	}
+	h.cfg = states()["one endpoint"]
+	h.set()
+	h.cfg.Networks = slices.Clone(h.cfg.Networks)[:0]
+	h.set()
+	select {
+	case <-told:
+		t.Error("told of weft's own links")
+	case <-time.After(never):
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("ended with %v", err)
+	}
+}
