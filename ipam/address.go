@@ -339,11 +339,12 @@ func (a *Allocator) claimNamed(ctx context.Context, p *pool, addr netip.Addr) er
 func (a *Allocator) createNamed(ctx context.Context, p *pool, addr netip.Addr) error {
 	op := kvstore.Op{Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.mark()}
 	for range attempts {
-		_, err := a.cfg.Cluster.Txn(ctx, op)
+		_, err := a.cfg.Cluster.Txn(ctx, append([]kvstore.Op{op}, a.cfg.Fence...)...)
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, kvstore.ErrConflict) {
+		var conflict *kvstore.ConflictError
+		if !errors.As(err, &conflict) || conflict.Op > 0 {
 			a.recheck(p)
 			return fmt.Errorf("cannot claim address %v: %w", addr, err)
 		}

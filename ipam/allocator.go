@@ -34,6 +34,9 @@ type Config struct {
 	ULA func() (netip.Prefix, error)
 	// Routes gives prefixes that automatic pools must not overlap.
 	Routes func(ctx context.Context) ([]netip.Prefix, error)
+	// Fence holds as long as this host may claim addresses: nobody has declared
+	// it dead. It is part of every transaction that claims one.
+	Fence []kvstore.Op
 	// Lost is told when an address in use here turns out to be another host's.
 	// It is told again after every check until the address is released.
 	Lost func(a netip.Addr, by string)

@@ -83,7 +83,7 @@ func (a *Allocator) create0(ctx context.Context, p *pool, some []netip.Addr) (go
 		for _, addr := range some {
 			ops = append(ops, kvstore.Op{Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.mark()})
 		}
-		_, err := a.cfg.Cluster.Txn(ctx, ops...)
+		_, err := a.cfg.Cluster.Txn(ctx, append(ops, a.cfg.Fence...)...)
 		var conflict *kvstore.ConflictError
 		if errors.As(err, &conflict) && conflict.Op < len(some) {
 			a.mu.Lock()
@@ -134,6 +134,9 @@ func (a *Allocator) exhausted(p *pool, v view) error {
 // caller has the gate, so nothing of this host's is under way but late
 // deletes of leaving addresses and late creates of what nobody uses.
 func (a *Allocator) check(ctx context.Context, p *pool, v view) error {
+	if err := a.catchUp(ctx, p); err != nil {
+		return err
+	}
 	pairs, _, err := a.cfg.Cluster.List(ctx, addrPrefix+slot(p.subnet)+"/")
 	if err != nil {
 		return fmt.Errorf("read the addresses of %v: %w", p.subnet, err)
@@ -186,6 +189,17 @@ func (a *Allocator) check(ctx context.Context, p *pool, v view) error {
 	return nil
 }
 
+// catchUp makes the following reads show at least what is the case now. A
+// store's leader answers reads before it has replayed its log after a restart,
+// but a write, even one that changes nothing, comes after all earlier ones.
+func (a *Allocator) catchUp(ctx context.Context, p *pool) error {
+	op := kvstore.Op{Kind: kvstore.Delete, Key: addrPrefix + slot(p.subnet) + "/none"} // never exists
+	if _, err := a.cfg.Cluster.Txn(ctx, op); err != nil {
+		return fmt.Errorf("catch up with the store for %v: %w", p.subnet, err)
+	}
+	return nil
+}
+
 // confirm drops from holders what this host would adopt but does not hold any
 // more. A read may come from a leader that has been replaced without noticing
 // yet; a write, even of the same value, cannot.
@@ -201,14 +215,14 @@ func (a *Allocator) confirm(
 	}
 	a.mu.Unlock()
 	for len(unknown) > 0 {
-		some := unknown[:min(len(unknown), kvstore.MaxOps)]
+		some := unknown[:min(len(unknown), kvstore.MaxOps-len(a.cfg.Fence))]
 		ops := make([]kvstore.Op, 0, len(some))
 		for _, addr := range some {
 			ops = append(ops, kvstore.Op{
 				Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.mark(), Revision: revisions[addr],
 			})
 		}
-		_, err := a.cfg.Cluster.Txn(ctx, ops...)
+		_, err := a.cfg.Cluster.Txn(ctx, append(ops, a.cfg.Fence...)...)
 		var conflict *kvstore.ConflictError
 		switch {
 		case err == nil:
@@ -295,12 +309,12 @@ func (a *Allocator) loseLocked(ctx context.Context, p *pool, addr netip.Addr, ho
 // forgotten.
 func (a *Allocator) assert(ctx context.Context, p *pool, addrs []netip.Addr) error {
 	for len(addrs) > 0 {
-		some := addrs[:min(len(addrs), kvstore.MaxOps)]
+		some := addrs[:min(len(addrs), kvstore.MaxOps-len(a.cfg.Fence))]
 		ops := make([]kvstore.Op, 0, len(some))
 		for _, addr := range some {
 			ops = append(ops, kvstore.Op{Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.mark()})
 		}
-		_, err := a.cfg.Cluster.Txn(ctx, ops...)
+		_, err := a.cfg.Cluster.Txn(ctx, append(ops, a.cfg.Fence...)...)
 		var conflict *kvstore.ConflictError
 		switch {
 		case err == nil:
@@ -415,22 +429,15 @@ func (a *Allocator) giveBack(ctx context.Context, p *pool, addrs []netip.Addr) e
 
 func (a *Allocator) giveBackSome(ctx context.Context, p *pool, addrs []netip.Addr) error {
 	// Reading first also means that nothing is marked while the store is away.
-	revisions := make(map[netip.Addr]uint64, len(addrs))
-	for _, addr := range addrs {
-		pair, err := a.cfg.Cluster.Get(ctx, addrKey(p.subnet, addr))
-		if errors.Is(err, kvstore.ErrNotFound) {
-			continue
+	revisions, err := a.revisions(ctx, p, addrs)
+	if err == nil && len(revisions) < len(addrs) {
+		// Some are somebody else's or gone: that has to be certain.
+		if err = a.catchUp(ctx, p); err == nil {
+			revisions, err = a.revisions(ctx, p, addrs)
 		}
-		if err != nil {
-			return err
-		}
-		h, err := decode[holder](pair)
-		if err != nil {
-			return err
-		}
-		if h.Host == a.cfg.Host {
-			revisions[addr] = pair.Revision
-		}
+	}
+	if err != nil {
+		return err
 	}
 	some, err := a.markLeaving(ctx, p, addrs)
 	if err != nil {
@@ -454,6 +461,28 @@ func (a *Allocator) giveBackSome(ctx context.Context, p *pool, addrs []netip.Add
 		delete(p.taken, addr)
 	}
 	return a.setLocked(ctx, p, some, nil)
+}
+
+// revisions gives those of the addresses' keys that name this host.
+func (a *Allocator) revisions(ctx context.Context, p *pool, addrs []netip.Addr) (map[netip.Addr]uint64, error) {
+	out := make(map[netip.Addr]uint64, len(addrs))
+	for _, addr := range addrs {
+		pair, err := a.cfg.Cluster.Get(ctx, addrKey(p.subnet, addr))
+		if errors.Is(err, kvstore.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		h, err := decode[holder](pair)
+		if err != nil {
+			return nil, err
+		}
+		if h.Host == a.cfg.Host {
+			out[addr] = pair.Revision
+		}
+	}
+	return out, nil
 }
 
 // markLeaving gives those of the addresses that are not in use, after which

@@ -333,6 +333,9 @@ func (a *Allocator) remove(ctx context.Context, p *pool, v view) error {
 }
 
 func (a *Allocator) removeRecord(ctx context.Context, p *pool, v view, unsure bool) error {
+	if err := a.catchUp(ctx, p); err != nil {
+		return err
+	}
 	pair, err := a.cfg.Cluster.Get(ctx, poolKey(p.subnet))
 	if errors.Is(err, kvstore.ErrNotFound) {
 		if unsure {

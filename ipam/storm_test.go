@@ -148,6 +148,7 @@ func TestStorm(t *testing.T) {
 			workers.Go(func() { s.worker(h, rand.New(rand.NewPCG(uint64(i), uint64(j)))) }) //nolint:gosec // a test's
 		}
 	}
+	workers.Go(func() { s.troubles(server) })
 	workers.Wait()
 	took := time.Since(begin)
 	t.Logf("%d addresses handed out on %d hosts in %v (%.0f/s): duplicates=%d, %d times none free, %d times no store, %d times taken, %d crashes, %.3f Consul requests each",
@@ -251,6 +252,30 @@ func (h *stormHost) reconcile() {
 		}
 		return true
 	})
+}
+
+// troubles are Consul's own: it hangs for a while, and later dies and starts
+// again.
+func (s *storm) troubles(server *consultest.Server) {
+	for _, next := range []struct {
+		at int64
+		do func() error
+	}{
+		{s.total / 3, func() error {
+			server.Freeze()
+			time.Sleep(time.Second)
+			server.Thaw()
+			return nil
+		}},
+		{s.total * 2 / 3, server.Restart},
+	} {
+		for s.handed.Load() < next.at && !s.t.Failed() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if err := next.do(); err != nil {
+			s.t.Error(err)
+		}
+	}
 }
 
 // container is one that runs: its address and where that is from.
@@ -378,7 +403,11 @@ func (s *storm) drain(hosts []*stormHost) {
 		if len(pairs) == 1 {
 			return "", err
 		}
-		return fmt.Sprintf("%d keys, the last %v", len(pairs), pairs[len(pairs)-1].Key), err
+		var some []string
+		for _, p := range pairs[:min(len(pairs), 5)] {
+			some = append(some, p.Key+" "+string(p.Value))
+		}
+		return fmt.Sprintf("%d keys, as %q", len(pairs), some), err
 	})
 	for _, h := range hosts {
 		h.stop()
