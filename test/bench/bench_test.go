@@ -65,7 +65,7 @@ func TestFigures(t *testing.T) {
 
 // What a reader must not miss is in the text.
 func TestTheTableSaysWhatIsMissedAndMissing(t *testing.T) {
-	s := &section{Name: "run", Title: "of things", Columns: []string{swarm, weft}, Peer: swarm, Error: "h2 is gone"}
+	s := &section{Name: "run", Title: "of things", Columns: []string{swarm, weft}, Error: "h2 is gone"}
 	r := s.row("time, ms", true)
 	r.add(weft, 20)
 	r.add(swarm, 10)

@@ -10,7 +10,8 @@ type row struct {
 	Name    string               `json:"name"` // with its unit
 	Samples map[string][]float64 `json:"samples"`
 	Lower   bool                 `json:"lower_is_better"`
-	Ratio   *spread              `json:"ratio,omitempty"` // weft's to the section's peer, round by round
+	Peer    string               `json:"peer,omitempty"`  // the column that weft is compared with
+	Ratio   *spread              `json:"ratio,omitempty"` // weft's to the peer's, round by round
 	Goal    string               `json:"goal,omitempty"`
 	Verdict string               `json:"verdict,omitempty"`
 	Note    string               `json:"note,omitempty"`
@@ -28,7 +29,6 @@ type section struct {
 	Name    string   `json:"name"`
 	Title   string   `json:"title"`
 	Columns []string `json:"columns"`
-	Peer    string   `json:"peer,omitempty"` // the column weft is compared with
 	Rows    []*row   `json:"rows"`
 	Notes   []string `json:"notes,omitempty"`
 	Error   string   `json:"error,omitempty"` // why something is missing
@@ -58,7 +58,7 @@ func (r *row) compare(peer string, limit float64) {
 		return
 	}
 	s := spreadOf(found)
-	r.Ratio = &s
+	r.Peer, r.Ratio = peer, &s
 	if limit == 0 {
 		return
 	}

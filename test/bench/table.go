@@ -37,8 +37,9 @@ func (r *report) write(w io.Writer) {
 func (s *section) write(w io.Writer) {
 	fmt.Fprintf(w, "\n## %s: %s\n\n", s.Name, s.Title)
 	head := append([]string{""}, s.Columns...)
-	if s.Peer != "" {
-		head = append(head, weft+"/"+s.Peer)
+	ratios := slices.ContainsFunc(s.Rows, func(r *row) bool { return r.Ratio != nil })
+	if ratios {
+		head = append(head, "ratio")
 	}
 	lines := [][]string{append(head, "goal", "verdict")}
 	for _, r := range s.Rows {
@@ -46,7 +47,7 @@ func (s *section) write(w io.Writer) {
 		for _, c := range s.Columns {
 			line = append(line, r.cell(c))
 		}
-		if s.Peer != "" {
+		if ratios {
 			ratio := ""
 			if r.Ratio != nil {
 				ratio = fmt.Sprintf("%.2f (%.2f–%.2f)", r.Ratio.Median, r.Ratio.Low, r.Ratio.High)

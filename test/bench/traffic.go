@@ -28,7 +28,7 @@ const loud = 0.15
 // containerTraffic measures each thing on one way after the other, so that what
 // is compared is done within seconds, and in the reverse order every other time.
 func (b *bench) containerTraffic(ctx context.Context, s *section) error {
-	s.Columns, s.Peer = []string{underlay, swarm, weft}, swarm
+	s.Columns = []string{underlay, swarm, weft}
 	ways, err := b.ways(ctx)
 	if err != nil {
 		return err
@@ -60,7 +60,7 @@ func (b *bench) containerTraffic(ctx context.Context, s *section) error {
 	}
 	o := spreadOf(outside)
 	s.Notes = append(s.Notes,
-		fmt.Sprintf("Median (min–max) of %d rounds of %s each. The ratio is that of the two samples of a round: median (quartiles).", b.rounds, b.span),
+		fmt.Sprintf("Median (min–max) of %d rounds of %s each. The ratio is weft's to swarm's sample of the same round: median (quartiles).", b.rounds, b.span),
 		fmt.Sprintf("Others used %.0f %% of a CPU while this was measured (median; at most %.0f %%). Above 15 %%, trust the same-CPU rows and the CPU rows only.", o.Median*100, o.Max*100))
 	return nil
 }
