@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/weft-net/weft/test/lab"
@@ -61,8 +62,8 @@ func (b *bench) tidy(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	var errs []error
-	for i := len(b.undo) - 1; i >= 0; i-- {
-		errs = append(errs, b.undo[i](ctx))
+	for _, undo := range slices.Backward(b.undo) {
+		errs = append(errs, undo(ctx))
 	}
 	b.undo = nil
 	return errors.Join(errs...)

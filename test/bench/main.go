@@ -20,17 +20,20 @@ import (
 )
 
 func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
 	command := measureAll
 	if len(os.Args) > 1 && os.Args[1] == trafficCommand {
 		command = measureTraffic
 	}
-	if err := command(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		stop()
-		os.Exit(1)
-	}
+	return command(ctx)
 }
 
 // options are what a user may ask for.

@@ -80,11 +80,10 @@ func (b *bench) firstPing(ctx context.Context, s *section) error {
 // answered within a second.
 func ping(ctx context.Context, netns, address string) (bool, error) {
 	err := exec.CommandContext(ctx, "nsenter", "--net="+netns, "--", "busybox", "ping", "-c", "1", "-W", "1", address).Run()
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
+	if err == nil {
 		return true, nil
-	case errors.As(err, &exit) && exit.ExitCode() == 1:
+	}
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == 1 {
 		return false, nil
 	}
 	return false, fmt.Errorf("ping %s: %w", address, err)

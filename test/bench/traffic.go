@@ -118,8 +118,7 @@ func (b *bench) sample(ctx context.Context, w way, m traffic.Measure) (traffic.R
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", trafficCommand, w.from, w.to, w.address, string(m), b.span.String())
 	cmd.Env = append(os.Environ(), traffic.Environ()...)
 	out, err := cmd.Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return traffic.Result{}, fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
 	}
 	if err != nil {

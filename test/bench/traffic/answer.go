@@ -51,7 +51,7 @@ func answers(job Job, at ends) (Result, error) {
 func ask(fd int, b []byte, d time.Duration, took []int32) ([]int32, error) {
 	begin := time.Now()
 	for since := time.Duration(0); since < d; {
-		if _, errno := send(fd, b); errno != 0 {
+		if errno := send(fd, b); errno != 0 {
 			return took, fmt.Errorf("ask: %w", errno)
 		}
 		if n, errno := receive(fd, b); errno != 0 || n == 0 {
@@ -75,7 +75,7 @@ func echo(fd int) error {
 		case n == 0:
 			return nil
 		}
-		if _, errno := send(fd, b); errno != 0 {
+		if errno := send(fd, b); errno != 0 {
 			return fmt.Errorf("answer: %w", errno)
 		}
 	}

@@ -58,7 +58,7 @@ func visit(job Job, address []byte) error {
 		return fmt.Errorf("connect: %w", errno)
 	}
 	b := make([]byte, 1)
-	if _, errno := send(fd, b); errno != 0 {
+	if errno := send(fd, b); errno != 0 {
 		return fmt.Errorf("ask over a new connection: %w", errno)
 	}
 	for {
@@ -87,7 +87,7 @@ func host(listener int) error {
 		}
 		_, errno = receive(int(fd), b)
 		if errno == 0 {
-			_, errno = send(int(fd), b)
+			errno = send(int(fd), b)
 		}
 		unix.Close(int(fd))
 		if errno != 0 {

@@ -68,7 +68,7 @@ func datagrams(job Job, at ends) (Result, error) {
 	}
 	// The last one is answered at the latest when the receiver's patience ends.
 	ended.Store(true)
-	_, _ = send(client, make([]byte, payload))
+	_ = send(client, make([]byte, payload))
 	if err := <-receiver; err != nil {
 		return Result{}, err
 	}
@@ -83,7 +83,7 @@ func datagrams(job Job, at ends) (Result, error) {
 func scatter(fd int, count *atomic.Int64, stop *atomic.Bool) error {
 	b := make([]byte, payload)
 	for !stop.Load() {
-		if _, errno := send(fd, b); errno != 0 {
+		if errno := send(fd, b); errno != 0 {
 			return fmt.Errorf("send: %w", errno)
 		}
 		count.Add(1)

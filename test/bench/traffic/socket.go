@@ -109,11 +109,11 @@ func connect(job Job, n int) ([]pair, error) {
 // The calls below go straight to the kernel; the scheduler of Go does not know
 // that they block. They repeat what a signal interrupts.
 
-func send(fd int, b []byte) (int, unix.Errno) {
+func send(fd int, b []byte) unix.Errno {
 	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_NOSIGNAL, 0, 0)
+		_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_NOSIGNAL, 0, 0)
 		if errno != unix.EINTR {
-			return int(n), errno
+			return errno
 		}
 	}
 }

@@ -54,7 +54,7 @@ func streams(job Job, at []ends) (Result, error) {
 func pour(fd int, stop *atomic.Bool) error {
 	b := make([]byte, block)
 	for !stop.Load() {
-		if _, errno := send(fd, b); errno != 0 && !stop.Load() {
+		if errno := send(fd, b); errno != 0 && !stop.Load() {
 			return fmt.Errorf("send: %w", errno)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -41,7 +42,7 @@ func TestEveryMeasureGivesAFigure(t *testing.T) {
 				cmd := exec.CommandContext(ctx, os.Args[0])
 				cmd.Env = append(append(os.Environ(), Environ()...), "TRAFFIC_MEASURE="+string(m), "TRAFFIC_ADDRESS="+address)
 				out, err := cmd.Output()
-				if exit, ok := err.(*exec.ExitError); ok {
+				if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 					t.Fatalf("%v: %s", err, exit.Stderr)
 				}
 				if err != nil {
