@@ -93,6 +93,7 @@ func (c change) encode(buf []byte, seq uint32, flags uint16) []byte {
 	}
 	family, state, ntf := byte(unix.AF_BRIDGE), uint16(unix.NUD_PERMANENT), byte(unix.NTF_SELF)
 	switch c.table {
+	case tunnel:
 	case forward:
 		// NUD_NOARP is a static entry; NUD_PERMANENT would mean that the MAC is
 		// the bridge's own. Sticky keeps it at its port whoever else sends with it.

@@ -2,9 +2,13 @@ package dataplane_test
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/weft-net/weft/driver/overlay"
 )
@@ -86,4 +90,86 @@ func BenchmarkRemotes(b *testing.B) {
 			h.verify()
 		}
 	})
+}
+
+// BenchmarkRoundTrip is a TCP ping-pong of one byte between containers on two
+// hosts, all on one CPU, so that it measures the work of a packet's way.
+func BenchmarkRoundTrip(b *testing.B) {
+	for _, guarded := range []bool{false, true} {
+		b.Run(fmt.Sprintf("guarded=%t", guarded), func(b *testing.B) {
+			c := spread(b, newHosts(b, 2), guarded)
+			var all, one unix.CPUSet
+			if err := unix.SchedGetaffinity(0, &all); err != nil {
+				b.Fatal(err)
+			}
+			one.Set(0)
+			pin := func() {
+				runtime.LockOSThread()
+				if err := unix.SchedSetaffinity(0, &one); err != nil {
+					b.Error(err)
+				}
+			}
+			var l net.Listener
+			c[1].ns.Do(func() (err error) {
+				l, err = net.Listen("tcp", "10.9.0.2:7000")
+				return err
+			})
+			defer l.Close()
+			raw := func(conn net.Conn) int {
+				f, err := conn.(*net.TCPConn).File() // blocking, without Go's poller
+				if err != nil {
+					b.Error(err)
+					return -1
+				}
+				runtime.SetFinalizer(f, nil)
+				fd := int(f.Fd())
+				if err := unix.SetNonblock(fd, false); err != nil {
+					b.Error(err)
+				}
+				return fd
+			}
+			go func() {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				defer conn.Close()
+				fd := raw(conn)
+				defer unix.Close(fd)
+				pin()
+				buf := make([]byte, 1)
+				for {
+					if n, err := unix.Read(fd, buf); n != 1 || err != nil {
+						return
+					}
+					if _, err := unix.Write(fd, buf); err != nil {
+						return
+					}
+				}
+			}()
+			var conn net.Conn
+			c[0].ns.Do(func() (err error) {
+				conn, err = net.Dial("tcp", "10.9.0.2:7000")
+				return err
+			})
+			fd := raw(conn)
+			conn.Close()
+			defer unix.Close(fd)
+			defer func() { _ = unix.Shutdown(fd, unix.SHUT_RDWR) }()
+			pin()
+			defer func() {
+				_ = unix.SchedSetaffinity(0, &all)
+				runtime.UnlockOSThread()
+			}()
+			buf := make([]byte, 1)
+			for b.Loop() {
+				if _, err := unix.Write(fd, buf); err != nil {
+					b.Fatal(err)
+				}
+				if n, err := unix.Read(fd, buf); n != 1 || err != nil {
+					b.Fatal(n, err)
+				}
+			}
+		})
+	}
 }

@@ -144,9 +144,7 @@ func (d *Dataplane) Set(ctx context.Context, cfg overlay.Config, verify bool) (R
 		}
 		delete(d.applied, n.ID)
 		now, fixed, err := d.setNetwork(ctx, cfg, n, old, verify)
-		if same {
-			report.add(fixed)
-		}
+		report.add(fixed)
 		if err != nil {
 			err = fmt.Errorf("network %s: %w", n.ID, err)
 			report.Failed[n.ID] = err

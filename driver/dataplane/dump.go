@@ -50,6 +50,7 @@ func (h *handle) readEntries(links map[string]netlink.Link) ([]entry, error) {
 	}
 	br, ok := links[overlay.Bridge]
 	if !ok {
+		sortEntries(out)
 		return out, nil
 	}
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
@@ -65,5 +66,6 @@ func (h *handle) readEntries(links map[string]netlink.Link) ([]entry, error) {
 			out = append(out, entry{table: neighbour, link: overlay.Bridge, mac: overlay.MAC(n.HardwareAddr), addr: addr.Unmap()})
 		}
 	}
+	sortEntries(out)
 	return out, nil
 }

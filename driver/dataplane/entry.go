@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"net/netip"
@@ -30,16 +31,26 @@ type entry struct {
 // isFlood says whether the entry is a destination for what has no entry.
 func (e entry) isFlood() bool { return e.table == tunnel && e.mac == overlay.MAC{} }
 
-// key is what the kernel holds at most once.
-func (e entry) key() entry {
-	k := entry{table: e.table, mac: e.mac}
-	switch {
-	case e.table == neighbour:
-		k.mac, k.addr = overlay.MAC{}, e.addr
-	case e.isFlood():
-		k.addr = e.addr
+// byKey orders entries by what the kernel holds at most once: entries of which
+// one would replace the other are equal.
+func byKey(a, b entry) int {
+	if a.table != b.table {
+		return cmp.Compare(a.table, b.table)
 	}
-	return k
+	if a.table == neighbour {
+		return a.addr.Compare(b.addr)
+	}
+	if c := bytes.Compare(a.mac[:], b.mac[:]); c != 0 || !a.isFlood() {
+		return c
+	}
+	return a.addr.Compare(b.addr)
+}
+
+// sortEntries sorts by key; what comes from entries mostly is so already.
+func sortEntries(list []entry) {
+	if !slices.IsSortedFunc(list, byKey) {
+		slices.SortStableFunc(list, byKey)
+	}
 }
 
 // String names the entry for people: "fdb entry …", "neighbour …".
@@ -56,20 +67,14 @@ func (e entry) String() string {
 	}
 }
 
-func (e entry) compare(o entry) int {
-	return cmp.Or(
-		cmp.Compare(e.table, o.table), slices.Compare(e.mac[:], o.mac[:]),
-		e.addr.Compare(o.addr), cmp.Compare(e.link, o.link),
-	)
-}
-
 // minMTU6 is the smallest MTU with which a device takes part in IPv6
 // (RFC 8200 section 5); below it the kernel refuses IPv6 neighbours.
 const minMTU6 = 1280
 
-// entries gives all rows that n asks for. ports says which ports exist.
+// entries gives all rows that n asks for, sorted by key. ports says which ports
+// exist.
 func entries(n overlay.NetworkConfig, ports func(overlay.Port) bool) []entry {
-	var out []entry
+	var forwards, neighbours []entry
 	local := map[overlay.MAC]bool{}
 	own := map[netip.Addr]bool{}
 	for _, p := range n.Ports {
@@ -80,57 +85,70 @@ func entries(n overlay.NetworkConfig, ports func(overlay.Port) bool) []entry {
 		for _, a := range p.Addrs {
 			own[a.Addr()] = true
 		}
-		out = append(out, entry{table: forward, link: overlay.PortLink(p.Endpoint), mac: p.MAC})
+		forwards = append(forwards, entry{table: forward, link: overlay.PortLink(p.Endpoint), mac: p.MAC})
 	}
+	out := make([]entry, 0, 3*len(n.Remotes)+len(n.Flood)+len(n.Ports))
 	for _, vtep := range n.Flood {
 		out = append(out, entry{table: tunnel, link: overlay.VXLAN, addr: vtep})
 	}
-	at := map[netip.Addr]overlay.MAC{}
 	for _, r := range n.Remotes {
 		if local[r.MAC] {
 			continue
 		}
-		out = append(out,
-			entry{table: tunnel, link: overlay.VXLAN, mac: r.MAC, addr: r.VTEP},
-			entry{table: forward, link: overlay.VXLAN, mac: r.MAC})
+		out = append(out, entry{table: tunnel, link: overlay.VXLAN, mac: r.MAC, addr: r.VTEP})
+		forwards = append(forwards, entry{table: forward, link: overlay.VXLAN, mac: r.MAC})
 		for _, a := range r.Addrs {
-			if own[a] || (a.Is6() && n.MTU < minMTU6) {
-				continue
-			}
-			// Two remotes can name one address while the records catch up. A
-			// MAC that the user chose can only be an endpoint in use, a derived
-			// one may be stock: the former wins, then the lower MAC.
-			if have, ok := at[a]; !ok || (have == overlay.MACOf(n.ID, a) && r.MAC != have) {
-				at[a] = r.MAC
+			if !own[a] && (a.Is4() || n.MTU >= minMTU6) {
+				neighbours = append(neighbours, entry{table: neighbour, link: overlay.Bridge, mac: r.MAC, addr: a})
 			}
 		}
 	}
-	for a, mac := range at {
-		out = append(out, entry{table: neighbour, link: overlay.Bridge, mac: mac, addr: a})
+	sortEntries(neighbours)
+	// Two remotes can name one address while the records catch up. A MAC that
+	// the user chose can only be an endpoint in use, a derived one may be stock:
+	// the former wins, then the lower MAC, which comes first.
+	winners := neighbours[:0]
+	for _, e := range neighbours {
+		last := len(winners) - 1
+		if last < 0 || winners[last].addr != e.addr {
+			winners = append(winners, e)
+		} else if winners[last].mac == overlay.MACOf(n.ID, e.addr) {
+			winners[last] = e
+		}
 	}
-	slices.SortFunc(out, entry.compare)
+	out = slices.Concat(out, forwards, winners)
+	sortEntries(out)
 	return out
 }
 
-// diff gives what must be added to and deleted from have to reach want. An
-// entry whose key is wanted with another value is only added: adding replaces.
+// diff gives what must be added to and deleted from have to reach want, both
+// sorted by key. An entry whose key is wanted with another value is only added:
+// adding replaces.
 func diff(want, have []entry) (add, del []entry) {
-	wanted := make(map[entry]bool, len(want))
-	keys := make(map[entry]bool, len(want))
-	for _, e := range want {
-		wanted[e], keys[e.key()] = true, true
-	}
-	held := make(map[entry]bool, len(have))
-	for _, e := range have {
-		held[e] = true
-		if !wanted[e] && !keys[e.key()] {
-			del = append(del, e)
+	for len(want) > 0 || len(have) > 0 {
+		order := -1
+		switch {
+		case len(want) == 0:
+			order = 1
+		case len(have) > 0:
+			order = byKey(want[0], have[0])
 		}
-	}
-	for _, e := range want {
-		if !held[e] {
-			add = append(add, e)
+		switch {
+		case order > 0:
+			del, have = append(del, have[0]), have[1:]
+			continue
+		case order < 0:
+			add = append(add, want[0])
+		default:
+			same := have[0] == want[0]
+			for have = have[1:]; len(have) > 0 && byKey(want[0], have[0]) == 0; have = have[1:] {
+				same = false // the kernel has the key twice, as in another VLAN
+			}
+			if !same {
+				add = append(add, want[0])
+			}
 		}
+		want = want[1:]
 	}
 	return add, del
 }

@@ -123,13 +123,30 @@ func (p *pass) guard(old applied) error {
 	}
 	have := map[string][]string{}
 	switch {
-	case p.verify || len(p.fresh) > 0:
+	case p.verify:
 		if have, err = readChains(c, table); err != nil {
 			return err
 		}
 	default:
 		for name, rules := range p.guards(old.config) {
 			have[name] = texts(rules)
+		}
+		// Whether a chain outlived its link depends on the kernel.
+		if len(p.fresh) > 0 {
+			chains, err := listChains(c, table)
+			if err != nil {
+				return err
+			}
+			exists := map[string]bool{}
+			for _, ch := range chains {
+				exists[ch.Name] = true
+			}
+			for name := range p.fresh {
+				delete(have, name)
+				if exists[name] {
+					have[name] = nil
+				}
+			}
 		}
 	}
 	if len(want) == 0 && len(have) == 0 {
@@ -173,18 +190,12 @@ func (p *pass) guard(old applied) error {
 // chain still has its link need not be asked: when a link goes, older kernels
 // delete its chain, newer ones (6.18) hook it to the next link of that name.
 func readChains(c *nftables.Conn, table *nftables.Table) (map[string][]string, error) {
-	chains, err := dump(func() ([]*nftables.Chain, error) { return c.ListChainsOfTableFamily(table.Family) })
-	if errors.Is(err, unix.ENOENT) {
-		return nil, nil
-	}
+	chains, err := listChains(c, table)
 	if err != nil {
-		return nil, fmt.Errorf("list nftables chains: %w", err)
+		return nil, err
 	}
 	out := map[string][]string{}
 	for _, ch := range chains {
-		if ch.Table.Name != table.Name {
-			continue
-		}
 		texts, err := readRules(c, table, ch)
 		if err != nil {
 			return nil, err
@@ -195,4 +206,15 @@ func readChains(c *nftables.Conn, table *nftables.Table) (map[string][]string, e
 		out[ch.Name] = texts
 	}
 	return out, nil
+}
+
+func listChains(c *nftables.Conn, table *nftables.Table) ([]*nftables.Chain, error) {
+	chains, err := dump(func() ([]*nftables.Chain, error) { return c.ListChainsOfTableFamily(table.Family) })
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list nftables chains: %w", err)
+	}
+	return slices.DeleteFunc(chains, func(ch *nftables.Chain) bool { return ch.Table.Name != table.Name }), nil
 }

@@ -94,6 +94,7 @@ func TestWatchTellsOfTheHostsChangesAndEnds(t *testing.T) {
 			}
 		}
 	}
+	time.Sleep(3 * time.Second) // duplicate address detection of eth0 ends
 	quiet()
 	for _, change := range [][]string{
 		{"ip", "link", "set", "eth0", "mtu", "1400"},

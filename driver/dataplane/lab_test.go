@@ -89,7 +89,7 @@ func (h *host) clean() {
 	h.dp.Close()
 	files, _ := filepath.Glob(h.dir + "/weft-*")
 	for _, f := range files {
-		unix.Unmount(f, unix.MNT_DETACH)
+		_ = unix.Unmount(f, unix.MNT_DETACH)
 		os.Remove(f)
 	}
 	for unix.Unmount(h.dir, unix.MNT_DETACH) == nil {
@@ -176,7 +176,33 @@ func (h *host) fetch(p overlay.Port) *container {
 	}
 	c.ns.Up("eth0")
 	h.settle(p)
+	c.listen()
 	return c
+}
+
+// listen waits until the container takes part in neighbour discovery for its
+// IPv6 addresses, which the kernel begins in a worker as well.
+func (c *container) listen() {
+	c.ns.Netlink(func(*netlink.Handle) error {
+		for _, a := range c.port.Addrs {
+			if !a.Addr().Is6() {
+				continue
+			}
+			group := ip("ff02::1:ff00:0").As16()
+			own := a.Addr().As16()
+			copy(group[13:], own[13:])
+			for start := time.Now(); ; {
+				out, _ := run(c.ns, "ip", "-6", "maddr", "show", "dev", "eth0")
+				if strings.Contains(out, netip.AddrFrom16(group).String()) {
+					break
+				}
+				if time.Since(start) > 10*time.Second {
+					return fmt.Errorf("%s does not listen for solicitations:\n%s", a, out)
+				}
+			}
+		}
+		return nil
+	})
 }
 
 func (h *host) networkOf(p overlay.Port) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -17,6 +18,7 @@ type pass struct {
 	cfg    overlay.Config
 	n      overlay.NetworkConfig
 	verify bool
+	tell   bool // n is what was applied before, so what differs is drift
 
 	ns    netns.NsHandle
 	h     *handle
@@ -27,10 +29,10 @@ type pass struct {
 }
 
 // setNetwork makes the kernel hold n. old is what the last pass left, zero if
-// that is not known. fixed says what was found different from n; it means drift
-// only if n is what was applied before.
+// that is not known. fixed says what had drifted, if n is what was applied before.
 func (d *Dataplane) setNetwork(ctx context.Context, cfg overlay.Config, n overlay.NetworkConfig, old applied, verify bool) (now applied, fixed []string, err error) {
 	p := &pass{d: d, cfg: cfg, n: n, verify: verify || old.config.ID == "", fresh: map[string]bool{}}
+	p.tell = old.config.Equal(n)
 	ns, made, err := d.openNamespace(n.ID)
 	if err != nil {
 		return applied{}, nil, err
@@ -70,7 +72,12 @@ func (d *Dataplane) setNetwork(ctx context.Context, cfg overlay.Config, n overla
 	return now, p.fixed, nil
 }
 
+// fix notes what was not as wanted, if anybody wants to know: a pass that
+// follows a change finds thousands of things to do.
 func (p *pass) fix(format string, args ...any) {
+	if !p.tell {
+		return
+	}
 	p.fixed = append(p.fixed, fmt.Sprintf(format, args...))
 }
 
@@ -136,8 +143,7 @@ func (p *pass) strays() error {
 // sysctls checks the namespace's settings.
 func (p *pass) sysctls() error {
 	br := "net/ipv6/conf/" + overlay.Bridge
-	want := append(namespaceSysctls[:len(namespaceSysctls):len(namespaceSysctls)],
-		sysctl{br + "/disable_ipv6", "0"}, sysctl{br + "/addr_gen_mode", "1"}, sysctl{br + "/accept_ra", "0"})
+	want := slices.Concat(namespaceSysctls, []sysctl{{br + "/disable_ipv6", "0"}, {br + "/addr_gen_mode", "1"}, {br + "/accept_ra", "0"}})
 	return visit(p.ns, func() error {
 		written, err := setSysctls(want)
 		for _, s := range written {
