@@ -40,6 +40,10 @@ type Host struct {
 	Port        uint16     `json:"port"` // VXLAN UDP port
 	MTU         int        `json:"mtu"`  // bytes, of the underlay interface
 	Version     string     `json:"version"`
+
+	// Push is where the host hears other hosts directly, over UDP and TCP;
+	// invalid: nowhere, it knows only what the store says.
+	Push netip.AddrPort `json:"push,omitzero"`
 }
 
 // Phase is how far an endpoint has come:
@@ -75,6 +79,15 @@ type Attachment struct {
 	Incarnation string         `json:"inc"`
 	Endpoints   []PeerEndpoint `json:"endpoints,omitempty"` // sorted by ID
 	Stock       []netip.Addr   `json:"stock,omitempty"`     // claimed addresses without an endpoint, sorted
+
+	// Seq grows with every change of any attachment of the host, never repeats
+	// within an incarnation, and stays while the content does. It orders what
+	// comes by different ways.
+	Seq uint64 `json:"seq,omitzero"`
+
+	// Gone: the host has no part in the network any more. Only hosts among
+	// themselves say so; the store has no such record.
+	Gone bool `json:"gone,omitempty"`
 }
 
 // PeerEndpoint is an Endpoint as other hosts need to know it.
@@ -92,4 +105,8 @@ type Snapshot struct {
 	Networks map[string]Network      // live networks by id
 	Local    []Endpoint              // this host's endpoints
 	Peers    map[string][]Attachment // by network id: other hosts' attachments
+
+	// Silent are the hosts that were heard directly and are not any more. Plan
+	// goes on forwarding to them; their names are no use.
+	Silent map[string]bool
 }
