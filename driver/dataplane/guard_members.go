@@ -81,7 +81,7 @@ type hostGuard struct {
 func newHostGuard(port uint16) hostGuard {
 	t := &nftables.Table{Family: nftables.TableFamilyINet, Name: guardTable}
 	set := func(name string, key nftables.SetDatatype, several bool) *nftables.Set {
-		var order binaryutil.ByteOrder = binaryutil.NativeEndian
+		order := binaryutil.NativeEndian
 		if several {
 			order = nil
 		}
