@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -26,6 +28,7 @@ type config struct {
 	Host      string
 	Name      string
 	PluginDir string
+	Socket    string
 	Docker    string
 	StateDir  string
 	Control   string
@@ -55,8 +58,9 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.Store, "store", defaultStore, "where the cluster's records are: consul://HOST:8500[,HOST:8500…][/PREFIX], or bolt:///PATH for one host alone")
 	f.StringVar(&c.Advertise, "advertise", "", "address or interface by which other hosts reach this one (default: the interface of the route to the store, else of the default route)")
 	f.StringVar(&c.Host, "host", "", "this host's name in the cluster (default: the machine's)")
-	f.StringVar(&c.Name, "name", "weft", "name of the driver, and of its socket")
+	f.StringVar(&c.Name, "name", "weft", "name by which Docker knows the driver; that of a managed plugin has a tag, as in weft:latest")
 	f.StringVar(&c.PluginDir, "plugin-dir", "/run/docker/plugins", "directory in which Docker looks for plugin sockets")
+	f.StringVar(&c.Socket, "socket", "", "path of the socket for Docker's calls (default: NAME.sock in the plugin directory)")
 	f.StringVar(&c.Docker, "docker", "unix:///var/run/docker.sock", "Docker's API, to mirror networks; empty for none")
 	f.StringVar(&c.StateDir, "state-dir", "/var/lib/weft", "directory of this host's durable state")
 	f.StringArrayVar(&c.Pools, "pool", []string{defaultPool}, "CIDR:SIZE from which networks without --subnet get one of length SIZE; may be repeated")
@@ -67,15 +71,25 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.LogFormat, "log-format", "text", "text or json")
 }
 
-// fromEnvironment sets the flags that the command line leaves out.
+// fromEnvironment sets the flags that the command line leaves out. A variable
+// that is empty says nothing, so that `docker plugin set` can take one back;
+// only no Docker is a choice. Several values are separated by commas or blanks.
 func fromEnvironment(f *pflag.FlagSet, lookup func(string) (string, bool)) error {
 	var errs []error
 	f.VisitAll(func(flag *pflag.Flag) {
 		name := "WEFT_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
-		if value, ok := lookup(name); ok && !flag.Changed {
-			if err := f.Set(flag.Name, value); err != nil {
-				errs = append(errs, fmt.Errorf("%s=%q is refused: %w", name, value, err))
+		value, ok := lookup(name)
+		if !ok || flag.Changed || value == "" && flag.Name != "docker" {
+			return
+		}
+		set := func() error { return f.Set(flag.Name, value) }
+		if list, ok := flag.Value.(pflag.SliceValue); ok {
+			set = func() error {
+				return list.Replace(strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' }))
 			}
+		}
+		if err := set(); err != nil {
+			errs = append(errs, fmt.Errorf("%s=%q is refused: %w", name, value, err))
 		}
 	})
 	return errors.Join(errs...)
@@ -93,10 +107,11 @@ func (c *config) validate() error {
 		}
 		c.Host = name
 	}
-	for flag, value := range map[string]string{"host": c.Host, "name": c.Name} {
-		if !overlay.ValidID(value) {
-			return fmt.Errorf("--%s %q is refused: it takes 1 to 63 letters, digits, '_', '.' or '-'", flag, value)
-		}
+	if !overlay.ValidID(c.Host) {
+		return fmt.Errorf("--host %q is refused: it takes 1 to 63 letters, digits, '_', '.' or '-'", c.Host)
+	}
+	if err := c.checkName(); err != nil {
+		return err
 	}
 	if c.MTU != 0 && (c.MTU < 1280 || c.MTU > 65535) {
 		return fmt.Errorf("--mtu %d is refused: it takes 1280 to 65535 bytes", c.MTU)
@@ -120,6 +135,27 @@ func (c *config) validate() error {
 	}
 	c.level = level
 	return c.checkDocker()
+}
+
+// reference is what Docker may call a managed plugin: [REGISTRY/]PATH:TAG.
+var reference = regexp.MustCompile(`^[a-z0-9][a-z0-9._:/-]{0,190}:[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$`)
+
+// checkName checks how Docker finds the driver.
+func (c *config) checkName() error {
+	switch {
+	case overlay.ValidID(c.Name):
+	case !reference.MatchString(c.Name):
+		return fmt.Errorf("--name %q is refused: it takes 1 to 63 letters, digits, '_', '.' or '-', or a managed plugin's name and tag", c.Name)
+	case c.Socket == "":
+		return fmt.Errorf("--name %q is refused: it is the name of a managed plugin, which needs the path in its config.json with --socket", c.Name)
+	}
+	if c.Socket == "" {
+		c.Socket = filepath.Join(c.PluginDir, c.Name+".sock")
+	}
+	if !filepath.IsAbs(c.Socket) {
+		return fmt.Errorf("--socket %q is refused: it takes an absolute path", c.Socket)
+	}
+	return nil
 }
 
 func (c *config) parseStore() error {

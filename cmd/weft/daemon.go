@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	sd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
@@ -81,7 +82,7 @@ func (d *daemon) close() {
 }
 
 func (d *daemon) listen(ctx context.Context) (err error) {
-	if d.plugin, err = plugin.Listen(ctx, filepath.Join(d.cfg.PluginDir, d.cfg.Name+".sock")); err != nil {
+	if d.plugin, err = plugin.Listen(ctx, d.cfg.Socket); err != nil {
 		return err
 	}
 	d.onClose(d.plugin.Close)
@@ -93,7 +94,10 @@ func (d *daemon) listen(ctx context.Context) (err error) {
 }
 
 func (d *daemon) openKernel(ctx context.Context) (err error) {
-	if d.kernel, err = dataplane.New(dataplane.Options{Log: d.log, RepairAfter: repairAfter}); err != nil {
+	if err := writableSysctls(); err != nil {
+		return err
+	}
+	if d.kernel, err = dataplane.New(dataplane.Options{Log: d.log, NetnsDir: netnsDir, RepairAfter: repairAfter}); err != nil {
 		return err
 	}
 	d.onClose(d.kernel.Close)
@@ -176,6 +180,10 @@ func (d *daemon) run(ctx context.Context) error {
 	d.log.WithFields(logrus.Fields{
 		"host": d.cfg.Host, "vtep": d.registry.Self().VTEP, "store": d.cfg.Store, "version": version,
 	}).Info("weft serves Docker's calls.")
+	// To systemd, which starts Docker now; without systemd it does nothing.
+	if _, err := sd.SdNotify(true, sd.SdNotifyReady); err != nil {
+		d.log.WithError(err).Warn("systemd could not be told that weft is ready.")
+	}
 	return g.Wait()
 }
 

@@ -5,6 +5,8 @@ import (
 	"runtime"
 
 	"github.com/spf13/cobra"
+
+	"github.com/weft-net/weft/driver/mirror"
 )
 
 // Filled in by the build, see Makefile.
@@ -25,13 +27,21 @@ type versionInfo struct {
 	OS        string `json:"os"`
 	Arch      string `json:"arch"`
 	PluginAPI string `json:"plugin_api"` // of Docker's plugin protocol
+	DockerAPI api    `json:"docker_api"`
+}
+
+// api is a range of versions of Docker's API. The newest of it that the daemon
+// speaks too is used; an older daemon mirrors no networks.
+type api struct {
+	Min string `json:"min"`
+	Max string `json:"max"`
 }
 
 func versionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "version", Short: "The version of this program (the daemon's is in weft status)", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v := versionInfo{version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH, pluginAPI}
+			v := versionInfo{version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH, pluginAPI, api{mirror.MinAPI, mirror.MaxAPI}}
 			return write(cmd, v, func() string { return versionText(v) })
 		},
 	}
@@ -40,5 +50,6 @@ func versionCommand() *cobra.Command {
 }
 
 func versionText(v versionInfo) string {
-	return fmt.Sprintf("weft %s (commit %s, %s, %s/%s, Docker plugin API %s)\n", v.Version, v.Commit, v.Go, v.OS, v.Arch, v.PluginAPI)
+	return fmt.Sprintf("weft %s (commit %s, %s, %s/%s, Docker API %s to %s, Docker plugin API %s)\n",
+		v.Version, v.Commit, v.Go, v.OS, v.Arch, v.DockerAPI.Min, v.DockerAPI.Max, v.PluginAPI)
 }

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+)
+
+// parse reads a command line and an environment as `weft serve` does.
+func parse(t *testing.T, env map[string]string, args ...string) (config, error) {
+	t.Helper()
+	var c config
+	f := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	c.flags(f)
+	if err := f.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	if err := fromEnvironment(f, func(name string) (string, bool) { v, ok := env[name]; return v, ok }); err != nil {
+		return c, err
+	}
+	return c, c.validate()
+}
+
+func TestTheSocketFollowsTheName(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		args   []string
+		socket string
+		err    string // a word of it
+	}{
+		{"by default", nil, "/run/docker/plugins/weft.sock", ""},
+		{"of another name", []string{"--name=lan"}, "/run/docker/plugins/lan.sock", ""},
+		{"of a managed plugin", []string{"--name=weft:latest", "--socket=/run/docker/plugins/weft.sock"}, "/run/docker/plugins/weft.sock", ""},
+		{"of one from a registry", []string{"--name=registry.example:5000/net/weft:1.2", "--socket=/x.sock"}, "/x.sock", ""},
+		{"of a managed plugin, not given", []string{"--name=weft:latest"}, "", "--socket"},
+		{"of no name", []string{"--name=weft latest", "--socket=/x.sock"}, "", "--name"},
+		{"relative", []string{"--socket=x.sock"}, "", "--socket"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := parse(t, nil, tt.args...)
+			if (err != nil) != (tt.err != "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+				t.Fatalf("got %v, want %q", err, tt.err)
+			}
+			if err == nil && c.Socket != tt.socket {
+				t.Errorf("got %s, want %s", c.Socket, tt.socket)
+			}
+		})
+	}
+}
+
+func TestTheEnvironment(t *testing.T) {
+	c, err := parse(t, map[string]string{
+		"WEFT_POOL": "10.1.0.0/16:24, fd00:1::/48:64", "WEFT_MTU": "", "WEFT_STORE": "", "WEFT_HOST": "from-env", "WEFT_DOCKER": "",
+	}, "--host=from-flag")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"10.1.0.0/16:24", "fd00:1::/48:64"}, c.Pools); diff != "" {
+		t.Error(diff)
+	}
+	if c.Store != defaultStore || c.MTU != 0 || c.Host != "from-flag" || c.Docker != "" {
+		t.Errorf("got store %q, MTU %d, host %q, Docker %q", c.Store, c.MTU, c.Host, c.Docker)
+	}
+}
