@@ -52,7 +52,7 @@ func (m *memory) Wait(context.Context, string, uint64) ([]kvstore.Pair, uint64, 
 	panic("not used here")
 }
 
-func (m *memory) Hold(context.Context, string, string, []byte, time.Duration, func()) error {
+func (m *memory) Hold(context.Context, string, string, []byte, time.Duration, func(), ...kvstore.Op) error {
 	panic("not used here")
 }
 

@@ -65,6 +65,17 @@ func CheckOps(ops []Op) error {
 	return nil
 }
 
+// CheckHold says with an ErrInvalid why a key cannot be held: CheckOps of its
+// writing with the guards, or a guard that is no Check.
+func CheckHold(key string, value []byte, guards []Op) error {
+	for i, guard := range guards {
+		if guard.Kind != Check {
+			return fmt.Errorf("guard %d on %q is no Check: %w", i, guard.Key, ErrInvalid)
+		}
+	}
+	return CheckOps(append([]Op{{Kind: Set, Key: key, Value: value}}, guards...))
+}
+
 func printable(s string) bool {
 	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
 }

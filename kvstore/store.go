@@ -109,8 +109,10 @@ type Store interface {
 	// ended meanwhile. A holder that dies lets go within about 2 x ttl, where
 	// an implementation may lengthen ttl to the least it knows (Consul 10 s).
 	// held, if not nil, is called once the key is held. Pair.Held shows it to
-	// others.
-	Hold(ctx context.Context, name, key string, value []byte, ttl time.Duration, held func()) error
+	// others. guards are Checks, all of which hold in the moment in which the
+	// key becomes held; else it fails with the ConflictError of a transaction
+	// that begins with the key and goes on with the guards.
+	Hold(ctx context.Context, name, key string, value []byte, ttl time.Duration, held func(), guards ...Op) error
 
 	// Close frees what the Store has open. Calls after it fail.
 	Close() error

@@ -22,6 +22,7 @@ type Config struct {
 	Self    overlay.Host  // Incarnation is filled in from state
 	Cluster kvstore.Store // shared by all hosts, may be away
 	State   kvstore.Store // this host's own, durable
+	Reap    time.Duration // after which a dead host's addresses are freed; 0: never
 	Log     logrus.FieldLogger
 }
 
@@ -45,8 +46,9 @@ type Registry struct {
 	hosts     map[string]peer              // without self
 	peers     map[string]map[string]record // host → network id → attachment
 	absent    map[string]bool              // attached networks that the store has lost
-	published bool                         // the store has had this host's record
-	distrust  bool                         // the store has lost it since
+	reapAfter time.Duration
+	published bool // the store has had this host's record
+	distrust  bool // the store has lost it since
 	addresses Addresses
 	contact   Contact
 }
@@ -69,7 +71,9 @@ type peer struct {
 	Digests map[string]string `json:"digests"`        // by network id
 	Left    bool              `json:"left,omitempty"` // it has left the cluster for good
 	live    bool
-	since   time.Time // when live last changed
+	since   time.Time // when live last changed, or this host last could not see it
+	lease   uint64    // revision of the lease's key, while live is false
+	down    bool      // peers neither send to it nor take from it
 }
 
 // record is a peer's attachment with its fingerprint.
@@ -83,6 +87,14 @@ type Addresses interface {
 	// Stock lists the addresses of the subnet that this host has claimed and
 	// not handed out.
 	Stock(subnet netip.Prefix) []netip.Addr
+
+	// Verify compares this host's claims with the cluster's store, and takes
+	// care of those that are lost.
+	Verify(ctx context.Context) error
+
+	// ClaimsOf gives the operations that delete every address of another host,
+	// each as it is now.
+	ClaimsOf(ctx context.Context, host string) ([]kvstore.Op, error)
 
 	// PoolOps gives the operations that take the subnets' pools out of the
 	// cluster's store; they become part of the network's removal.
@@ -101,7 +113,8 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 		cluster: cfg.Cluster, state: cfg.State, log: cfg.Log, self: cfg.Self,
 		docker: map[string]attached{}, endpoints: map[string]overlay.Endpoint{}, remove: map[string]bool{},
 		networks: map[string]overlay.Network{}, hosts: map[string]peer{}, peers: map[string]map[string]record{},
-		contact: Contact{Since: time.Now(), Err: fmt.Errorf("not asked yet")},
+		reapAfter: cfg.Reap,
+		contact:   Contact{Since: time.Now(), Err: fmt.Errorf("not asked yet")},
 	}
 	if err := r.load(ctx); err != nil {
 		return nil, fmt.Errorf("read this host's state: %w", err)
@@ -156,7 +169,9 @@ func (r *Registry) Snapshot() overlay.Snapshot {
 		Local: slices.Collect(maps.Values(r.endpoints)), Peers: map[string][]overlay.Attachment{},
 	}
 	for name, p := range r.hosts {
-		s.Hosts[name] = p.Host
+		if !p.down {
+			s.Hosts[name] = p.Host
+		}
 	}
 	for id, n := range r.networks {
 		if n.Deleted.IsZero() || r.inUseLocked(id) {

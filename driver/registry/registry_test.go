@@ -26,6 +26,10 @@ type stock map[netip.Prefix][]netip.Addr
 
 func (s stock) Stock(p netip.Prefix) []netip.Addr { return s[p] }
 
+func (stock) Verify(context.Context) error { return nil }
+
+func (stock) ClaimsOf(context.Context, string) ([]kvstore.Op, error) { return nil, nil }
+
 func (stock) PoolOps(context.Context, []netip.Prefix) ([]kvstore.Op, error) { return nil, nil }
 
 func openStore(t *testing.T, name string) *bolt.Store {
@@ -371,7 +375,7 @@ func (unreachable) Txn(context.Context, ...kvstore.Op) ([]kvstore.Pair, error) {
 	return nil, kvstore.ErrUnavailable
 }
 
-func (unreachable) Hold(context.Context, string, string, []byte, time.Duration, func()) error {
+func (unreachable) Hold(context.Context, string, string, []byte, time.Duration, func(), ...kvstore.Op) error {
 	return kvstore.ErrUnavailable
 }
 

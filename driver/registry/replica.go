@@ -73,8 +73,9 @@ func equalJSON(a, b overlay.Network) bool {
 
 // hostUpdate is what one host/ record says.
 type hostUpdate struct {
-	doc  peer
-	live bool
+	doc   peer
+	live  bool
+	lease uint64 // revision of the live key
 }
 
 // parseHosts groups the store's host/ records by host.
@@ -92,7 +93,7 @@ func parseHosts(pairs []kvstore.Pair) (map[string]hostUpdate, error) {
 				return nil, fmt.Errorf("decode %s: %w", p.Key, err)
 			}
 		case "live":
-			u.live = p.Held
+			u.live, u.lease = p.Held, p.Revision
 		}
 		out[name] = u
 	}
@@ -189,8 +190,8 @@ func (r *Registry) updateHostsLocked(updates map[string]hostUpdate, fetched []re
 			ops = append(ops, r.dropHostLocked(name)...)
 			continue
 		}
-		doc.live, doc.since = u.live, old.since
-		if !known || old.live != u.live {
+		doc.live, doc.lease, doc.since, doc.down = u.live, u.lease, old.since, old.down && !u.live
+		if !known || old.live != u.live || old.lease != u.lease {
 			doc.since = now
 		}
 		if !known || old.Host != doc.Host {

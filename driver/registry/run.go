@@ -26,15 +26,18 @@ func (r *Registry) Run(ctx context.Context) error {
 	g.Go(func() error { return r.follow(ctx, hostPrefix, r.applyHosts) })
 	g.Go(func() error { return r.follow(ctx, netPrefix, r.applyNetworks) })
 	g.Go(func() error { return r.runLease(ctx) })
+	g.Go(func() error { return r.watchLiveness(ctx) })
 	return g.Wait()
 }
 
 // runLease holds this host's lease, so that peers see it live.
 func (r *Registry) runLease(ctx context.Context) error {
-	self := r.Self()
 	retry := newBackoff()
 	for {
-		err := r.cluster.Hold(ctx, self.Name, hostLiveKey(self.Name), []byte(self.Incarnation), leaseTTL, retry.Reset)
+		err := r.rejoin(ctx)
+		if err == nil {
+			err = r.hold(ctx, retry.Reset)
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -45,6 +48,11 @@ func (r *Registry) runLease(ctx context.Context) error {
 		case <-time.After(retry.NextBackOff()):
 		}
 	}
+}
+
+func (r *Registry) hold(ctx context.Context, held func()) error {
+	self := r.Self()
+	return r.cluster.Hold(ctx, self.Name, hostLiveKey(self.Name), []byte(self.Incarnation), leaseTTL, held, r.Fence())
 }
 
 // newBackoff spreads repeated attempts from 50 ms to 5 s, with jitter.

@@ -15,19 +15,19 @@ type hold struct {
 
 // Hold implements kvstore.Store. ttl does not matter: who holds is known only
 // in this process, so a hold ends with it.
-func (s *Store) Hold(ctx context.Context, name, key string, value []byte, _ time.Duration, held func()) error {
-	err := s.holdKey(ctx, name, key, value, held)
+func (s *Store) Hold(ctx context.Context, name, key string, value []byte, _ time.Duration, held func(), guards ...kvstore.Op) error {
+	err := s.holdKey(ctx, name, key, value, held, guards)
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("hold %s as %s: %w", key, name, err)
 	}
 	return nil
 }
 
-func (s *Store) holdKey(ctx context.Context, name, key string, value []byte, held func()) error {
+func (s *Store) holdKey(ctx context.Context, name, key string, value []byte, held func(), guards []kvstore.Op) error {
 	if name == "" {
 		return fmt.Errorf("lease has no name: %w", kvstore.ErrInvalid)
 	}
-	if err := kvstore.CheckOps([]kvstore.Op{{Kind: kvstore.Set, Key: key, Value: value}}); err != nil {
+	if err := kvstore.CheckHold(key, value, guards); err != nil {
 		return err
 	}
 	h := &hold{lost: make(chan struct{})}
@@ -36,7 +36,7 @@ func (s *Store) holdKey(ctx context.Context, name, key string, value []byte, hel
 	}
 	defer s.release(key, h)
 	// Not by Txn: the revision must change with Held even if the value stays.
-	if err := s.update(func(w *writer) error { return w.put(key, value) }); err != nil {
+	if err := s.update(func(w *writer) error { return w.hold(key, value, guards) }); err != nil {
 		return classify(err)
 	}
 	if held != nil {
@@ -57,6 +57,20 @@ func (s *Store) holdKey(ctx context.Context, name, key string, value []byte, hel
 		case <-changed:
 		}
 	}
+}
+
+// hold writes the key if all guards hold.
+func (w *writer) hold(key string, value []byte, guards []kvstore.Op) error {
+	for i, guard := range guards {
+		_, ok, err := w.do(guard)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return &kvstore.ConflictError{Op: i + 1, Key: guard.Key}
+		}
+	}
+	return w.put(key, value)
 }
 
 // acquire waits until nobody holds key and makes h its holder.

@@ -31,19 +31,19 @@ const (
 // Hold implements kvstore.Store. The lease is a session on the catalog node
 // weft-NAME, which stays in the catalog afterwards: other keys may be held
 // under the same name.
-func (s *Store) Hold(ctx context.Context, name, key string, value []byte, ttl time.Duration, held func()) error {
-	err := s.holdKey(ctx, name, key, value, max(ttl, leastTTL), held)
+func (s *Store) Hold(ctx context.Context, name, key string, value []byte, ttl time.Duration, held func(), guards ...kvstore.Op) error {
+	err := s.holdKey(ctx, name, key, value, max(ttl, leastTTL), held, guards...)
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("hold %s as %s: %w", key, name, err)
 	}
 	return nil
 }
 
-func (s *Store) holdKey(ctx context.Context, name, key string, value []byte, ttl time.Duration, held func()) error {
+func (s *Store) holdKey(ctx context.Context, name, key string, value []byte, ttl time.Duration, held func(), guards ...kvstore.Op) error {
 	if name == "" || s.cfg.NodeAddress == "" {
 		return fmt.Errorf("lease needs a name and the address of this host: %w", kvstore.ErrInvalid)
 	}
-	if err := kvstore.CheckOps([]kvstore.Op{{Kind: kvstore.Set, Key: key, Value: value}}); err != nil {
+	if err := kvstore.CheckHold(key, value, guards); err != nil {
 		return err
 	}
 	return s.during(ctx, false, func(ctx context.Context) error {
@@ -51,7 +51,7 @@ func (s *Store) holdKey(ctx context.Context, name, key string, value []byte, ttl
 			if err := s.waitFree(ctx, key); err != nil {
 				return err
 			}
-			err := s.holdOnce(ctx, name, key, value, ttl, held)
+			err := s.holdOnce(ctx, name, key, value, ttl, held, guards...)
 			if !errors.Is(err, errRace) {
 				return err
 			}
@@ -67,14 +67,14 @@ var errRace = errors.New("key was locked by somebody else")
 
 // holdOnce makes a session, locks key with it and keeps both until ctx ends or
 // the lease is lost.
-func (s *Store) holdOnce(ctx context.Context, name, key string, value []byte, ttl time.Duration, held func()) error {
+func (s *Store) holdOnce(ctx context.Context, name, key string, value []byte, ttl time.Duration, held func(), guards ...kvstore.Op) error {
 	session, err := s.session(ctx, name, ttl)
 	if err != nil {
 		return err
 	}
 	// The end of the session is the end of the lock.
 	defer func() { s.destroy(context.WithoutCancel(ctx), session) }()
-	if err := s.lock(ctx, session, key, value); err != nil {
+	if err := s.lock(ctx, session, key, value, guards); err != nil {
 		return err
 	}
 	if held != nil {
@@ -105,10 +105,14 @@ func (s *Store) session(ctx context.Context, name string, ttl time.Duration) (id
 	return id, err
 }
 
-func (s *Store) lock(ctx context.Context, session, key string, value []byte) error {
-	op := &api.KVTxnOp{Verb: api.KVLock, Key: s.key(key), Value: value, Session: session}
-	_, err := s.transact(ctx, true, api.TxnOps{{KV: op}})
-	if errors.Is(err, kvstore.ErrConflict) {
+func (s *Store) lock(ctx context.Context, session, key string, value []byte, guards []kvstore.Op) error {
+	ops := api.TxnOps{{KV: &api.KVTxnOp{Verb: api.KVLock, Key: s.key(key), Value: value, Session: session}}}
+	for _, guard := range guards {
+		ops = append(ops, &api.TxnOp{KV: s.op(guard)})
+	}
+	_, err := s.transact(ctx, true, ops)
+	var conflict *kvstore.ConflictError
+	if errors.As(err, &conflict) && conflict.Op == 0 {
 		return errRace
 	}
 	return err

@@ -2,6 +2,7 @@ package kvtest
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -146,6 +147,35 @@ func testHoldDeleted(t *testing.T, s pair) {
 	receive(t, "held again", h.held, soon)
 	cancel()
 	if err := receive(t, "Hold", h.done, soon); err != nil {
+		t.Error(err)
+	}
+}
+
+// A guard that does not hold keeps the key from being held or written.
+func testHoldGuarded(t *testing.T, s pair) {
+	txn(t, s.a, set("dead", "1"))
+	absent := kvstore.Op{Kind: kvstore.Check, Key: "dead"}
+	err := s.a.Hold(t.Context(), "me", "live", []byte("me"), ttl, nil, absent)
+	var conflict *kvstore.ConflictError
+	if !errors.As(err, &conflict) || conflict.Op != 1 || conflict.Key != "dead" {
+		t.Errorf("Hold against its guard = %v, want a conflict of operation 1 on dead", err)
+	}
+	_, err = s.b.Get(t.Context(), "live")
+	wantErr(t, "the key", err, kvstore.ErrNotFound)
+	err = s.a.Hold(t.Context(), "me", "live", nil, ttl, nil, kvstore.Op{Kind: kvstore.Set, Key: "x"})
+	wantErr(t, "Hold with a guard that is no Check", err, kvstore.ErrInvalid)
+
+	txn(t, s.b, kvstore.Op{Kind: kvstore.Delete, Key: "dead"})
+	held := make(chan struct{})
+	done := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		done <- s.a.Hold(ctx, "me", "live", []byte("me"), ttl, func() { close(held) }, absent)
+	}()
+	receive(t, "held", held, soon)
+	cancel()
+	if err := receive(t, "Hold's end", done, soon); err != nil {
 		t.Error(err)
 	}
 }

@@ -62,6 +62,7 @@ func RunShared(t *testing.T, open func(t *testing.T) (a, b kvstore.Store)) {
 		{"HoldKept", testHoldKept},
 		{"HoldSecond", testHoldSecond},
 		{"HoldDeleted", testHoldDeleted},
+		{"HoldGuarded", testHoldGuarded},
 		{"EndedContext", testEndedContext},
 		{"Close", testClose},
 		{"CloseEndsCalls", testCloseEndsCalls},

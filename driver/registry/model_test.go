@@ -1,0 +1,229 @@
+package registry_test
+
+import (
+	"fmt"
+	"testing"
+)
+
+// This file checks the protocol of reap.go as a model: every interleaving of
+// the steps that two hosts and two reapers can take with one address, each step
+// one transaction of the store or one decision in memory, with crashes between
+// any two. h1 has the address in use at the beginning. No state may be
+// reachable in which both hosts use it while peers accept h1's packets.
+
+// world is one state of the model: comparable, so that visited ones are known.
+type world struct {
+	// The store.
+	owner    int  // of the address: 0, 1 or 2
+	revision int  // of the address's key
+	marked   bool // host/h1/dead exists
+	mark     int  // its revision, counted up with each mark
+	held     bool // host/h1/live
+	lease    int  // its revision
+
+	h1      victim
+	h2      claimant
+	reapers [2]reaper
+	faults  int // partitions and crashes so far
+}
+
+// victim is the host that is declared dead.
+type victim struct {
+	cut      bool // reaches nobody
+	using    bool // a container has the address
+	believes bool // its state says the address is its own
+	rejoined bool // has looked for a mark since its lease was lost
+	verified bool // has compared its claims since
+}
+
+// claimant is another host, which wants the address.
+type claimant struct{ using bool }
+
+// reaper frees what h1 had.
+type reaper struct {
+	step   int // 0 idle, 1 has seen the lease free for the reap time, 2 marked, 3 listed
+	lease  int // revision seen
+	mark   int
+	listed int // revision of the address's key as listed
+}
+
+// duplicate is the state that must not be: peers accept h1's packets as long
+// as its lease is held.
+func (w world) duplicate() bool { return w.h1.using && w.h2.using && w.held }
+
+// rules says which parts of the protocol are in force.
+type rules struct {
+	fenceDeletes bool // a reaper deletes only while its mark stands
+	fenceClaims  bool // h1 claims only while there is no mark
+	fenceLease   bool // h1 takes its lease only while there is no mark
+	verify       bool // h1 compares before it takes its lease
+}
+
+const (
+	maxFaults = 4
+	maxMarks  = 3
+)
+
+// next gives every state that one step leads to, by the step's name.
+func (w world) next(r rules) map[string]world {
+	out := map[string]world{}
+	step := func(name string, change func(*world)) {
+		n := w
+		change(&n)
+		if n != w {
+			out[name] = n
+		}
+	}
+	if w.faults < maxFaults {
+		step("h1 is cut off or heals", func(n *world) { n.h1.cut = !n.h1.cut; n.faults++ })
+		step("h1's weft crashes", func(n *world) { n.h1.rejoined, n.h1.verified = false, false; n.faults++ })
+	}
+	if w.held && w.h1.cut {
+		step("h1's lease expires", func(n *world) {
+			n.held = false
+			n.lease++
+			n.h1.rejoined, n.h1.verified = false, false
+		})
+	}
+	if !w.h1.cut {
+		w.stepsOfVictim(r, step)
+	}
+	if w.owner == 0 {
+		step("h2 claims the address", func(n *world) { n.owner = 2; n.revision++ })
+	}
+	if w.owner == 2 {
+		step("h2 uses the address", func(n *world) { n.h2.using = true })
+	}
+	for i := range w.reapers {
+		w.stepsOfReaper(r, i, step)
+	}
+	return out
+}
+
+func (w world) stepsOfVictim(r rules, step func(string, func(*world))) {
+	may := !w.marked || !r.fenceClaims
+	switch {
+	case w.held:
+	case !w.h1.rejoined:
+		step("h1 takes off the mark", func(n *world) { n.marked = false; n.h1.rejoined = true })
+	case !w.h1.verified && r.verify:
+		step("h1 compares its claim", func(n *world) {
+			switch {
+			case n.owner == 1:
+				n.h1.verified = true
+			case n.owner == 0 && n.h1.believes && may:
+				n.owner, n.h1.verified = 1, true
+				n.revision++
+			case n.owner == 2:
+				n.h1.using, n.h1.believes, n.h1.verified = false, false, true
+			}
+		})
+	case !w.marked || !r.fenceLease:
+		step("h1 takes its lease", func(n *world) { n.held = true; n.lease++ })
+	default:
+		step("h1 sees that it was declared dead again", func(n *world) { n.h1.rejoined, n.h1.verified = false, false })
+	}
+	if w.owner == 1 && w.h1.believes {
+		step("h1 uses the address", func(n *world) { n.h1.using = true })
+	}
+	if w.owner == 0 && !w.h1.believes && may {
+		step("h1 claims the address", func(n *world) { n.owner, n.h1.believes = 1, true; n.revision++ })
+	}
+}
+
+func (w world) stepsOfReaper(r rules, i int, step func(string, func(*world))) {
+	me := w.reapers[i]
+	name := func(s string) string { return fmt.Sprintf("reaper %d %s", i, s) }
+	if me.step > 0 {
+		step(name("dies"), func(n *world) { n.reapers[i] = reaper{} })
+	}
+	switch me.step {
+	case 0:
+		if !w.held {
+			step(name("sees the lease free long enough"), func(n *world) { n.reapers[i] = reaper{step: 1, lease: n.lease} })
+		}
+	case 1:
+		if w.marked {
+			step(name("finds the mark"), func(n *world) { n.reapers[i].step, n.reapers[i].mark = 2, n.mark })
+		} else if !w.held && w.lease == me.lease && w.mark < maxMarks {
+			step(name("makes the mark"), func(n *world) {
+				n.marked = true
+				n.mark++
+				n.reapers[i].step, n.reapers[i].mark = 2, n.mark
+			})
+		}
+	case 2:
+		if w.owner == 1 {
+			step(name("lists the address"), func(n *world) { n.reapers[i].step, n.reapers[i].listed = 3, n.revision })
+		}
+	case 3:
+		if w.revision == me.listed && (!r.fenceDeletes || w.marked && w.mark == me.mark) {
+			step(name("deletes the claim"), func(n *world) { n.owner = 0; n.revision++; n.reapers[i] = reaper{} })
+		}
+	}
+}
+
+// explore visits every reachable state, and gives the steps to the first
+// duplicate, if any.
+func explore(r rules) (history []string, states int) {
+	type from struct {
+		world world
+		step  string
+	}
+	start := world{owner: 1, held: true, h1: victim{using: true, believes: true, rejoined: true, verified: true}}
+	seen := map[world]from{start: {}}
+	for queue := []world{start}; len(queue) > 0; queue = queue[1:] {
+		w := queue[0]
+		if w.duplicate() {
+			for w != start {
+				history = append([]string{seen[w].step}, history...)
+				w = seen[w].world
+			}
+			return history, len(seen)
+		}
+		for step, n := range w.next(r) {
+			if n.revision > 12 || n.lease > 12 {
+				continue // further rounds repeat the earlier ones
+			}
+			if _, known := seen[n]; !known {
+				seen[n] = from{w, step}
+				queue = append(queue, n)
+			}
+		}
+	}
+	return nil, len(seen)
+}
+
+func TestNoInterleavingGivesADuplicate(t *testing.T) {
+	history, states := explore(rules{fenceDeletes: true, fenceClaims: true, fenceLease: true, verify: true})
+	if history != nil {
+		t.Errorf("a duplicate after %d steps:", len(history))
+		for _, step := range history {
+			t.Log(step)
+		}
+	}
+	t.Logf("%d states", states)
+	if states < 10_000 {
+		t.Errorf("only %d states were reached: the model does nothing", states)
+	}
+}
+
+// Without one of its parts the protocol fails, and the model finds it.
+func TestTheModelFindsWhatAMissingPartCosts(t *testing.T) {
+	for name, r := range map[string]rules{
+		"deletes are not fenced":     {fenceClaims: true, fenceLease: true, verify: true},
+		"the lease is not fenced":    {fenceDeletes: true, fenceClaims: true, verify: true},
+		"claims are not compared":    {fenceDeletes: true, fenceClaims: true, fenceLease: true},
+		"there is no fence whatever": {verify: true},
+	} {
+		history, states := explore(r)
+		if history == nil {
+			t.Errorf("%s: no duplicate in %d states", name, states)
+			continue
+		}
+		t.Logf("%s: a duplicate after %d steps, %d states", name, len(history), states)
+		for _, step := range history {
+			t.Log("  " + step)
+		}
+	}
+}

@@ -1,0 +1,104 @@
+package registry_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// A host whose lease stays free is down for its peers, then dead: everything of
+// its own is freed, and when it comes back it publishes it all anew.
+func TestADeadHostIsReapedAndComesBack(t *testing.T) {
+	cluster := openStore(t, "cluster.db")
+	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
+	n := h1.create("d1", want(subnetA))
+	h2.create("d2", overlay.Network{ID: waitID(t, h2, n), Subnets: n.Subnets})
+	h2.join("e2", n.ID, "10.1.0.6")
+	eventually(t, "h1 sees e2", func() bool { return h1.peerHas(n.ID, "h2", "e2") })
+	if err := h1.Forget(t.Context(), "h2"); err == nil {
+		t.Fatal("a live host was forgotten")
+	}
+
+	h2.stop()
+	eventually(t, "h1 sees h2's lease free", func() bool {
+		return slices.ContainsFunc(h1.HostStates(), func(s registry.HostState) bool { return s.Name == "h2" && !s.Live })
+	})
+	if !h1.peerHas(n.ID, "h2", "e2") {
+		t.Error("a free lease alone cost h2 its endpoints")
+	}
+	h1.do("forget", h1.Forget(t.Context(), "h2"))
+	eventually(t, "h1 has nothing of h2", func() bool { return len(h1.HostStates()) == 0 && !h1.peerHas(n.ID, "h2", "e2") })
+	for _, key := range []string{"at/h2/" + n.ID, "host/h2/live"} {
+		if _, err := cluster.Get(t.Context(), key); !errors.Is(err, kvstore.ErrNotFound) {
+			t.Errorf("%s is still there: %v", key, err)
+		}
+	}
+	fence := h2.Fence()
+	if _, err := cluster.Txn(t.Context(), fence); !errors.Is(err, kvstore.ErrConflict) {
+		t.Errorf("a host declared dead may claim: %v", err)
+	}
+
+	h2.start(cluster)
+	eventually(t, "h1 has h2 and its endpoint back", func() bool { return h1.peerHas(n.ID, "h2", "e2") })
+	eventually(t, "h2 may claim again", func() bool { _, err := cluster.Txn(t.Context(), fence); return err == nil })
+}
+
+// What the mark fences: a reaper that was overtaken by the host's return
+// deletes nothing any more.
+func TestReapingEndsWithTheReturn(t *testing.T) {
+	cluster := openStore(t, "cluster.db")
+	paused := &pausing{Store: cluster, key: "at/h2/", reached: make(chan struct{}), resume: make(chan struct{})}
+	h1, h2 := newMachine(t, "h1", paused), newMachine(t, "h2", cluster)
+	n := h1.create("d1", want(subnetA))
+	h2.create("d2", overlay.Network{ID: waitID(t, h2, n), Subnets: n.Subnets})
+	h2.stop()
+	eventually(t, "h1 sees h2's lease free", func() bool {
+		return slices.ContainsFunc(h1.HostStates(), func(s registry.HostState) bool { return s.Name == "h2" && !s.Live })
+	})
+	failed := make(chan error, 1)
+	go func() { failed <- h1.Forget(context.Background(), "h2") }()
+	<-paused.reached // h1 has made the mark and is about to delete
+	h2.start(cluster)
+	eventually(t, "h2 is back", func() bool {
+		_, err := cluster.Txn(t.Context(), h2.Fence())
+		p, getErr := cluster.Get(t.Context(), "host/h2/live")
+		return err == nil && getErr == nil && p.Held
+	})
+	close(paused.resume)
+	if err := <-failed; !errors.Is(err, kvstore.ErrConflict) {
+		t.Errorf("the reaper went on: %v", err)
+	}
+	if _, err := cluster.Get(t.Context(), "at/h2/"+n.ID); err != nil {
+		t.Errorf("h2 lost its record: %v", err)
+	}
+}
+
+// pausing is a store whose List of one prefix waits.
+type pausing struct {
+	kvstore.Store
+	key             string
+	reached, resume chan struct{}
+}
+
+func (p *pausing) List(ctx context.Context, prefix string) ([]kvstore.Pair, uint64, error) {
+	pairs, revision, err := p.Store.List(ctx, prefix)
+	if prefix == p.key {
+		close(p.reached)
+		<-p.resume
+	}
+	return pairs, revision, err
+}
+
+func TestForgetRefuses(t *testing.T) {
+	h1 := newMachine(t, "h1", openStore(t, "cluster.db"))
+	for _, host := range []string{"h1", "nobody"} {
+		if err := h1.Forget(t.Context(), host); err == nil {
+			t.Errorf("%s was forgotten", host)
+		}
+	}
+}
