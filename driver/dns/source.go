@@ -1,0 +1,88 @@
+package dns
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// source is what a zone was made from.
+type source struct {
+	network string
+	records []Record
+	zone    *Zone
+}
+
+// views gives each sandbox of this host the zones of its networks. Zones whose
+// records have not changed are the ones from before.
+func (s *Server) views(snapshot overlay.Snapshot) map[string]View {
+	networks := map[string][]string{} // network ids by sandbox
+	for _, e := range snapshot.Local {
+		if e.Phase == overlay.Joined && e.Sandbox != "" && !slices.Contains(networks[e.Sandbox], e.Network) {
+			networks[e.Sandbox] = append(networks[e.Sandbox], e.Network)
+		}
+	}
+	zones := map[string]*source{}
+	views := make(map[string]View, len(networks))
+	for path, ids := range networks {
+		for _, id := range ids {
+			if zones[id] == nil {
+				zones[id] = s.zones[id].renewed(snapshot, id)
+			}
+			views[path] = append(views[path], zones[id].zone)
+		}
+		slices.SortFunc(views[path], func(a, b *Zone) int { return cmp.Compare(a.Network, b.Network) })
+	}
+	s.zones = zones
+	return views
+}
+
+// renewed is the source of the network as it is now. The old one may be nil.
+func (old *source) renewed(snapshot overlay.Snapshot, id string) *source {
+	now := &source{network: snapshot.Networks[id].Name, records: records(snapshot, id)}
+	if old != nil && old.network == now.network && slices.EqualFunc(old.records, now.records, Record.equal) {
+		return old
+	}
+	now.zone = NewZone(now.network, now.records)
+	return now
+}
+
+func (r Record) equal(o Record) bool {
+	return slices.Equal(r.Names, o.Names) && slices.Equal(r.Addrs, o.Addrs)
+}
+
+// records are the network's endpoints on all hosts that have names.
+func records(snapshot overlay.Snapshot, id string) []Record {
+	type keyed struct {
+		id string
+		Record
+	}
+	var list []keyed
+	for _, e := range snapshot.Local {
+		if e.Network == id && e.Phase != overlay.Left {
+			list = append(list, keyed{e.ID, Record{names(e.Name, nil), e.Addrs}})
+		}
+	}
+	for _, at := range snapshot.Peers[id] {
+		for _, e := range at.Endpoints {
+			list = append(list, keyed{e.ID, Record{names(e.Name, nil), e.Addrs}})
+		}
+	}
+	slices.SortFunc(list, func(a, b keyed) int { return cmp.Compare(a.id, b.id) })
+	out := make([]Record, 0, len(list))
+	for _, k := range list {
+		if len(k.Names) > 0 {
+			out = append(out, k.Record)
+		}
+	}
+	return out
+}
+
+// names is all names of an endpoint.
+func names(name string, all []string) []string {
+	if len(all) == 0 && name != "" {
+		return []string{name}
+	}
+	return all
+}
