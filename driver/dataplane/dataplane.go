@@ -117,8 +117,9 @@ func (d *Dataplane) Close() error {
 
 // Set makes the kernel hold cfg. Without verify, a network whose configuration
 // is the one last applied is not looked at; with verify everything is read back
-// and compared. After an error the kernel holds some of cfg, and the next Set
-// reads back whatever failed. One network's failure does not stop the others.
+// and compared. One network's failure is in the report and does not stop the
+// others; the error is about what concerns them all. After either the kernel
+// holds some of cfg, and the next Set reads back whatever failed.
 func (d *Dataplane) Set(ctx context.Context, cfg overlay.Config, verify bool) (Report, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -146,9 +147,7 @@ func (d *Dataplane) Set(ctx context.Context, cfg overlay.Config, verify bool) (R
 		now, fixed, err := d.setNetwork(ctx, cfg, n, old, verify)
 		report.add(fixed)
 		if err != nil {
-			err = fmt.Errorf("network %s: %w", n.ID, err)
-			report.Failed[n.ID] = err
-			errs = append(errs, err)
+			report.Failed[n.ID] = fmt.Errorf("network %s: %w", n.ID, err)
 			continue
 		}
 		d.applied[n.ID] = now

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -109,6 +110,9 @@ func (h *host) verify() dataplane.Report {
 func (h *host) pass(verify bool) dataplane.Report {
 	h.tb.Helper()
 	r, err := h.dp.Set(context.Background(), h.cfg, verify)
+	for _, failed := range r.Failed {
+		err = errors.Join(err, failed)
+	}
 	if err != nil {
 		h.tb.Fatalf("host %d: %v", h.n, err)
 	}

@@ -107,8 +107,11 @@ func TestDeletedNamespaceIsMadeAgain(t *testing.T) {
 		hosts[0].clock = hosts[0].clock.Add(time.Minute)
 		hosts[0].verify()
 		hosts[0].settle(c[0].port)
-		if !c[0].pings(ip("10.9.0.2")) || !c[0].pings(ip("fd00:9::2")) {
-			t.Errorf("stale file %t: the container has no network again", stale)
+		for _, to := range []string{"10.9.0.2", "fd00:9::2"} {
+			// The kernel may still be busy with the namespace that died.
+			if !c[0].pings(ip(to)) && !c[0].pings(ip(to)) {
+				t.Errorf("stale file %t: the container does not reach %s again", stale, to)
+			}
 		}
 	}
 }
