@@ -1,17 +1,8 @@
-# A static weft and nothing else. Build it with
-#   docker build --build-arg VERSION="$(git describe --tags --always)" -t weft .
-FROM golang:1.26-bookworm AS build
-WORKDIR /src
-COPY go.mod go.sum ./
-RUN go mod download
-COPY . .
-ARG VERSION=dev
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false \
-        -ldflags "-s -w -X main.version=${VERSION}" -o /out/weft ./cmd/weft
-
+# A static weft and nothing else. `make image` compiles weft and makes the
+# context: the binary, and /var/run as the name of /run that it is on hosts.
+# deploy/container says how to run it.
 FROM scratch
-# For a Consul behind TLS whose certificate a public authority has signed.
-COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
-COPY --from=build /out/weft /weft
+COPY . /
+ENV SSL_CERT_DIR=/host/etc/ssl/certs:/host/etc/pki/tls/certs
 ENTRYPOINT ["/weft"]
 CMD ["serve"]

@@ -52,7 +52,78 @@ build: go ## bin/weft and bin/weft-lab, static
 
 .PHONY: clean
 clean: ## removes what was built; the tools' cache outside the checkout stays
-	rm -rf bin .cache
+	rm -rf bin dist .cache
+
+##@ Install
+
+# Everything here takes ARCH, amd64 or arm64; by default this machine's.
+ARCH ?= $(shell $(GO) env GOARCH)
+ARCHES := amd64 arm64
+BINARY = dist/linux_$(ARCH)/weft
+# Whoever builds one commit twice gets the same bytes, packages included.
+SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
+export SOURCE_DATE_EPOCH := $(SOURCE_DATE_EPOCH)
+# Of a tag like v1.2.3 the version; without one something older than any.
+DEB_VERSION = $(if $(findstring .,$(VERSION)),$(patsubst v%,%,$(VERSION)),0~git$(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y%m%d.%H%M%S).$(COMMIT))
+NFPM ?= go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.4
+PREFIX ?= /usr/local
+PLUGIN ?= weft:latest
+IMAGE ?= weft:latest
+
+.PHONY: binary
+binary: go ## dist/linux_ARCH/weft, static and the same each time
+	@mkdir -p $(dir $(BINARY))
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(ARCH) go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS) -buildid=' -o $(BINARY) ./cmd/weft
+
+.PHONY: install
+install: binary ## weft, its unit and its settings, into DESTDIR, PREFIX=/usr/local (root)
+	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/weft
+	install -d -m 0755 $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/bin/weft|$(PREFIX)/bin/weft|' deploy/weft.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/weft.service
+	[ -e $(DESTDIR)/etc/weft/weft.env ] || install -D -m 0600 deploy/weft.env $(DESTDIR)/etc/weft/weft.env
+	@[ -n "$(DESTDIR)" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
+	@echo "Now set WEFT_STORE in /etc/weft/weft.env and run: systemctl enable --now weft"
+
+.PHONY: uninstall
+uninstall: ## removes what install has put there; state and settings stay (root)
+	@[ -n "$(DESTDIR)" ] || [ ! -d /run/systemd/system ] || systemctl disable --now weft || true
+	rm -f $(DESTDIR)$(PREFIX)/bin/weft $(DESTDIR)$(PREFIX)/lib/systemd/system/weft.service
+	@[ -n "$(DESTDIR)" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
+	@sed -n '/^cat /,/^TEXT/{//!p}' deploy/deb/prerm
+
+.PHONY: deb
+deb: binary ## dist/weft_VERSION_ARCH.deb
+	WEFT_ARCH=$(ARCH) WEFT_VERSION='$(DEB_VERSION)' WEFT_BINARY=$(BINARY) $(NFPM) package --config deploy/deb/nfpm.yaml --packager deb --target dist/
+
+.PHONY: rootfs
+rootfs: binary ## dist/plugin_ARCH, the directory that docker plugin create takes, for PLUGIN=weft:latest
+	deploy/plugin/rootfs.sh $(BINARY) dist/plugin_$(ARCH) '$(PLUGIN)'
+
+.PHONY: plugin
+plugin: rootfs ## the managed plugin PLUGIN=weft:latest, in this machine's Docker, not enabled yet
+	docker plugin create '$(PLUGIN)' dist/plugin_$(ARCH)
+	@echo "Now run: docker plugin set $(PLUGIN) WEFT_STORE=consul://HOST:8500 && docker plugin enable $(PLUGIN)"
+
+.PHONY: plugin-upgrade
+plugin-upgrade: rootfs ## replaces the managed plugin PLUGIN under running containers; its settings and state stay (root)
+	deploy/plugin/upgrade.sh '$(PLUGIN)' dist/plugin_$(ARCH)
+
+.PHONY: image
+image: binary ## the container image IMAGE=weft:latest, in this machine's Docker
+	rm -rf dist/image_$(ARCH) && mkdir -p dist/image_$(ARCH)/var
+	install -m 0755 $(BINARY) dist/image_$(ARCH)/weft
+	ln -s /run dist/image_$(ARCH)/var/run
+	docker build -t '$(IMAGE)' -f Dockerfile dist/image_$(ARCH)
+
+.PHONY: dist
+dist: go ## binaries, packages and plugins of all architectures, with their sums
+	rm -rf dist
+	@for arch in $(ARCHES); do $(MAKE) deb rootfs ARCH=$$arch; done
+	@cd dist && for arch in $(ARCHES); do \
+		tar --sort=name --mtime=@$(SOURCE_DATE_EPOCH) --owner=0 --group=0 --numeric-owner -cf - plugin_$$arch | gzip -n >weft-plugin_$$arch.tar.gz; \
+		cp linux_$$arch/weft weft_linux_$$arch; \
+		rm -rf plugin_$$arch linux_$$arch; \
+	done && sha256sum * >SHA256SUMS && cat SHA256SUMS
 
 ##@ Set-up
 
