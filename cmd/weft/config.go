@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/pflag"
@@ -35,6 +36,7 @@ type config struct {
 	Pools     []string
 	Port      uint16
 	MTU       int
+	Reap      time.Duration
 	Metrics   string
 	LogLevel  string
 	LogFormat string
@@ -50,6 +52,7 @@ const (
 	defaultStore   = "bolt:///var/lib/weft/weft.db"
 	defaultPool    = "10.128.0.0/10:24"
 	defaultPort    = 4789 // IANA's for VXLAN (RFC 7348 section 5)
+	defaultReap    = 10 * time.Minute
 	defaultControl = "/run/weft/weft.sock"
 )
 
@@ -66,6 +69,7 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&c.Pools, "pool", []string{defaultPool}, "CIDR:SIZE from which networks without --subnet get one of length SIZE; may be repeated")
 	f.Uint16Var(&c.Port, "vxlan-port", defaultPort, "UDP port of the tunnels; the same on every host")
 	f.IntVar(&c.MTU, "mtu", 0, "MTU of the underlay in bytes (default: the interface's)")
+	f.DurationVar(&c.Reap, "reap", defaultReap, "time after which the addresses of a host that is dead are free for others; 0 for never")
 	f.StringVar(&c.Metrics, "metrics", "", "address HOST:PORT on which to serve metrics (default: none)")
 	f.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&c.LogFormat, "log-format", "text", "text or json")

@@ -113,7 +113,7 @@ func (d *daemon) openRecords(ctx context.Context) error {
 		Self: overlay.Host{
 			Name: d.cfg.Host, VTEP: d.self.Addr, Port: d.cfg.Port, MTU: d.self.MTU, Version: version,
 		},
-		Cluster: d.cluster, State: d.state, Log: d.log,
+		Cluster: d.cluster, State: d.state, Reap: d.cfg.Reap, Log: d.log,
 	})
 	if err != nil {
 		return err
@@ -121,7 +121,8 @@ func (d *daemon) openRecords(ctx context.Context) error {
 	d.allocator, err = ipam.Open(ctx, ipam.Config{
 		Host: d.cfg.Host, Incarnation: d.registry.Self().Incarnation,
 		Cluster: d.cluster, State: d.state, Networks: d.registry,
-		Auto: d.cfg.pools, ULA: d.registry.ULA, Routes: d.kernel.Routes,
+		Fence: []kvstore.Op{d.registry.Fence()},
+		Auto:  d.cfg.pools, ULA: d.registry.ULA, Routes: d.kernel.Routes,
 		Lost: func(a netip.Addr, by string) {
 			d.log.WithFields(logrus.Fields{"address": a, "by": by, "here": d.registry.Owner(a)}).
 				Error("An address in use on this host belongs to another host.")
