@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
@@ -167,9 +168,21 @@ func (d *daemon) openDrivers(context.Context) error {
 
 // run runs every part until ctx ends or one fails.
 func (d *daemon) run(ctx context.Context) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	var leaving atomic.Bool
+	commands := control.New(d.view, d.log)
+	commands.Serve(control.Acts{Forget: d.registry.Forget, Leave: func(_ context.Context, force bool) error {
+		if err := d.registry.MayLeave(force); err != nil {
+			return err
+		}
+		leaving.Store(true)
+		end()
+		return nil
+	}})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.server.Run(ctx, d.plugin) })
-	g.Go(func() error { return control.New(d.view, d.log).Run(ctx, d.control) })
+	g.Go(func() error { return commands.Run(ctx, d.control) })
 	g.Go(func() error { return d.registry.Run(ctx) })
 	g.Go(func() error { return d.allocator.Run(ctx) })
 	g.Go(func() error { return d.reconciler.Run(ctx) })

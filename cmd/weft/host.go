@@ -11,7 +11,7 @@ import (
 
 func hostCommand() *cobra.Command {
 	cmd := group("host", "The cluster's hosts")
-	cmd.AddCommand(hostListCommand())
+	cmd.AddCommand(hostListCommand(), hostForgetCommand())
 	return cmd
 }
 
@@ -52,4 +52,46 @@ func hostsTable(hosts []control.Host, now time.Time) string {
 		})
 	}
 	return table([]string{"NAME", "VTEP", "PORT", "MTU", "VERSION", "STATE", "NETWORKS", "ENDPOINTS"}, rows)
+}
+
+func hostForgetCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "forget HOST", Short: "Free the addresses of a host that will not come back",
+		Long: `Free the addresses and endpoints of a host that will not come back.
+
+weft does that by itself some time after a host has died (--reap). A host that
+comes back all the same keeps what nobody else has taken by then.`,
+		Args: oneArg("the name of a host, see `weft host ls`"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := client(cmd)
+			if err != nil {
+				return err
+			}
+			return c.Forget(cmd.Context(), args[0])
+		},
+	}
+}
+
+func leaveCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "leave", Short: "Take this host out of the cluster and end its daemon",
+		Long: `Take this host out of the cluster and end its daemon.
+
+Its addresses come free at once, and its networks stay in its Docker. It joins
+again when the daemon is started again.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := client(cmd)
+			if err != nil {
+				return err
+			}
+			force, err := cmd.Flags().GetBool("force")
+			if err != nil {
+				return err
+			}
+			return c.Leave(cmd.Context(), force)
+		},
+	}
+	cmd.Flags().Bool("force", false, "also if containers of this host are attached to networks of weft's")
+	return cmd
 }

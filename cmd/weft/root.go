@@ -72,7 +72,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError("%w (see `%s --help`)", err, cmd.CommandPath())
 	})
-	root.AddCommand(statusCommand(), networkCommand(), endpointCommand(), hostCommand(), versionCommand(), serveCommand())
+	root.AddCommand(statusCommand(), networkCommand(), endpointCommand(), hostCommand(), versionCommand(), leaveCommand(), serveCommand())
 	return root
 }
 
@@ -108,6 +108,16 @@ func someArgs(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return usageError("`%s` needs %s", cmd.CommandPath(), what)
+		}
+		return nil
+	}
+}
+
+// oneArg wants exactly one argument; what names it.
+func oneArg(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return usageError("`%s` needs %s, but got %d arguments", cmd.CommandPath(), what, len(args))
 		}
 		return nil
 	}

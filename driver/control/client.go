@@ -58,13 +58,34 @@ func (c Client) Endpoints(ctx context.Context, f Filter) ([]Endpoint, error) {
 // Hosts lists the cluster's hosts.
 func (c Client) Hosts(ctx context.Context) ([]Host, error) { return ask[[]Host](ctx, c, "hosts", nil) }
 
+// Forget declares another host dead and frees all that it had.
+func (c Client) Forget(ctx context.Context, host string) error {
+	_, err := send[done](ctx, c, http.MethodPost, "hosts/"+url.PathEscape(host)+"/forget", nil)
+	return err
+}
+
+// Leave takes the daemon's host out of the cluster and ends the daemon.
+func (c Client) Leave(ctx context.Context, force bool) error {
+	q := url.Values{}
+	if force {
+		q.Set("force", "true")
+	}
+	_, err := send[done](ctx, c, http.MethodPost, "leave", q)
+	return err
+}
+
 // ask sends GET /v1/path and decodes the answer.
 func ask[T any](ctx context.Context, c Client, path string, q url.Values) (T, error) {
+	return send[T](ctx, c, http.MethodGet, path, q)
+}
+
+// send sends method /v1/path and decodes the answer.
+func send[T any](ctx context.Context, c Client, method, path string, q url.Values) (T, error) {
 	var out T
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	// The host is only there because a URL must have one.
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://weft/v1/"+path+"?"+q.Encode(), http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, method, "http://weft/v1/"+path+"?"+q.Encode(), http.NoBody)
 	if err != nil {
 		return out, fmt.Errorf("ask the weft daemon: %w", err)
 	}

@@ -1,0 +1,40 @@
+package control
+
+import (
+	"context"
+	"net/http"
+)
+
+// Acts are what a person may ask the daemon to do. An error is one sentence.
+type Acts struct {
+	// Forget declares another host dead and frees all that it had.
+	Forget func(ctx context.Context, host string) error
+	// Leave takes this host out of the cluster and ends the daemon. Without
+	// force it refuses while containers of this host are attached.
+	Leave func(ctx context.Context, force bool) error
+}
+
+// Serve adds the acts to what the Server answers: POST
+// /v1/hosts/{host}/forget and POST /v1/leave?force=true.
+func (s *Server) Serve(a Acts) {
+	s.post("/v1/hosts/{host}/forget", func(r *http.Request) error {
+		return a.Forget(r.Context(), r.PathValue("host"))
+	})
+	s.post("/v1/leave", func(r *http.Request) error {
+		return a.Leave(r.Context(), r.URL.Query().Get("force") == "true")
+	})
+}
+
+// done is the answer of an act that was done.
+type done struct{}
+
+// post answers POST pattern by doing act.
+func (s *Server) post(pattern string, act func(*http.Request) error) {
+	s.mux.HandleFunc("POST "+pattern, func(w http.ResponseWriter, r *http.Request) {
+		if err := act(r); err != nil {
+			s.fail(w, r, http.StatusConflict, err)
+			return
+		}
+		s.reply(w, r, http.StatusOK, done{})
+	})
+}
