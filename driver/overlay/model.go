@@ -68,6 +68,7 @@ type Endpoint struct {
 	Phase   Phase        `json:"phase"`
 	Sandbox string       `json:"sandbox,omitempty"` // path of the container's network namespace, from Join
 	Name    string       `json:"name,omitempty"`    // container name, once Docker's API has told it
+	Names   []string     `json:"names,omitempty"`   // all names it is found by, Name first
 	Created time.Time    `json:"created"`
 }
 
@@ -96,6 +97,7 @@ type PeerEndpoint struct {
 	MAC   MAC          `json:"mac"`
 	Addrs []netip.Addr `json:"addrs"`
 	Name  string       `json:"name,omitempty"`
+	Names []string     `json:"names,omitempty"`
 }
 
 // Snapshot is everything that Plan looks at.
