@@ -185,10 +185,10 @@ func (r *records) Detach(_ context.Context, dockerID string) error {
 	return nil
 }
 
-func (r *records) NameEndpoint(_ context.Context, id, name string) error {
+func (r *records) NameEndpoint(_ context.Context, id string, names []string) error {
 	r.change(func() {
 		if e, ok := r.endpoints[id]; ok {
-			e.Name = name
+			e.Name, e.Names = names[0], names
 			r.endpoints[id] = e
 		}
 	})

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -89,9 +91,15 @@ func parseNetwork(n network.Summary) dockerNetwork {
 	return out
 }
 
-// endpointNames gives the network's endpoints with their containers' names;
-// false: Docker does not have the network.
-func (d *docker) endpointNames(ctx context.Context, dockerID string) (map[string]string, bool, error) {
+// sighting is an endpoint as Docker's network shows it.
+type sighting struct {
+	name      string // of its container
+	container string // its id; "" while Docker is still at it
+}
+
+// endpoints gives the network's endpoints by id; false: Docker does not have
+// the network.
+func (d *docker) endpoints(ctx context.Context, dockerID string) (map[string]sighting, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	n, err := d.api.NetworkInspect(ctx, dockerID, network.InspectOptions{})
@@ -101,11 +109,49 @@ func (d *docker) endpointNames(ctx context.Context, dockerID string) (map[string
 	if err != nil {
 		return nil, false, fmt.Errorf("inspect Docker's network %.12s: %w", dockerID, err)
 	}
-	out := make(map[string]string, len(n.Containers))
-	for _, c := range n.Containers {
-		out[c.EndpointID] = c.Name
+	out := make(map[string]sighting, len(n.Containers))
+	for key, c := range n.Containers {
+		if strings.HasPrefix(key, "ep-") { // and the endpoint's id
+			key = ""
+		}
+		out[c.EndpointID] = sighting{name: c.Name, container: key}
 	}
 	return out, true, nil
+}
+
+// names gives all names of a container's endpoint, the container's first.
+// Docker answers only when it is done with starting or connecting the container.
+func (d *docker) names(ctx context.Context, id, endpoint string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	c, err := d.api.ContainerInspect(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("inspect container %.12s: %w", id, err)
+	}
+	if c.ContainerJSONBase == nil || c.Config == nil || c.NetworkSettings == nil {
+		return nil, fmt.Errorf("inspect container %.12s: Docker leaves parts of it out", id)
+	}
+	for _, n := range c.NetworkSettings.Networks {
+		if n != nil && n.EndpointID == endpoint {
+			return allNames(c.Name, c.ID, c.Config.Hostname, n.Aliases, n.DNSNames), nil
+		}
+	}
+	return nil, fmt.Errorf("container %.12s does not have endpoint %.12s", id, endpoint)
+}
+
+// allNames gives at least two: the container's name and its short id. Docker
+// before version 25 tells the names of an endpoint only in parts.
+func allNames(container, id, hostname string, lists ...[]string) []string {
+	out := []string{strings.TrimPrefix(container, "/")}
+	for _, name := range append(slices.Concat(lists...), hostname) {
+		if name != "" && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	if short := id[:min(len(id), 12)]; !slices.Contains(out[1:], short) {
+		out = append(out, short)
+	}
+	return out
 }
 
 // remove removes the network; one that is gone is fine. Docker refuses while

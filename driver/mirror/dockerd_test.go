@@ -3,6 +3,7 @@ package mirror
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/versions"
@@ -27,6 +29,8 @@ type dockerd struct {
 
 	mu       sync.Mutex
 	networks map[string]network.Inspect
+	boxes    map[string]container.InspectResponse
+	busy     chan struct{} // closed: containers are told; nil: at once
 	streams  map[chan events.Message]bool
 	next     int
 	calls    map[string]int // method and path without ids
@@ -44,7 +48,7 @@ func newDockerd(t *testing.T, driver driverCalls) *dockerd {
 	t.Helper()
 	d := &dockerd{
 		path: filepath.Join(t.TempDir(), "docker.sock"), driver: driver, version: "1.41",
-		networks: map[string]network.Inspect{}, streams: map[chan events.Message]bool{}, calls: map[string]int{},
+		networks: map[string]network.Inspect{}, boxes: map[string]container.InspectResponse{}, streams: map[chan events.Message]bool{}, calls: map[string]int{},
 	}
 	t.Cleanup(d.stop)
 	return d
@@ -61,11 +65,12 @@ func (d *dockerd) start(t *testing.T) {
 	}
 	mux := http.NewServeMux()
 	for pattern, handle := range map[string]http.HandlerFunc{
-		"GET /events":           d.follow,
-		"GET /networks":         d.list,
-		"GET /networks/{id}":    d.inspect,
-		"DELETE /networks/{id}": d.remove,
-		"POST /networks/create": d.create,
+		"GET /events":               d.follow,
+		"GET /networks":             d.list,
+		"GET /networks/{id}":        d.inspect,
+		"GET /containers/{id}/json": d.container,
+		"DELETE /networks/{id}":     d.remove,
+		"POST /networks/create":     d.create,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			d.mu.Lock()
@@ -214,10 +219,45 @@ func (d *dockerd) unmake(id string) (code int) {
 func (d *dockerd) show(id, endpoint, container string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.networks[id].Containers, "ep-"+endpoint)
+	maps.DeleteFunc(d.networks[id].Containers, func(_ string, c network.EndpointResource) bool { return c.EndpointID == endpoint })
 	if container != "" {
 		d.networks[id].Containers["ep-"+endpoint] = network.EndpointResource{Name: container, EndpointID: endpoint}
 	}
+}
+
+// started makes the network show the endpoint as that of a running container.
+func (d *dockerd) started(id, endpoint, name, containerID, hostname string, aliases ...string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.networks[id].Containers, "ep-"+endpoint)
+	d.networks[id].Containers[containerID] = network.EndpointResource{Name: name, EndpointID: endpoint}
+	d.boxes[containerID] = container.InspectResponse{
+		ContainerJSONBase: &container.ContainerJSONBase{ID: containerID, Name: "/" + name},
+		Config:            &container.Config{Hostname: hostname},
+		NetworkSettings: &container.NetworkSettings{Networks: map[string]*network.EndpointSettings{
+			d.networks[id].Name: {EndpointID: endpoint, Aliases: aliases},
+		}},
+	}
+}
+
+// container answers like Docker only when nothing is done to the container.
+func (d *dockerd) container(w http.ResponseWriter, r *http.Request) {
+	d.mu.Lock()
+	c, ok := d.boxes[r.PathValue("id")]
+	busy := d.busy
+	d.mu.Unlock()
+	if busy != nil {
+		select {
+		case <-busy:
+		case <-r.Context().Done():
+			return
+		}
+	}
+	if !ok {
+		answer(w, http.StatusNotFound, "container not found")
+		return
+	}
+	_ = json.NewEncoder(w).Encode(c)
 }
 
 func (d *dockerd) follow(w http.ResponseWriter, r *http.Request) {

@@ -34,7 +34,8 @@ type Registry interface {
 	Attach(ctx context.Context, dockerID, id string) error
 	// Detach records that Docker has lost its network.
 	Detach(ctx context.Context, dockerID string) error
-	NameEndpoint(ctx context.Context, id, name string) error
+	// NameEndpoint records by what names the endpoint is found.
+	NameEndpoint(ctx context.Context, id string, names []string) error
 	DeleteEndpoint(ctx context.Context, id string) error
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -367,23 +368,42 @@ func TestContainersGetTheirNames(t *testing.T) {
 	h.records.join(id, "e1", time.Now())
 	eventually(t, "name at join, before any event", named("c1"))
 
+	const long = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	names := func(want ...string) func() bool {
+		return func() bool { e, _ := h.records.endpoint("e1"); return slices.Equal(e.Names, want) }
+	}
+	h.records.join(id, "e2", time.Now())
+	busy := make(chan struct{})
+	h.mu.Lock()
+	h.busy = busy
+	h.mu.Unlock()
+	h.started(id, "e1", "c1", long, "box", "db", "c1", long[:12])
+	time.Sleep(100 * time.Millisecond) // Docker is still at it
+	h.show(id, "e2", "other")
+	eventually(t, "nobody else waits for it", func() bool { e, _ := h.records.endpoint("e2"); return e.Name == "other" })
+	close(busy)
+	eventually(t, "all names", names("c1", "db", long[:12], "box"))
+	if err := h.records.DeleteEndpoint(t.Context(), "e2"); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(100 * time.Millisecond)
+
 	inspects := h.count("GET /networks/{id}")
 	for range 20 {
 		h.send(events.Message{Type: "network", Action: "connect", Actor: events.Actor{ID: id}})
 		c.change(func() {})
 	}
-	h.show(id, "e1", "c2")
+	h.started(id, "e1", "c2", long, "box", "db", long[:12])
 	h.send(events.Message{Type: "container", Action: "rename", Actor: events.Actor{Attributes: map[string]string{"oldName": "/c1", "name": "/c2"}}})
-	eventually(t, "new name", named("c2"))
+	eventually(t, "new name", names("c2", "db", long[:12], "box"))
 	if n := h.count("GET /networks/{id}") - inspects; n != 1 {
 		t.Errorf("Docker was asked about the network %d times for a rename, want 1", n)
 	}
 
-	h.show(id, "e1", "") // Docker shows it a moment later
-	h.records.join(id, "e1", time.Now())
+	h.records.join(id, "e3", time.Now())
 	time.Sleep(100 * time.Millisecond)
-	h.show(id, "e1", "c3")
-	eventually(t, "late name", named("c3"))
+	h.show(id, "e3", "c3") // Docker shows it a moment later
+	eventually(t, "late name", func() bool { e, _ := h.records.endpoint("e3"); return e.Name == "c3" })
 }
 
 func TestEndpointsThatDockerLostAreForgotten(t *testing.T) {

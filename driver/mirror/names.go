@@ -31,21 +31,25 @@ type names struct {
 	asked    chan struct{}
 
 	mu  sync.Mutex
-	old map[string]bool // guarded by mu: container names that are no more
+	old map[string]bool // container names that are no more; guarded by mu, as what follows
+	// asking are endpoints whose container Docker is asked about.
+	asking  map[string]bool
+	answers sync.WaitGroup // that are waited for
 
 	// Only run's:
 	missing map[string]time.Time // endpoint id → when it was first seen missing
-	unknown map[string]bool      // endpoints without a name that Docker did not show last time
+	unknown map[string]bool      // endpoints whose names Docker did not tell, or not all, last time
 	whole   time.Time            // when everything is to be looked at
 }
 
 // inspector asks Docker for one network's endpoints.
 type inspector interface {
-	endpointNames(ctx context.Context, dockerID string) (names map[string]string, found bool, err error)
+	endpoints(ctx context.Context, dockerID string) (shown map[string]sighting, found bool, err error)
+	names(ctx context.Context, container, endpoint string) ([]string, error)
 }
 
 func newNames(r Registry, d inspector, log logrus.FieldLogger) *names {
-	return &names{registry: r, docker: d, log: log, asked: make(chan struct{}, 1), old: map[string]bool{}, missing: map[string]time.Time{}, unknown: map[string]bool{}}
+	return &names{registry: r, docker: d, log: log, asked: make(chan struct{}, 1), old: map[string]bool{}, asking: map[string]bool{}, missing: map[string]time.Time{}, unknown: map[string]bool{}}
 }
 
 // ask asks for a look at endpoints without a name.
@@ -65,9 +69,10 @@ func (n *names) renamed(old string) {
 }
 
 // run keeps names right until ctx ends. Docker is asked only about networks
-// with an endpoint that has no name, or an old one; now and then, about all
+// with an endpoint that lacks names, or has an old one; now and then, about all
 // with endpoints.
 func (n *names) run(ctx context.Context) error {
+	defer n.answers.Wait()
 	changes, stop := n.registry.Changes()
 	defer stop()
 	retry := backoff.NewExponentialBackOff()
@@ -107,6 +112,10 @@ func (n *names) run(ctx context.Context) error {
 // an endpoint from its Join on.
 func nameless(e overlay.Endpoint) bool { return e.Name == "" && e.Phase == overlay.Joined }
 
+// partial says whether Docker can be expected to know more names for e: when it
+// is done with the container, which may take it seconds, it knows two at least.
+func partial(e overlay.Endpoint) bool { return len(e.Names) < 2 && e.Phase == overlay.Joined }
+
 // look asks Docker about the networks that need it.
 func (n *names) look(ctx context.Context) {
 	now := time.Now()
@@ -129,38 +138,77 @@ func (n *names) look(ctx context.Context) {
 	clear(n.unknown)
 	for dockerID, network := range n.registry.DockerIDs() {
 		wanted := slices.ContainsFunc(endpoints[network], func(e overlay.Endpoint) bool {
-			return all || nameless(e) || old[e.Name] || !n.missing[e.ID].IsZero()
+			return all || partial(e) || old[e.Name] || !n.missing[e.ID].IsZero()
 		})
 		if !wanted {
 			continue
 		}
-		shown, found, err := n.docker.endpointNames(ctx, dockerID)
+		shown, found, err := n.docker.endpoints(ctx, dockerID)
 		if err != nil && ctx.Err() == nil {
 			n.log.WithField("network", network).WithError(err).Debug("Containers' names could not be read; it is tried again.")
 		}
 		for _, e := range endpoints[network] {
-			name, ok := shown[e.ID]
-			n.settle(ctx, e, name, ok, found)
+			s, ok := shown[e.ID]
+			if ok {
+				delete(n.missing, e.ID)
+				n.name(ctx, e, s)
+				continue
+			}
+			n.lack(ctx, e, found)
 		}
 	}
 }
 
-// settle compares one endpoint with what Docker shows of it. shown says whether
-// Docker shows the endpoint, found whether it has the network and said so.
-func (n *names) settle(ctx context.Context, e overlay.Endpoint, name string, shown, found bool) {
-	log := n.log.WithFields(map[string]any{"network": e.Network, "endpoint": e.ID, "name": e.Name, "addrs": e.Addrs})
-	if shown {
-		delete(n.missing, e.ID)
-		if name == "" || name == e.Name {
-			return
-		}
-		if err := n.registry.NameEndpoint(ctx, e.ID, name); err != nil {
-			log.WithError(err).Warn("A container's name could not be recorded; it is tried again.")
+// name takes over what Docker shows of an endpoint: at once its container's
+// name, and what only the container tells when Docker tells it.
+func (n *names) name(ctx context.Context, e overlay.Endpoint, s sighting) {
+	if s.name == "" {
+		if partial(e) {
 			n.unknown[e.ID] = true
 		}
 		return
 	}
-	if nameless(e) {
+	if s.name == e.Name && !partial(e) {
+		return
+	}
+	n.unknown[e.ID] = true // until all of them are there
+	if s.name != e.Name {
+		n.record(ctx, e, append([]string{s.name}, e.Names[min(1, len(e.Names)):]...))
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s.container == "" || n.asking[e.ID] {
+		return
+	}
+	n.asking[e.ID] = true
+	n.answers.Go(func() {
+		names, err := n.docker.names(ctx, s.container, e.ID)
+		if err != nil {
+			n.log.WithFields(fields(e)).WithError(err).Debug("A container's names could not be read; it is tried again.")
+		} else {
+			n.record(ctx, e, names)
+		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.asking, e.ID)
+	})
+}
+
+func (n *names) record(ctx context.Context, e overlay.Endpoint, names []string) {
+	if err := n.registry.NameEndpoint(ctx, e.ID, names); err != nil && ctx.Err() == nil {
+		n.log.WithFields(fields(e)).WithError(err).Warn("A container's names could not be recorded; it is tried again.")
+	}
+}
+
+func fields(e overlay.Endpoint) map[string]any {
+	return map[string]any{"network": e.Network, "endpoint": e.ID, "name": e.Name, "addrs": e.Addrs}
+}
+
+// lack deals with an endpoint that Docker does not show. found says whether it
+// has the network and said so.
+func (n *names) lack(ctx context.Context, e overlay.Endpoint, found bool) {
+	log := n.log.WithFields(fields(e))
+	if partial(e) {
 		n.unknown[e.ID] = true
 	}
 	if !found { // the networks' passes deal with that

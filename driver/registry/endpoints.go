@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -59,13 +60,16 @@ func (r *Registry) Leave(ctx context.Context, id string) (overlay.Endpoint, erro
 	})
 }
 
-// NameEndpoint records the name of the endpoint's container, which Docker's
-// API told. An unknown endpoint is fine.
-func (r *Registry) NameEndpoint(ctx context.Context, id, name string) error {
-	if e, ok := r.Endpoint(id); !ok || e.Name == name {
+// NameEndpoint records by what names the endpoint is found, which Docker's API
+// told; the first is its container's. An unknown endpoint is fine.
+func (r *Registry) NameEndpoint(ctx context.Context, id string, names []string) error {
+	if e, ok := r.Endpoint(id); !ok || len(names) == 0 || slices.Equal(e.Names, names) {
 		return nil
 	}
-	_, err := r.changeEndpoint(ctx, id, func(e *overlay.Endpoint) { e.Name = name })
+	_, err := r.changeEndpoint(ctx, id, func(e *overlay.Endpoint) { e.Name, e.Names = names[0], slices.Clone(names) })
+	if errors.Is(err, ErrUnknown) { // deleted just now
+		return nil
+	}
 	return err
 }
 

@@ -176,7 +176,7 @@ func (r *Registry) attachmentLocked(network string) overlay.Attachment {
 		if e.Network != network || e.Phase == overlay.Left {
 			continue
 		}
-		at.Endpoints = append(at.Endpoints, overlay.PeerEndpoint{ID: e.ID, MAC: e.MAC, Addrs: e.Addrs, Name: e.Name})
+		at.Endpoints = append(at.Endpoints, overlay.PeerEndpoint{ID: e.ID, MAC: e.MAC, Addrs: e.Addrs, Name: e.Name, Names: e.Names})
 		for _, a := range e.Addrs {
 			used[a.String()] = true
 		}

@@ -167,7 +167,7 @@ func TestNetworkAndEndpointsReachOtherHosts(t *testing.T) {
 
 	h2.create("d2", overlay.Network{ID: n.ID, Subnets: n.Subnets})
 	h1.join("e1", n.ID, "10.1.0.5")
-	h1.do("name", h1.NameEndpoint(t.Context(), "e1", "web"))
+	h1.do("name", h1.NameEndpoint(t.Context(), "e1", []string{"web", "www"}))
 	eventually(t, "h2 sees the endpoint with its name", func() bool {
 		return h2.Owner(netip.MustParseAddr("10.1.0.5")) == `container "web" on host h1`
 	})
@@ -385,6 +385,7 @@ func TestWipedStore(t *testing.T) {
 	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
 	n := h1.create("d1", want(subnetA))
 	h1.do("name", h1.Name(t.Context(), n.ID, registry.Naming{Name: "net"}))
+	eventually(t, "h2 knows the name", func() bool { return h2.sees("net") })
 	h2.create("d2", overlay.Network{ID: waitID(t, h2, n), Subnets: n.Subnets})
 	h1.join("e1", n.ID, "10.1.0.5")
 	eventually(t, "h2 sees e1", func() bool { return h2.peerHas(n.ID, "h1", "e1") })
