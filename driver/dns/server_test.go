@@ -62,6 +62,7 @@ func newScene(tb testing.TB) *scene {
 		snapshot: overlay.Snapshot{
 			Networks: map[string]overlay.Network{"n1": {ID: "n1", Name: "net1"}, "n2": {ID: "n2", Name: "net2"}},
 			Peers:    map[string][]overlay.Attachment{},
+			Hosts:    map[string]overlay.Host{"h2": {Name: "h2"}},
 		},
 	}
 	log := logrus.New()
@@ -263,11 +264,20 @@ func TestNamesOfAllHostsInTheContainersNetworksOnly(t *testing.T) {
 	s.join("n1", "both", "/sb/both", "192.0.2.3")
 	s.join("n2", "both", "/sb/both", "203.0.113.3")
 	s.change(func(o *overlay.Snapshot) {
-		o.Peers["n1"] = []overlay.Attachment{{Network: "n1", Host: "h2", Endpoints: []overlay.PeerEndpoint{{ID: "p1", Name: "far", Addrs: addrs("192.0.2.9")}}}}
+		o.Peers["n1"] = []overlay.Attachment{
+			{Network: "n1", Host: "h2", Endpoints: []overlay.PeerEndpoint{
+				{ID: "p1", Name: "far", Addrs: addrs("192.0.2.9")},
+				{ID: "p2", Name: "db1", Names: []string{"db1", "db"}, Addrs: addrs("192.0.2.10")},
+			}},
+			{Network: "n1", Host: "dead", Endpoints: []overlay.PeerEndpoint{{ID: "p3", Name: "db2", Names: []string{"db2", "db"}, Addrs: addrs("192.0.2.11")}}},
+		}
 	})
 	s.start()
 	for _, c := range []struct{ sandbox, name, want string }{
 		{"/sb/one", "far.", "192.0.2.9"},
+		{"/sb/one", "db.", "192.0.2.10"},
+		{"/sb/one", "db1.net1.", "192.0.2.10"},
+		{"/sb/one", "db2.", "none"},
 		{"/sb/one", "one.", "192.0.2.1"},
 		{"/sb/one", "both.", "192.0.2.3"},
 		{"/sb/one", "both.net2.", "none"},

@@ -52,7 +52,8 @@ func (r Record) equal(o Record) bool {
 	return slices.Equal(r.Names, o.Names) && slices.Equal(r.Addrs, o.Addrs)
 }
 
-// records are the network's endpoints on all hosts that have names.
+// records are the network's endpoints that have names, on all hosts that are
+// not down.
 func records(snapshot overlay.Snapshot, id string) []Record {
 	type keyed struct {
 		id string
@@ -61,12 +62,15 @@ func records(snapshot overlay.Snapshot, id string) []Record {
 	var list []keyed
 	for _, e := range snapshot.Local {
 		if e.Network == id && e.Phase != overlay.Left {
-			list = append(list, keyed{e.ID, Record{names(e.Name, nil), e.Addrs}})
+			list = append(list, keyed{e.ID, Record{names(e.Name, e.Names), e.Addrs}})
 		}
 	}
 	for _, at := range snapshot.Peers[id] {
+		if _, up := snapshot.Hosts[at.Host]; !up {
+			continue
+		}
 		for _, e := range at.Endpoints {
-			list = append(list, keyed{e.ID, Record{names(e.Name, nil), e.Addrs}})
+			list = append(list, keyed{e.ID, Record{names(e.Name, e.Names), e.Addrs}})
 		}
 	}
 	slices.SortFunc(list, func(a, b keyed) int { return cmp.Compare(a.id, b.id) })
@@ -79,7 +83,7 @@ func records(snapshot overlay.Snapshot, id string) []Record {
 	return out
 }
 
-// names is all names of an endpoint.
+// names is all names of an endpoint, of which Docker may have told only one.
 func names(name string, all []string) []string {
 	if len(all) == 0 && name != "" {
 		return []string{name}
