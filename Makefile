@@ -161,7 +161,7 @@ lint: go ## go.mod, the rules of .golangci.yml, formatting, the shell scripts
 	@bad=0; \
 	go mod tidy -diff || { echo "go.mod or go.sum is not tidy: run 'go mod tidy'"; bad=1; }; \
 	$(LINT) run ./... || bad=1; \
-	shellcheck .ci/run test/tools/*.sh || { echo "shellcheck found something, or is missing: 'sudo make deps' installs it"; bad=1; }; \
+	shellcheck .ci/run test/tools/*.sh deploy/plugin/*.sh deploy/deb/p* || { echo "shellcheck found something, or is missing: 'sudo make deps' installs it"; bad=1; }; \
 	exit $$bad
 
 .PHONY: unit
