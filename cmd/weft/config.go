@@ -133,11 +133,10 @@ func (c *config) validate() error {
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		return fmt.Errorf("--log-format %q is refused: it takes text or json", c.LogFormat)
 	}
-	level, err := logrus.ParseLevel(c.LogLevel)
-	if err != nil {
-		return fmt.Errorf("--log-level %q is refused: it takes debug, info, warn or error", c.LogLevel)
+	var err error
+	if c.level, err = parseLevel(c.LogLevel); err != nil {
+		return fmt.Errorf("--log-level %w", err)
 	}
-	c.level = level
 	return c.checkDocker()
 }
 

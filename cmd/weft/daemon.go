@@ -39,7 +39,7 @@ const repairAfter = 3 * time.Second
 // daemon is `weft serve`: every part, and what must be closed after it.
 type daemon struct {
 	cfg     config
-	log     logrus.FieldLogger
+	log     *logrus.Logger
 	started time.Time
 
 	plugin, control net.Listener
@@ -56,7 +56,7 @@ type daemon struct {
 
 // newDaemon builds all parts. The sockets come first: from then on Docker's
 // calls wait for answers instead of failing.
-func newDaemon(ctx context.Context, cfg config, log logrus.FieldLogger) (_ *daemon, err error) {
+func newDaemon(ctx context.Context, cfg config, log *logrus.Logger) (_ *daemon, err error) {
 	d := &daemon{cfg: cfg, log: log, started: time.Now()}
 	defer func() {
 		if err != nil {
@@ -125,8 +125,9 @@ func (d *daemon) openRecords(ctx context.Context) error {
 		Fence: []kvstore.Op{d.registry.Fence()},
 		Auto:  d.cfg.pools, ULA: d.registry.ULA, Routes: d.kernel.Routes,
 		Lost: func(a netip.Addr, by string) {
-			d.log.WithFields(logrus.Fields{"address": a, "by": by, "here": d.registry.Owner(a)}).
-				Error("An address in use on this host belongs to another host.")
+			if err := d.registry.Lose(context.WithoutCancel(ctx), a, by); err != nil {
+				d.log.WithError(err).Error("An endpoint could not be taken out; this is tried again.")
+			}
 		},
 		Log: d.log,
 	})
@@ -179,7 +180,7 @@ func (d *daemon) run(ctx context.Context) error {
 		leaving.Store(true)
 		end()
 		return nil
-	}})
+	}, LogLevel: d.setLogLevel})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.server.Run(ctx, d.plugin) })
 	g.Go(func() error { return commands.Run(ctx, d.control) })

@@ -72,7 +72,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError("%w (see `%s --help`)", err, cmd.CommandPath())
 	})
-	root.AddCommand(statusCommand(), networkCommand(), endpointCommand(), hostCommand(), versionCommand(), leaveCommand(), serveCommand())
+	root.AddCommand(statusCommand(), networkCommand(), endpointCommand(), hostCommand(), versionCommand(), leaveCommand(), logLevelCommand(), serveCommand())
 	return root
 }
 

@@ -50,7 +50,7 @@ func logger(cmd *cobra.Command, cfg config) *logrus.Logger {
 }
 
 // serve builds the daemon and runs it until ctx ends.
-func serve(ctx context.Context, cfg config, log logrus.FieldLogger) error {
+func serve(ctx context.Context, cfg config, log *logrus.Logger) error {
 	d, err := newDaemon(ctx, cfg, log)
 	if err != nil {
 		return err

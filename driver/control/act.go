@@ -12,16 +12,22 @@ type Acts struct {
 	// Leave takes this host out of the cluster and ends the daemon. Without
 	// force it refuses while containers of this host are attached.
 	Leave func(ctx context.Context, force bool) error
+	// LogLevel changes how much the daemon logs, until its end.
+	LogLevel func(level string) error
 }
 
 // Serve adds the acts to what the Server answers: POST
-// /v1/hosts/{host}/forget and POST /v1/leave?force=true.
+// /v1/hosts/{host}/forget, POST /v1/leave?force=true and POST
+// /v1/log-level?level=debug.
 func (s *Server) Serve(a Acts) {
 	s.post("/v1/hosts/{host}/forget", func(r *http.Request) error {
 		return a.Forget(r.Context(), r.PathValue("host"))
 	})
 	s.post("/v1/leave", func(r *http.Request) error {
 		return a.Leave(r.Context(), r.URL.Query().Get("force") == "true")
+	})
+	s.post("/v1/log-level", func(r *http.Request) error {
+		return a.LogLevel(r.URL.Query().Get("level"))
 	})
 }
 

@@ -74,6 +74,12 @@ func (c Client) Leave(ctx context.Context, force bool) error {
 	return err
 }
 
+// LogLevel changes how much the daemon logs, until its end.
+func (c Client) LogLevel(ctx context.Context, level string) error {
+	_, err := send[done](ctx, c, http.MethodPost, "log-level", url.Values{"level": {level}})
+	return err
+}
+
 // ask sends GET /v1/path and decodes the answer.
 func ask[T any](ctx context.Context, c Client, path string, q url.Values) (T, error) {
 	return send[T](ctx, c, http.MethodGet, path, q)
