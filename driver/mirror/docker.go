@@ -119,6 +119,18 @@ func (d *docker) endpoints(ctx context.Context, dockerID string) (map[string]sig
 	return out, true, nil
 }
 
+// disconnect takes the container out of the network, by force: Docker's own
+// records go even where the driver's answer is an error.
+func (d *docker) disconnect(ctx context.Context, dockerID, container string) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	err := d.api.NetworkDisconnect(ctx, dockerID, container, true)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("disconnect container %.12s from Docker's network %.12s: %w", container, dockerID, err)
+	}
+	return nil
+}
+
 // names gives all names of a container's endpoint, the container's first.
 // Docker answers only when it is done with starting or connecting the container.
 func (d *docker) names(ctx context.Context, id, endpoint string) ([]string, error) {

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -46,6 +47,7 @@ type names struct {
 type inspector interface {
 	endpoints(ctx context.Context, dockerID string) (shown map[string]sighting, found bool, err error)
 	names(ctx context.Context, container, endpoint string) ([]string, error)
+	disconnect(ctx context.Context, dockerID, container string) error
 }
 
 func newNames(r Registry, d inspector, log logrus.FieldLogger) *names {
@@ -96,7 +98,7 @@ func (n *names) run(ctx context.Context) error {
 				return nil
 			case <-changes:
 				waiting = !slices.ContainsFunc(n.registry.Snapshot().Local, func(e overlay.Endpoint) bool {
-					return nameless(e) && !n.unknown[e.ID]
+					return newsworthy(e) && !n.unknown[e.ID]
 				})
 			case <-n.asked:
 				waiting = false
@@ -111,6 +113,9 @@ func (n *names) run(ctx context.Context) error {
 // nameless says whether Docker can be expected to know a name for e: it shows
 // an endpoint from its Join on.
 func nameless(e overlay.Endpoint) bool { return e.Name == "" && e.Phase == overlay.Joined }
+
+// newsworthy says whether Docker is to be asked about e, or told, at once.
+func newsworthy(e overlay.Endpoint) bool { return nameless(e) || e.Phase == overlay.Lost }
 
 // partial says whether Docker can be expected to know more names for e: when it
 // is done with the container, which may take it seconds, it knows two at least.
@@ -138,7 +143,7 @@ func (n *names) look(ctx context.Context) {
 	clear(n.unknown)
 	for dockerID, network := range n.registry.DockerIDs() {
 		wanted := slices.ContainsFunc(endpoints[network], func(e overlay.Endpoint) bool {
-			return all || partial(e) || old[e.Name] || !n.missing[e.ID].IsZero()
+			return all || partial(e) || old[e.Name] || !n.missing[e.ID].IsZero() || e.Phase == overlay.Lost
 		})
 		if !wanted {
 			continue
@@ -149,6 +154,10 @@ func (n *names) look(ctx context.Context) {
 		}
 		for _, e := range endpoints[network] {
 			s, ok := shown[e.ID]
+			if ok && e.Phase == overlay.Lost {
+				n.expel(ctx, dockerID, e, s)
+				continue
+			}
 			if ok {
 				delete(n.missing, e.ID)
 				n.name(ctx, e, s)
@@ -202,6 +211,18 @@ func (n *names) record(ctx context.Context, e overlay.Endpoint, names []string) 
 
 func fields(e overlay.Endpoint) map[string]any {
 	return map[string]any{"network": e.Network, "endpoint": e.ID, "name": e.Name, "addrs": e.Addrs}
+}
+
+// expel takes a container out of a network in which its address is another
+// host's by now.
+func (n *names) expel(ctx context.Context, dockerID string, e overlay.Endpoint, s sighting) {
+	log := n.log.WithFields(fields(e))
+	if err := n.docker.disconnect(ctx, dockerID, cmp.Or(s.container, s.name)); err != nil {
+		n.unknown[e.ID] = true
+		log.WithError(err).Warn("A container whose address is another host's could not be disconnected; it is tried again.")
+		return
+	}
+	log.Error("A container was disconnected from its network: its address is another host's.")
 }
 
 // lack deals with an endpoint that Docker does not show. found says whether it

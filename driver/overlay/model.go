@@ -50,6 +50,8 @@ type Host struct {
 //
 //	Created ──Join──> Joined ──Leave──> Left ──DeleteEndpoint──> (gone)
 //	   └──────────────DeleteEndpoint─────────────────────────────^
+//
+// and from any of them to Lost, which ends with DeleteEndpoint too.
 type Phase string
 
 // The phases of an endpoint.
@@ -57,6 +59,7 @@ const (
 	Created Phase = "created" // recorded, no link is needed yet
 	Joined  Phase = "joined"  // a link must exist, in the host's namespace or in the sandbox
 	Left    Phase = "left"    // Docker is about to delete it: an existing link stays, none is made
+	Lost    Phase = "lost"    // an address of it is another host's by now: it must have no link
 )
 
 // Endpoint is one container's interface in a network, written only by its host.

@@ -27,7 +27,7 @@ func Plan(s Snapshot) Config {
 	cfg := Config{VTEP: s.Self.VTEP, Port: s.Self.Port}
 	local := map[string][]Endpoint{}
 	for _, e := range s.Local {
-		if e.Phase != Created {
+		if e.Phase != Created && e.Phase != Lost {
 			local[e.Network] = append(local[e.Network], e)
 		}
 	}

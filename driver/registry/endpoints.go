@@ -32,7 +32,7 @@ func (r *Registry) CreateEndpoint(ctx context.Context, e overlay.Endpoint) error
 // clashLocked says who else has e's MAC in its network, or "".
 func (r *Registry) clashLocked(e overlay.Endpoint) string {
 	for _, o := range r.endpoints {
-		if o.Network == e.Network && o.MAC == e.MAC && o.Phase != overlay.Left {
+		if o.Network == e.Network && o.MAC == e.MAC && o.Phase != overlay.Left && o.Phase != overlay.Lost {
 			return owner(o.ID, o.Name, r.self.Name)
 		}
 	}
@@ -56,7 +56,9 @@ func (r *Registry) Join(ctx context.Context, id, sandbox string) (overlay.Endpoi
 // Leave records that Docker is taking the endpoint out of its sandbox.
 func (r *Registry) Leave(ctx context.Context, id string) (overlay.Endpoint, error) {
 	return r.changeEndpoint(ctx, id, func(e *overlay.Endpoint) {
-		e.Phase, e.Sandbox = overlay.Left, ""
+		if e.Phase != overlay.Lost {
+			e.Phase, e.Sandbox = overlay.Left, ""
+		}
 	})
 }
 
@@ -90,6 +92,29 @@ func (r *Registry) putEndpointLocked(ctx context.Context, e overlay.Endpoint) er
 	}
 	r.endpoints[e.ID] = e
 	r.changedLocally()
+	return nil
+}
+
+// Lose takes this host's endpoint that has the address out of its network: the
+// address is another host's by now. None is fine.
+func (r *Registry) Lose(ctx context.Context, a netip.Addr, by string) error {
+	r.mu.RLock()
+	id := ""
+	for _, e := range r.endpoints {
+		if slices.Contains(e.Addrs, a) && e.Phase != overlay.Lost {
+			id = e.ID
+		}
+	}
+	r.mu.RUnlock()
+	if id == "" {
+		return nil
+	}
+	e, err := r.changeEndpoint(ctx, id, func(e *overlay.Endpoint) { e.Phase = overlay.Lost })
+	if err != nil {
+		return fmt.Errorf("take out endpoint %.12s, whose address %s host %s has: %w", id, a, by, err)
+	}
+	r.log.WithFields(map[string]any{"address": a, "by": by, "container": e.Name, "endpoint": id, "network": e.Network}).
+		Error("An address of a container of this host is another host's: the container is taken out of the network. Restart it to get another address.")
 	return nil
 }
 
@@ -131,7 +156,7 @@ func (r *Registry) Owner(a netip.Addr) string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for _, e := range r.endpoints {
-		if slices.Contains(e.Addrs, a) {
+		if slices.Contains(e.Addrs, a) && e.Phase != overlay.Lost {
 			return owner(e.ID, e.Name, r.self.Name)
 		}
 	}

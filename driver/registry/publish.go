@@ -173,7 +173,7 @@ func (r *Registry) attachmentLocked(network string) overlay.Attachment {
 	at := overlay.Attachment{Network: network, Host: r.self.Name, Incarnation: r.self.Incarnation}
 	used := map[string]bool{}
 	for _, e := range r.endpoints {
-		if e.Network != network || e.Phase == overlay.Left {
+		if e.Network != network || e.Phase == overlay.Left || e.Phase == overlay.Lost {
 			continue
 		}
 		at.Endpoints = append(at.Endpoints, overlay.PeerEndpoint{ID: e.ID, MAC: e.MAC, Addrs: e.Addrs, Name: e.Name, Names: e.Names})
