@@ -41,7 +41,9 @@ func (a *Allocator) RequestAddress(ctx context.Context, r AddressRequest) (netip
 	case r.Gateway:
 		addr, err = a.requestGateway(ctx, p, v, addr)
 	case addr.IsValid():
-		err = a.requestNamed(ctx, p, v, addr, r.Endpoint)
+		if err = a.requestNamed(ctx, p, v, addr, r.Endpoint); err == nil {
+			a.cfg.Observe(Named)
+		}
 	default:
 		addr, err = a.requestAny(ctx, p, v)
 	}
@@ -84,7 +86,7 @@ func (a *Allocator) find(ctx context.Context, id PoolID) (*pool, error) {
 }
 
 func (a *Allocator) requestAny(ctx context.Context, p *pool, v view) (netip.Addr, error) {
-	if addr, err := a.take(ctx, p, v); err != nil || addr.IsValid() {
+	if addr, err := a.take(ctx, p, v, FromStock); err != nil || addr.IsValid() {
 		return addr, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
@@ -99,7 +101,7 @@ func (a *Allocator) requestAny(ctx context.Context, p *pool, v view) (netip.Addr
 	// Whoever had the gate may have filled the stock; whoever else is served
 	// without the gate may empty it again.
 	for {
-		if addr, err := a.take(ctx, p, v); err != nil || addr.IsValid() {
+		if addr, err := a.take(ctx, p, v, Waited); err != nil || addr.IsValid() {
 			return addr, err
 		}
 		a.mu.Lock()
@@ -118,8 +120,9 @@ func (a *Allocator) outOfStock(p *pool, v view, err error) error {
 	return fmt.Errorf("no address left in stock for %s on this host and the store is unavailable: %w", a.nameOf(p, v), err)
 }
 
-// take hands out the address that has been in stock longest, or none.
-func (a *Allocator) take(ctx context.Context, p *pool, v view) (netip.Addr, error) {
+// take hands out the address that has been in stock longest, or none. event is
+// how it came there.
+func (a *Allocator) take(ctx context.Context, p *pool, v view, event Event) (netip.Addr, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.cfg.Now()
@@ -131,6 +134,7 @@ func (a *Allocator) take(ctx context.Context, p *pool, v view) (netip.Addr, erro
 	if err := a.setLocked(ctx, p, some[:1], &claim{State: inUse, At: now}); err != nil {
 		return netip.Addr{}, err
 	}
+	a.cfg.Observe(event)
 	p.recent.add(now)
 	if missing(len(some)-1, p.targetLocked(v, now)) > 0 {
 		signal(a.kick)

@@ -17,7 +17,7 @@ import (
 )
 
 // Config is what an Allocator works with. All fields but Auto, ULA, Routes,
-// Lost and Now are needed.
+// Lost, Observe and Now are needed.
 type Config struct {
 	Host        string // this host's name, unique in the cluster
 	Incarnation string // new whenever this host lost its State
@@ -40,6 +40,8 @@ type Config struct {
 	// Lost is told when an address in use here turns out to be another host's.
 	// It is told again after every check until the address is released.
 	Lost func(a netip.Addr, by string)
+	// Observe hears what happens to addresses. It must not block.
+	Observe func(Event)
 
 	Log logrus.FieldLogger
 	Now func() time.Time // time.Now if nil
@@ -93,6 +95,9 @@ func Open(ctx context.Context, cfg Config) (*Allocator, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Observe == nil {
+		cfg.Observe = func(Event) {}
 	}
 	if len(cfg.Auto) == 0 {
 		cfg.Auto = []Auto{{Base: netip.MustParsePrefix("10.128.0.0/10"), Bits: 24}}

@@ -302,6 +302,7 @@ func (a *Allocator) loseLocked(ctx context.Context, p *pool, addr netip.Addr, ho
 		return nil
 	}
 	c.Lost = host
+	a.cfg.Observe(Lost)
 	return a.setLocked(ctx, p, []netip.Addr{addr}, &c)
 }
 

@@ -38,7 +38,15 @@ type Config struct {
 	Changes  func() (changes <-chan struct{}, stop func()) // of the records
 	Verify   time.Duration                                 // how often everything is read back
 	Log      logrus.FieldLogger
-	Repaired func(n int) // counts repairs; may be nil
+	Observe  func(Pass) // hears of each pass; may be nil; must not block
+}
+
+// Pass tells what one pass came to.
+type Pass struct {
+	Verify  bool // it read everything back
+	Took    time.Duration
+	Repairs int  // what had drifted by itself
+	Failed  bool // something could not be brought to match the records
 }
 
 // Reconciler runs the passes.
@@ -74,8 +82,8 @@ type Status struct {
 
 // New makes a Reconciler that does nothing until Run.
 func New(cfg Config) *Reconciler {
-	if cfg.Repaired == nil {
-		cfg.Repaired = func(int) {}
+	if cfg.Observe == nil {
+		cfg.Observe = func(Pass) {}
 	}
 	return &Reconciler{cfg: cfg, ask: make(chan struct{}, 1), next: newPass()}
 }
@@ -152,12 +160,12 @@ func (r *Reconciler) pass(ctx context.Context) {
 	began := time.Now()
 	p.outcome, p.err = r.cfg.Kernel.Set(ctx, overlay.Plan(r.cfg.Snapshot()), verify)
 	close(p.done)
-	r.note(p, time.Since(began))
+	r.note(p, verify, time.Since(began))
 }
 
 // note counts and logs a pass. Those who waited for it have its errors as
 // answers; the log tells them once, when they begin.
-func (r *Reconciler) note(p *pass, took time.Duration) {
+func (r *Reconciler) note(p *pass, verify bool, took time.Duration) {
 	failed := slices.Sorted(maps.Keys(p.outcome.Failed))
 	var texts []string
 	if p.err != nil {
@@ -174,7 +182,7 @@ func (r *Reconciler) note(p *pass, took time.Duration) {
 	r.status.Failed = failed
 	r.mu.Unlock()
 
-	r.cfg.Repaired(len(p.outcome.Repaired))
+	r.cfg.Observe(Pass{Verify: verify, Took: took, Repairs: len(p.outcome.Repaired), Failed: len(texts) > 0})
 	if repaired := p.outcome.Repaired; len(repaired) > 0 {
 		r.cfg.Log.WithFields(logrus.Fields{"repairs": len(repaired), "first": repaired[:min(len(repaired), toldRepairs)]}).
 			Warn("The kernel had drifted and was repaired.")

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus/hooks/test"
 	"go.uber.org/goleak"
 
@@ -22,6 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type kernel struct {
 	mu       sync.Mutex
 	verified []bool
+	observed []reconcile.Pass
 	took     time.Duration
 	outcome  reconcile.Outcome
 	err      error
@@ -57,6 +59,7 @@ func run(t *testing.T, k *kernel) (*reconcile.Reconciler, chan struct{}, *test.H
 		Kernel: k, Snapshot: func() overlay.Snapshot { return overlay.Snapshot{} },
 		Changes: func() (<-chan struct{}, func()) { return changes, func() {} },
 		Verify:  5 * time.Second, Log: log,
+		Observe: func(p reconcile.Pass) { k.set(func() { k.observed = append(k.observed, p) }) },
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -154,14 +157,29 @@ func TestSyncGivesUpWithItsCaller(t *testing.T) {
 	})
 }
 
-func TestRepairsAreCounted(t *testing.T) {
+func TestPassesAndRepairsAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := &kernel{outcome: reconcile.Outcome{Repaired: []string{"x", "y"}}}
-		r, _, _ := run(t, k)
-		time.Sleep(5 * time.Second)
+		k := &kernel{outcome: reconcile.Outcome{Repaired: []string{"x", "y"}}, took: time.Millisecond}
+		r, changes, _ := run(t, k)
+		time.Sleep(time.Second)
+		k.set(func() { k.outcome, k.err = reconcile.Outcome{}, errors.New("no memory") })
+		changes <- struct{}{}
+		time.Sleep(3 * time.Second)
+		k.set(func() { k.outcome, k.err = reconcile.Outcome{Repaired: []string{"z"}}, nil })
+		time.Sleep(1500 * time.Millisecond)
 		synctest.Wait()
-		if got := r.Status(); got.Passes != 2 || got.Repairs != 4 {
+		if got := r.Status(); got.Passes != 3 || got.Repairs != 3 {
 			t.Errorf("status is %+v", got)
 		}
+		want := []reconcile.Pass{
+			{Verify: true, Took: time.Millisecond, Repairs: 2},
+			{Took: time.Millisecond, Failed: true},
+			{Verify: true, Took: time.Millisecond, Repairs: 1},
+		}
+		k.set(func() {
+			if diff := cmp.Diff(want, k.observed); diff != "" {
+				t.Error(diff)
+			}
+		})
 	})
 }
