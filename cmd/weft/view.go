@@ -1,6 +1,8 @@
 package main
 
 import (
+	"runtime"
+
 	"github.com/weft-net/weft/driver/control"
 )
 
@@ -8,7 +10,7 @@ import (
 func (d *daemon) view() control.State {
 	meta, contact, passes := d.registry.Meta(), d.registry.Contact(), d.reconciler.Status()
 	s := control.State{
-		Version: version, Commit: commit, Started: d.started, Cluster: meta.ID,
+		Version: version, Commit: commit, Started: d.started, Cluster: meta.ID, Goroutines: runtime.NumGoroutine(),
 		Snapshot: d.registry.Snapshot(), Own: d.registry.Own(),
 		Store: control.Store{URL: d.cfg.Store, Reachable: contact.Err == nil, Since: contact.Since},
 		Passes: control.Passes{

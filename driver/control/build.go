@@ -235,7 +235,7 @@ func (x *index) status(now time.Time) Status {
 	out := Status{
 		Problems: x.problems(now), Warnings: x.warnings(),
 		Version: x.Version, Commit: x.Commit, Started: x.Started, Host: self.Name,
-		VTEP: address(self.VTEP), Port: self.Port, MTU: self.MTU, Cluster: x.Cluster,
+		VTEP: address(self.VTEP), Port: self.Port, MTU: self.MTU, Cluster: x.Cluster, Goroutines: x.Goroutines,
 		Store: x.Store, Docker: x.Docker, Passes: x.Passes,
 		Counts: Counts{Networks: len(x.Snapshot.Networks), Endpoints: len(x.endpoints), EndpointsHere: len(x.Snapshot.Local), Hosts: len(x.hosts)},
 	}

@@ -17,6 +17,8 @@ type State struct {
 	Started time.Time // of the daemon
 	Cluster string    // the cluster's identity; empty until the store has told it
 
+	Goroutines int // of the daemon
+
 	// Snapshot is what this host plans from.
 	Snapshot overlay.Snapshot
 	// Own are this host's attachments, one for each network that its Docker

@@ -22,6 +22,8 @@ type Status struct {
 	MTU     int       `json:"mtu"`  // bytes, of the underlay
 	Cluster string    `json:"cluster"`
 
+	Goroutines int `json:"goroutines"` // of the daemon: more and more of them would be a leak
+
 	Store  Store  `json:"store"`
 	Docker Docker `json:"docker"`
 	Passes Passes `json:"passes"`
