@@ -220,9 +220,12 @@ func (p *publisher) write(ctx context.Context, want map[string]string) error {
 	})
 	for len(ops) > 0 {
 		n := min(len(ops), kvstore.MaxOps)
-		if _, err := p.cluster.Txn(ctx, ops[:n]...); err != nil {
+		began := time.Now()
+		pairs, err := p.cluster.Txn(ctx, ops[:n]...)
+		if err != nil {
 			return fmt.Errorf("publish this host's records: %w", err)
 		}
+		p.wrote(pairs, began)
 		ops = ops[n:]
 	}
 	p.sent = want

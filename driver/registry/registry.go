@@ -24,6 +24,7 @@ type Config struct {
 	State   kvstore.Store // this host's own, durable
 	Reap    time.Duration // after which a dead host's addresses are freed; 0: never
 	Log     logrus.FieldLogger
+	Observe Observer
 }
 
 // Registry is one host's knowledge. Safe for concurrent use.
@@ -33,6 +34,7 @@ type Registry struct {
 	log     logrus.FieldLogger
 	local   broadcast // own records changed
 	any     broadcast // anything changed
+	observe Observer
 
 	// mu guards all following fields. It is held over writes to state, never
 	// over calls to the cluster's store.
@@ -51,6 +53,7 @@ type Registry struct {
 	distrust  bool // the store has lost it since
 	addresses Addresses
 	contact   Contact
+	echo      echo
 }
 
 // Meta is the cluster's identity.
@@ -113,8 +116,8 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 		cluster: cfg.Cluster, state: cfg.State, log: cfg.Log, self: cfg.Self,
 		docker: map[string]attached{}, endpoints: map[string]overlay.Endpoint{}, remove: map[string]bool{},
 		networks: map[string]overlay.Network{}, hosts: map[string]peer{}, peers: map[string]map[string]record{},
-		reapAfter: cfg.Reap,
-		contact:   Contact{Since: time.Now(), Err: fmt.Errorf("not asked yet")},
+		reapAfter: cfg.Reap, observe: cfg.Observe.filled(),
+		contact: Contact{Since: time.Now(), Err: fmt.Errorf("not asked yet")},
 	}
 	if err := r.load(ctx); err != nil {
 		return nil, fmt.Errorf("read this host's state: %w", err)

@@ -108,6 +108,7 @@ func (r *Registry) applyHosts(ctx context.Context, pairs []kvstore.Pair) error {
 	if err != nil {
 		return err
 	}
+	r.saw(pairs)
 	r.checkOwn(pairs)
 	delete(updates, r.Self().Name)
 	fetched, err := r.fetchAttachments(ctx, updates)

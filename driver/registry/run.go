@@ -96,5 +96,10 @@ func (r *Registry) follow(ctx context.Context, prefix string, apply func(context
 			}
 			log.WithError(err).Warn("Records of the store could not be taken over; this is tried again.")
 		},
-		func(pairs []kvstore.Pair) error { return apply(ctx, pairs) })
+		func(pairs []kvstore.Pair) error {
+			began := time.Now()
+			err := apply(ctx, pairs)
+			r.observe.Applied(watchName(prefix), time.Since(began), err)
+			return err
+		})
 }

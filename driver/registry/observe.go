@@ -1,0 +1,109 @@
+package registry
+
+import (
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/kvstore"
+)
+
+// Observer hears how this host and the store keep up with each other. Its
+// functions may be nil, and must not block.
+type Observer struct {
+	// Applied hears of each answer of a watch ("hosts" or "networks") that has
+	// been taken over, or could not be, and how long that took.
+	Applied func(watch string, took time.Duration, err error)
+	// Returned hears how long after this host began to write its own record its
+	// own watch showed it: what other hosts see of it takes as long.
+	Returned func(lag time.Duration)
+}
+
+func (o Observer) filled() Observer {
+	if o.Applied == nil {
+		o.Applied = func(string, time.Duration, error) {}
+	}
+	if o.Returned == nil {
+		o.Returned = func(time.Duration) {}
+	}
+	return o
+}
+
+// watchName is how a followed prefix is called.
+func watchName(prefix string) string {
+	if prefix == hostPrefix {
+		return "hosts"
+	}
+	return "networks"
+}
+
+// echo tells how long this host's own record takes through the store.
+type echo struct {
+	seen    uint64    // revision that the watch showed last
+	waiting uint64    // revision of the first write that it has not shown; 0: none
+	since   time.Time // when that write began
+}
+
+// wroteLocked notes a write of the own record, and gives how long it took if
+// the watch has shown it already; else 0.
+func (e *echo) wroteLocked(revision uint64, began time.Time) time.Duration {
+	if revision <= e.seen {
+		return time.Since(began)
+	}
+	if e.waiting == 0 || revision < e.waiting { // less after the store has lost its data
+		e.waiting, e.since = revision, began
+	}
+	return 0
+}
+
+// sawLocked notes what the watch shows, and gives how long it took if a write
+// was waited for; else 0.
+func (e *echo) sawLocked(revision uint64) time.Duration {
+	e.seen = revision
+	if e.waiting == 0 || revision < e.waiting {
+		return 0
+	}
+	e.waiting = 0
+	return time.Since(e.since)
+}
+
+// wrote notes that the publisher wrote, among others, the own record.
+func (r *Registry) wrote(pairs []kvstore.Pair, began time.Time) {
+	r.mu.Lock()
+	var lag time.Duration
+	if i := r.ownRecordLocked(pairs); i >= 0 {
+		lag = r.echo.wroteLocked(pairs[i].Revision, began)
+	}
+	r.mu.Unlock()
+	if lag > 0 {
+		r.observe.Returned(lag)
+	}
+}
+
+// saw notes what the watch shows.
+func (r *Registry) saw(pairs []kvstore.Pair) {
+	r.mu.Lock()
+	var lag time.Duration
+	if i := r.ownRecordLocked(pairs); i >= 0 {
+		lag = r.echo.sawLocked(pairs[i].Revision)
+	}
+	r.mu.Unlock()
+	if lag > 0 {
+		r.observe.Returned(lag)
+	}
+}
+
+// ownRecordLocked finds this host's record, or gives -1.
+func (r *Registry) ownRecordLocked(pairs []kvstore.Pair) int {
+	return slices.IndexFunc(pairs, func(p kvstore.Pair) bool { return p.Key == hostDocKey(r.self.Name) })
+}
+
+// Behind is for how long a write of this host's has been in the store without
+// its own watch showing it; 0 if there is none.
+func (r *Registry) Behind() time.Duration {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if r.echo.waiting == 0 {
+		return 0
+	}
+	return time.Since(r.echo.since)
+}

@@ -1,0 +1,84 @@
+package registry_test
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus/hooks/test"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// deaf is a store whose watch shows nothing new while it is closed.
+type deaf struct {
+	kvstore.Store
+	open chan struct{}
+}
+
+func (d *deaf) Wait(ctx context.Context, prefix string, revision uint64) ([]kvstore.Pair, uint64, error) {
+	select {
+	case <-d.open:
+	case <-ctx.Done():
+		return nil, 0, ctx.Err()
+	}
+	return d.Store.Wait(ctx, prefix, revision)
+}
+
+func TestTheWatchIsTimed(t *testing.T) {
+	cluster := &deaf{Store: openStore(t, "cluster.db"), open: make(chan struct{})}
+	var mu sync.Mutex
+	var lags []time.Duration
+	applied := map[string]int{}
+	log, _ := test.NewNullLogger()
+	r, err := registry.Open(t.Context(), registry.Config{
+		Self:    overlay.Host{Name: "h1", VTEP: netip.MustParseAddr("192.0.2.1"), Port: 4789, MTU: 1500},
+		Cluster: cluster, State: openStore(t, "state.db"), Log: log,
+		Observe: registry.Observer{
+			Applied: func(watch string, _ time.Duration, err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil {
+					applied[watch]++
+				}
+			},
+			Returned: func(lag time.Duration) {
+				mu.Lock()
+				defer mu.Unlock()
+				lags = append(lags, lag)
+			},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetAddresses(stock{})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	eventually(t, "contact", func() bool { return r.Contact().Err == nil })
+	eventually(t, "both watches begin", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return applied["hosts"] > 0 && applied["networks"] > 0
+	})
+	r.SetUnderlay(netip.MustParseAddr("192.0.2.2"), 1400)
+	eventually(t, "a write that the watch does not show", func() bool { return r.Behind() > 20*time.Millisecond })
+	close(cluster.open)
+	eventually(t, "the watch to catch up", func() bool { return r.Behind() == 0 })
+	mu.Lock()
+	defer mu.Unlock()
+	if len(lags) == 0 || lags[len(lags)-1] < 20*time.Millisecond {
+		t.Errorf("lags are %v", lags)
+	}
+}
