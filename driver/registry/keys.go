@@ -42,6 +42,7 @@ const (
 	stateRemove   = "remove/"      // network id: to be removed everywhere if unused
 	stateNetwork  = "replica/net/" // network id → overlay.Network
 	stateHost     = "replica/host/"
+	stateSequence = "sequence"    // numbers
 	stateAttach   = "replica/at/" // host/network → overlay.Attachment
 )
 

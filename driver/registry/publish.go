@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -73,7 +74,7 @@ func (p *publisher) publish(ctx context.Context) error {
 	if err := p.settleRemovals(ctx); err != nil {
 		return err
 	}
-	want, err := p.wanted()
+	want, err := p.wanted(ctx)
 	if err != nil {
 		return err
 	}
@@ -92,7 +93,7 @@ func (p *publisher) takeDistrust() bool {
 // bootstrap writes what every cluster has once, and reads what the store has
 // of this host.
 func (p *publisher) bootstrap(ctx context.Context) error {
-	meta, err := json.Marshal(Meta{ID: newID() + newID(), ULA: randomULA()})
+	meta, err := json.Marshal(Meta{ID: newID() + newID(), ULA: randomULA(), PSK: []string{newKey()}})
 	if err != nil {
 		return fmt.Errorf("encode the cluster's identity: %w", err)
 	}
@@ -116,6 +117,7 @@ func (p *publisher) bootstrap(ctx context.Context) error {
 	for _, pair := range own {
 		sent[pair.Key] = string(pair.Value)
 	}
+	p.overtake(own)
 	p.sent = sent
 	return nil
 }
@@ -132,10 +134,10 @@ func (p *publisher) learnMeta(ctx context.Context) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if meta == p.meta {
+	if reflect.DeepEqual(meta, p.meta) {
 		return nil
 	}
-	if p.meta.ID != "" {
+	if p.meta.ID != "" && p.meta.ID != meta.ID {
 		p.log.WithFields(map[string]any{"was": p.meta.ID, "is": meta.ID}).
 			Warn("The store belongs to another cluster than before, or was wiped; this host's records are published anew.")
 	}
@@ -147,24 +149,29 @@ func (p *publisher) learnMeta(ctx context.Context) error {
 }
 
 // wanted gives this host's records by key, the host's own among them.
-func (p *publisher) wanted() (map[string]string, error) {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	doc := peer{Host: p.self, Digests: map[string]string{}}
+func (p *publisher) wanted(ctx context.Context) (map[string]string, error) {
+	docs, err := p.Documents(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	doc := peer{Host: p.Self(), Digests: map[string]string{}, Seq: docs.Seq}
 	want := map[string]string{}
-	for _, at := range p.docker {
-		b, err := json.Marshal(p.attachmentLocked(at.Network))
+	for _, at := range docs.New {
+		if at.Gone {
+			continue
+		}
+		b, err := json.Marshal(at)
 		if err != nil {
 			return nil, fmt.Errorf("encode attachment: %w", err)
 		}
-		want[attachmentKey(p.self.Name, at.Network)] = string(b)
+		want[attachmentKey(at.Host, at.Network)] = string(b)
 		doc.Digests[at.Network] = digest(b)
 	}
 	b, err := json.Marshal(doc)
 	if err != nil {
 		return nil, fmt.Errorf("encode host: %w", err)
 	}
-	want[hostDocKey(p.self.Name)] = string(b)
+	want[hostDocKey(doc.Name)] = string(b)
 	return want, nil
 }
 

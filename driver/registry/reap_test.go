@@ -56,6 +56,7 @@ func TestReapingEndsWithTheReturn(t *testing.T) {
 	h1, h2 := newMachine(t, "h1", paused), newMachine(t, "h2", cluster)
 	n := h1.create("d1", want(subnetA))
 	h2.create("d2", overlay.Network{ID: waitID(t, h2, n), Subnets: n.Subnets})
+	eventually(t, "h1 sees h2 attached", func() bool { return h1.attachedPeer(n.ID, "h2") })
 	h2.stop()
 	eventually(t, "h1 sees h2's lease free", func() bool {
 		return slices.ContainsFunc(h1.HostStates(), func(s registry.HostState) bool { return s.Name == "h2" && !s.Live })

@@ -36,6 +36,9 @@ type Registry struct {
 	any     broadcast // anything changed
 	observe Observer
 
+	sequence sequence      // numbers of own attachments
+	flushes  chan struct{} // dirty is not empty
+
 	// mu guards all following fields. It is held over writes to state, never
 	// over calls to the cluster's store.
 	mu        sync.RWMutex
@@ -48,6 +51,8 @@ type Registry struct {
 	hosts     map[string]peer              // without self
 	peers     map[string]map[string]record // host → network id → attachment
 	absent    map[string]bool              // attached networks that the store has lost
+	links     map[string]*link             // by host: what it says itself
+	dirty     map[string][2]string         // key in state → host and network, pushed and not durable yet
 	reapAfter time.Duration
 	published bool // the store has had this host's record
 	distrust  bool // the store has lost it since
@@ -60,6 +65,10 @@ type Registry struct {
 type Meta struct {
 	ID  string       `json:"id"`
 	ULA netip.Prefix `json:"ula"` // /48 from which IPv6 pools come (RFC 4193)
+
+	// PSK are the keys by which hosts know each other's direct messages, 32
+	// random bytes in base64 each: all are taken, the first is used to send.
+	PSK []string `json:"psk,omitempty"`
 }
 
 // attached says which network a Docker network is.
@@ -73,6 +82,7 @@ type peer struct {
 	overlay.Host
 	Digests map[string]string `json:"digests"`        // by network id
 	Left    bool              `json:"left,omitempty"` // it has left the cluster for good
+	Seq     uint64            `json:"seq,omitempty"`  // the highest number of its attachments when it wrote this
 	live    bool
 	since   time.Time // when live last changed, or this host last could not see it
 	lease   uint64    // revision of the lease's key, while live is false
@@ -116,6 +126,7 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 		cluster: cfg.Cluster, state: cfg.State, log: cfg.Log, self: cfg.Self,
 		docker: map[string]attached{}, endpoints: map[string]overlay.Endpoint{}, remove: map[string]bool{},
 		networks: map[string]overlay.Network{}, hosts: map[string]peer{}, peers: map[string]map[string]record{},
+		links: map[string]*link{}, dirty: map[string][2]string{}, flushes: make(chan struct{}, 1),
 		reapAfter: cfg.Reap, observe: cfg.Observe.filled(),
 		contact: Contact{Since: time.Now(), Err: fmt.Errorf("not asked yet")},
 	}
@@ -138,6 +149,9 @@ func (r *Registry) SetUnderlay(vtep netip.Addr, mtu int) {
 	r.mu.Lock()
 	changed := r.self.VTEP != vtep || r.self.MTU != mtu
 	r.self.VTEP, r.self.MTU = vtep, mtu
+	if r.self.Push.IsValid() {
+		r.self.Push = netip.AddrPortFrom(vtep, r.self.Push.Port())
+	}
 	r.mu.Unlock()
 	if changed {
 		r.changedLocally()
@@ -170,6 +184,7 @@ func (r *Registry) Snapshot() overlay.Snapshot {
 	s := overlay.Snapshot{
 		Self: r.self, Hosts: map[string]overlay.Host{}, Networks: map[string]overlay.Network{},
 		Local: slices.Collect(maps.Values(r.endpoints)), Peers: map[string][]overlay.Attachment{},
+		Silent: r.silencesLocked(),
 	}
 	for name, p := range r.hosts {
 		if !p.down {

@@ -148,6 +148,9 @@ func (r *Registry) checkOwn(pairs []kvstore.Pair) {
 func (r *Registry) fetchAttachments(ctx context.Context, updates map[string]hostUpdate) ([]record, error) {
 	var out []record
 	for name, u := range updates {
+		if r.outrun(u.doc) {
+			continue
+		}
 		for network, want := range u.doc.Digests {
 			if r.peerDigest(name, network) == want {
 				continue
@@ -202,7 +205,7 @@ func (r *Registry) updateHostsLocked(updates map[string]hostUpdate, fetched []re
 		}
 		r.hosts[name] = doc
 		for network := range r.peers[name] {
-			if _, still := doc.Digests[network]; !still {
+			if _, still := doc.Digests[network]; !still && !r.outrunLocked(doc, network) {
 				delete(r.peers[name], network)
 				ops = append(ops, deleteOp(stateAttach+name+"/"+network))
 			}
@@ -215,10 +218,16 @@ func (r *Registry) updateHostsLocked(updates map[string]hostUpdate, fetched []re
 		}
 	}
 	for _, rec := range fetched {
+		if r.staleLocked(rec) {
+			continue
+		}
 		r.setPeerLocked(rec)
 		if err := set(stateAttach+rec.Host+"/"+rec.Network, rec.Attachment); err != nil {
 			return nil, err
 		}
+	}
+	for _, u := range updates {
+		r.followedLocked(u.doc)
 	}
 	return ops, nil
 }
@@ -234,6 +243,7 @@ func (r *Registry) dropHostLocked(name string) []kvstore.Op {
 	}
 	delete(r.peers, name)
 	delete(r.hosts, name)
+	delete(r.links, name)
 	return ops
 }
 

@@ -21,13 +21,23 @@ const leaseTTL = 10 * time.Second
 // Run keeps the store and this host's replica in step until ctx ends. No state
 // of the store makes it fail.
 func (r *Registry) Run(ctx context.Context) error {
+	defer r.rest(context.WithoutCancel(ctx))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.runPublisher(ctx) })
 	g.Go(func() error { return r.follow(ctx, hostPrefix, r.applyHosts) })
 	g.Go(func() error { return r.follow(ctx, netPrefix, r.applyNetworks) })
 	g.Go(func() error { return r.runLease(ctx) })
 	g.Go(func() error { return r.watchLiveness(ctx) })
+	g.Go(func() error { return r.watchSilence(ctx) })
+	g.Go(func() error { return r.runFlusher(ctx) })
 	return g.Wait()
+}
+
+// rest leaves behind what saves the next process work.
+func (r *Registry) rest(ctx context.Context) {
+	if err := errors.Join(r.flush(ctx), r.endSequence(ctx)); err != nil {
+		r.log.WithError(err).Debug("The next start will ask more of other hosts than it had to.")
+	}
 }
 
 // runLease holds this host's lease, so that peers see it live.

@@ -26,7 +26,10 @@ func (r *Registry) load(ctx context.Context) error {
 	if r.self.Incarnation == "" {
 		r.self.Incarnation = newID()
 	}
-	return r.put(ctx, stateSelf, r.self)
+	if err := r.put(ctx, stateSelf, r.self); err != nil {
+		return err
+	}
+	return r.beginSequence(ctx)
 }
 
 func (r *Registry) loadOne(p kvstore.Pair, self *overlay.Host) error {

@@ -13,6 +13,12 @@ type HostState struct {
 	overlay.Host
 	Live  bool
 	Since time.Time // when Live last changed, as far as this process has seen
+
+	// What the host says itself, by push.
+	Heard      time.Time // its last sign of life; zero: none since this process began, or it rests
+	Silent     bool      // it was heard, and has not been for 4 s
+	StoreOK    bool      // it said that the store answers it
+	StoreSince time.Time // since when it is so
 }
 
 // HostStates are the other hosts, sorted by name.
@@ -21,7 +27,11 @@ func (r *Registry) HostStates() []HostState {
 	defer r.mu.RUnlock()
 	out := make([]HostState, 0, len(r.hosts))
 	for _, p := range r.hosts {
-		out = append(out, HostState{Host: p.Host, Live: p.live, Since: p.since})
+		s := HostState{Host: p.Host, Live: p.live, Since: p.since, Silent: r.silentLocked(p.Name)}
+		if l := r.links[p.Name]; l != nil && l.incarnation == p.Incarnation {
+			s.Heard, s.StoreOK, s.StoreSince = l.heard, l.storeOK, l.storeSince
+		}
+		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b HostState) int { return cmp.Compare(a.Name, b.Name) })
 	return out

@@ -1,0 +1,322 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// # What comes from other hosts directly
+//
+// A document that a host pushes is the same that it publishes, and replaces
+// what is here if its number is higher; so loss, repetition and order do not
+// matter, nor by which way it came. Of each host is known up to which number
+// everything has come: documents up to there that turn up again, from a store
+// that lags, are old. Which hosts there are, and in which incarnation, only the
+// store says.
+
+// link is what is known of a host from its own mouth. It starts empty with each
+// process and each incarnation.
+type link struct {
+	incarnation string
+	synced      uint64            // every document up to here has come, or a newer one
+	announced   uint64            // the highest number that was heard of
+	gone        map[string]uint64 // withdrawals above synced, by network id
+	number      uint64            // of the last message
+	heard       time.Time         // zero: not yet, or the host said that it rests
+	quiet       int               // silence's ticks since heard
+	storeOK     bool
+	storeSince  time.Time
+}
+
+// Beat is one sign of life of another host.
+type Beat struct {
+	Host        string
+	Incarnation string
+	Number      uint64 // of the message; grows within an incarnation
+	Seq         uint64 // the highest of the host's attachments
+	StoreOK     bool   // the store answers the host
+	StoreFor    time.Duration
+	Rests       bool // the host's weft ends in order: silence says nothing now
+}
+
+// LocalChanges is Changes for this host's own records.
+func (r *Registry) LocalChanges() (changes <-chan struct{}, stop func()) { return r.local.subscribe() }
+
+// PushPeers are the other hosts that hear direct messages, sorted by name.
+func (r *Registry) PushPeers() []overlay.Host {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	out := make([]overlay.Host, 0, len(r.hosts))
+	for _, p := range r.hosts {
+		if p.Push.IsValid() {
+			out = append(out, p.Host)
+		}
+	}
+	slices.SortFunc(out, func(a, b overlay.Host) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// linkLocked gives the host's link, or nil if this is not how the store knows it.
+func (r *Registry) linkLocked(host, incarnation string) *link {
+	if p, known := r.hosts[host]; !known || p.Incarnation != incarnation {
+		return nil
+	}
+	l := r.links[host]
+	if l == nil || l.incarnation != incarnation {
+		l = &link{incarnation: incarnation, gone: map[string]uint64{}}
+		r.links[host] = l
+	}
+	return l
+}
+
+// Heard takes a sign of life. What is no news, or of an unknown host, changes
+// nothing and gives false.
+func (r *Registry) Heard(b Beat) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.linkLocked(b.Host, b.Incarnation)
+	if l == nil || b.Number <= l.number {
+		return false
+	}
+	if r.silentLocked(b.Host) {
+		defer r.any.send()
+		r.log.WithField("host", b.Host).Info("A silent host is heard again.")
+	}
+	now := time.Now()
+	l.number, l.heard, l.quiet = b.Number, now, 0
+	l.announced = max(l.announced, b.Seq)
+	l.storeOK, l.storeSince = b.StoreOK, now.Add(-b.StoreFor)
+	if b.Rests {
+		l.heard = time.Time{}
+	}
+	return true
+}
+
+// Missing says whether the host has announced more than has come from it, and
+// up to which number all has come.
+func (r *Registry) Missing(host string) (since uint64, missing bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	l := r.links[host]
+	if p, known := r.hosts[host]; !known || l == nil || l.incarnation != p.Incarnation {
+		return 0, false
+	}
+	return l.synced, l.announced > l.synced
+}
+
+// Receive takes one document that its host has pushed. The number before it,
+// after, tells whether one is missing between. It fails with an ErrUnknown for
+// a host, or an incarnation, that the store has not told of.
+func (r *Registry) Receive(_ context.Context, at overlay.Attachment, after uint64) error {
+	rec, err := newRecord(at)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.linkLocked(at.Host, at.Incarnation)
+	if l == nil {
+		return fmt.Errorf("host %q in incarnation %q is %w", at.Host, at.Incarnation, ErrUnknown)
+	}
+	l.announced = max(l.announced, at.Seq)
+	if r.takeLocked(l, rec) {
+		r.any.send()
+	}
+	if l.synced >= after {
+		l.reach(at.Seq)
+	}
+	return nil
+}
+
+// Catch takes a host's answer to the question for its documents.
+func (r *Registry) Catch(_ context.Context, docs Documents) error {
+	records := make([]record, 0, len(docs.New))
+	for _, at := range docs.New {
+		rec, err := newRecord(at)
+		if err != nil {
+			return err
+		}
+		if at.Host != docs.Host || at.Incarnation != docs.Incarnation {
+			return fmt.Errorf("host %q answered with a document of host %q", docs.Host, at.Host)
+		}
+		records = append(records, rec)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.linkLocked(docs.Host, docs.Incarnation)
+	if l == nil {
+		return fmt.Errorf("host %q in incarnation %q is %w", docs.Host, docs.Incarnation, ErrUnknown)
+	}
+	changed := false
+	for _, rec := range records {
+		changed = r.takeLocked(l, rec) || changed
+	}
+	for network, rec := range r.peers[docs.Host] {
+		_, still := slices.BinarySearch(docs.Networks, network)
+		if !still && (rec.Incarnation != docs.Incarnation || rec.Seq <= docs.Seq) {
+			delete(r.peers[docs.Host], network)
+			r.dirtyLocked(docs.Host, network)
+			changed = true
+		}
+	}
+	l.announced = max(l.announced, docs.Seq)
+	l.reach(docs.Seq)
+	if changed {
+		r.any.send()
+	}
+	return nil
+}
+
+// newRecord gives the document its fingerprint, the same as the store's.
+func newRecord(at overlay.Attachment) (record, error) {
+	if !overlay.ValidID(at.Network) || at.Seq == 0 {
+		return record{}, fmt.Errorf("document of host %q for network %q, number %d, is not valid", at.Host, at.Network, at.Seq)
+	}
+	b, err := json.Marshal(at)
+	if err != nil {
+		return record{}, fmt.Errorf("encode attachment: %w", err)
+	}
+	return record{Attachment: at, digest: digest(b)}, nil
+}
+
+// takeLocked takes a pushed document if it is news.
+func (r *Registry) takeLocked(l *link, rec record) bool {
+	old, has := r.peers[rec.Host][rec.Network]
+	if rec.Seq <= l.synced || rec.Seq <= l.gone[rec.Network] {
+		return false
+	}
+	if has && old.Incarnation == rec.Incarnation && rec.Seq <= old.Seq {
+		return false
+	}
+	r.dirtyLocked(rec.Host, rec.Network)
+	if rec.Gone {
+		delete(r.peers[rec.Host], rec.Network)
+		l.gone[rec.Network] = rec.Seq
+		return has
+	}
+	delete(l.gone, rec.Network)
+	r.setPeerLocked(rec)
+	return true
+}
+
+// reach says that everything up to seq has come.
+func (l *link) reach(seq uint64) {
+	l.synced = max(l.synced, seq)
+	maps.DeleteFunc(l.gone, func(_ string, gone uint64) bool { return gone <= l.synced })
+}
+
+// staleLocked says whether a document from the store is older than what came
+// from its host.
+func (r *Registry) staleLocked(rec record) bool {
+	old, has := r.peers[rec.Host][rec.Network]
+	if has {
+		return old.Incarnation == rec.Incarnation && rec.Seq < old.Seq
+	}
+	l := r.links[rec.Host]
+	return l != nil && l.incarnation == rec.Incarnation && rec.Seq <= max(l.synced, l.gone[rec.Network])
+}
+
+// outrunLocked says whether what is here of the host's part in the network is
+// newer than the host's record in the store.
+func (r *Registry) outrunLocked(doc peer, network string) bool {
+	if rec, has := r.peers[doc.Name][network]; has {
+		return rec.Incarnation == doc.Incarnation && rec.Seq > doc.Seq
+	}
+	l := r.links[doc.Name]
+	return l != nil && l.incarnation == doc.Incarnation && l.gone[network] > doc.Seq
+}
+
+// outrun says whether the host's record in the store has nothing new.
+func (r *Registry) outrun(doc peer) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	l := r.links[doc.Name]
+	return l != nil && l.incarnation == doc.Incarnation && doc.Seq != 0 && doc.Seq <= l.synced
+}
+
+// followedLocked notes that the store's record of a host has been taken over,
+// if nothing was missing.
+func (r *Registry) followedLocked(doc peer) {
+	l := r.linkLocked(doc.Name, doc.Incarnation)
+	if l == nil || doc.Seq <= l.synced {
+		return
+	}
+	for network, want := range doc.Digests {
+		if r.peers[doc.Name][network].digest != want && !r.outrunLocked(doc, network) {
+			return
+		}
+	}
+	l.announced = max(l.announced, doc.Seq)
+	l.reach(doc.Seq)
+}
+
+// newKey makes a key for Meta.PSK.
+func newKey() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand since Go 1.24)
+	return base64.StdEncoding.EncodeToString(b[:])
+}
+
+// flushAfter is how long pushed documents wait for more before they are
+// written to this host's state: what a crash loses is asked for again.
+const flushAfter = 100 * time.Millisecond
+
+func (r *Registry) dirtyLocked(host, network string) {
+	r.dirty[stateAttach+host+"/"+network] = [2]string{host, network}
+	select {
+	case r.flushes <- struct{}{}:
+	default:
+	}
+}
+
+// runFlusher makes pushed documents durable until ctx ends.
+func (r *Registry) runFlusher(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.flushes:
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(flushAfter):
+		}
+		if err := r.flush(ctx); err != nil && ctx.Err() == nil {
+			r.log.WithError(err).Warn("What other hosts told could not be kept for the next start.")
+		}
+	}
+}
+
+func (r *Registry) flush(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var ops []kvstore.Op
+	for key, of := range r.dirty {
+		rec, has := r.peers[of[0]][of[1]]
+		if !has {
+			ops = append(ops, deleteOp(key))
+			continue
+		}
+		op, err := setOp(key, rec.Attachment)
+		if err != nil {
+			return err
+		}
+		ops = append(ops, op)
+	}
+	if err := r.commit(ctx, ops...); err != nil {
+		return err
+	}
+	clear(r.dirty)
+	return nil
+}

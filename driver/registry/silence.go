@@ -1,0 +1,64 @@
+package registry
+
+import (
+	"context"
+	"maps"
+	"time"
+)
+
+// A host that was heard is silent after silentTicks x silenceTick, 4 s, without
+// a word: as long as four heartbeats in a row. Time is counted in ticks of this
+// process, so one that was suspended does not take the others for silent.
+const (
+	silenceTick = 250 * time.Millisecond
+	silentTicks = 16
+)
+
+// watchSilence notices hosts that fall silent, until ctx ends.
+func (r *Registry) watchSilence(ctx context.Context) error {
+	ticker := time.NewTicker(silenceTick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			r.countSilence()
+		}
+	}
+}
+
+func (r *Registry) countSilence() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for host, l := range r.links {
+		if l.heard.IsZero() {
+			continue
+		}
+		l.quiet++
+		if l.quiet == silentTicks && r.silentLocked(host) {
+			r.log.WithField("host", host).Info("A host has fallen silent: its names are withdrawn until it is heard again, its packets go on.")
+			r.any.send()
+		}
+	}
+}
+
+// silentLocked says whether the host was heard and is not any more.
+func (r *Registry) silentLocked(host string) bool {
+	l, p := r.links[host], r.hosts[host]
+	return l != nil && l.incarnation == p.Incarnation && !l.heard.IsZero() && l.quiet >= silentTicks &&
+		p.Push.IsValid() && r.self.Push.IsValid()
+}
+
+// silencesLocked are the silent hosts; nil if there is none.
+func (r *Registry) silencesLocked() map[string]bool {
+	out := map[string]bool{}
+	for host := range r.links {
+		out[host] = r.silentLocked(host)
+	}
+	maps.DeleteFunc(out, func(_ string, silent bool) bool { return !silent })
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
