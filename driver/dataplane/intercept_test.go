@@ -249,6 +249,18 @@ func TestSocketKeptByTheClientIsFollowed(t *testing.T) {
 	if got := word(c); got != "weft" {
 		t.Errorf("a socket that has asked Docker before is answered by %q", got)
 	}
+	if err := r.Release(); err != nil {
+		t.Fatal(err)
+	}
+	if got := word(c); got != "weft" {
+		t.Errorf("a socket that has asked weft is answered by %q before weft is gone", got)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := word(c); got != "docker" {
+		t.Errorf("a socket that has asked weft is answered by %q afterwards", got)
+	}
 }
 
 func TestOpenResolverBeforeAndAfterTheSandbox(t *testing.T) {

@@ -33,6 +33,8 @@ type Resolver struct {
 	udp  *net.UDPConn
 	tcp  *net.TCPListener
 	tap  *tap // nil: nothing is intercepted as far as is known
+
+	tapped bool // something was
 }
 
 // OpenResolver opens the sockets inside the sandbox, on ports that the kernel
@@ -125,7 +127,8 @@ func (r *Resolver) Intercept(ttl time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("intercept names in sandbox %s: %w", r.path, err)
 	}
-	r.forgetFlows()
+	r.tapped = true
+	r.forgetFlows(false)
 	return nil
 }
 
@@ -145,6 +148,9 @@ func (r *Resolver) Release() error {
 // Close gives everything back, the interception too.
 func (r *Resolver) Close() error {
 	err := r.Release()
+	if r.tapped {
+		r.forgetFlows(true)
+	}
 	if r.udp != nil {
 		err = errors.Join(err, r.udp.Close())
 	}
@@ -158,18 +164,26 @@ func (r *Resolver) Close() error {
 }
 
 // forgetFlows makes the kernel decide anew about UDP sockets that have asked
-// before and are kept, as some resolver libraries do: a flow stays with whom it
-// began. A kernel without this table, or one that refuses, costs such a client
-// one more try, no more.
-func (r *Resolver) forgetFlows() {
+// before: a flow stays for half a minute with whom it began. Some resolver
+// libraries keep their sockets, and a new one may get the port of an old one. A
+// kernel without this table, or one that refuses, costs such a client one more
+// try, no more. Those of ours are left alone while somebody may wait for an
+// answer, which could not go back.
+func (r *Resolver) forgetFlows(ours bool) {
 	h, err := netlink.NewHandleAt(r.ns, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return
 	}
 	defer h.Close()
-	var filter netlink.ConntrackFilter
-	_ = filter.AddIP(netlink.ConntrackOrigDstIP, dockerResolver[:])
-	_ = filter.AddProtocol(unix.IPPROTO_UDP)
-	_ = filter.AddPort(netlink.ConntrackOrigDstPort, dnsPort)
-	_, _ = h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, &filter)
+	port := r.udp.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	_, _ = h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, flows(func(f *netlink.ConntrackFlow) bool {
+		return f.Forward.Protocol == unix.IPPROTO_UDP && f.Forward.DstPort == dnsPort &&
+			f.Forward.DstIP.Equal(dockerResolver[:]) && (f.Reverse.SrcPort == port) == ours
+	}))
 }
+
+// flows chooses flows.
+type flows func(*netlink.ConntrackFlow) bool
+
+// MatchConntrackFlow implements netlink.CustomConntrackFilter.
+func (f flows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool { return f(flow) }

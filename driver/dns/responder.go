@@ -120,16 +120,17 @@ type visit struct {
 // errMoved says that the path is another sandbox than before, or none.
 var errMoved = errors.New("the sandbox is another")
 
-// drain waits for queries under way, but not long.
+// drain waits for queries under way, but not long: first for those that have
+// not been read yet, then for those that Docker's resolver has.
 func (v *visit) drain(serving context.Context) {
-	end := time.After(drainFor)
-	for v.waiting.Load() > 0 {
+	for end := time.Now().Add(drainFor); time.Now().Before(end); {
 		select {
 		case <-serving.Done():
 			return
-		case <-end:
+		case <-time.After(drainFor / 20):
+		}
+		if v.waiting.Load() == 0 {
 			return
-		case <-time.After(time.Millisecond):
 		}
 	}
 }
