@@ -1,0 +1,279 @@
+package names
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	vishnetns "github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/test/lab"
+)
+
+// cluster is the lab that the tests share. Each test uses networks of its own.
+var cluster *lab.Lab
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	ctx := context.Background()
+	const world = "198.51.100.11" // h1's address on the underlay
+	var err error
+	cluster, err = lab.Up(ctx, lab.Config{
+		Name: fmt.Sprintf("names-%d", os.Getpid()), Hosts: 2, Progress: os.Stderr,
+		WeftArgs: []string{"--log-level=debug"}, DockerdArgs: []string{"--live-restore", "--dns=" + world},
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "these tests need root and a lab:", err)
+		return 1
+	}
+	stop, err := serveWorld(world)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "start a nameserver:", err)
+		_ = cluster.Down(ctx)
+		return 1
+	}
+	code := m.Run()
+	stop()
+	if code != 0 {
+		for _, h := range cluster.Hosts() {
+			log, _ := os.ReadFile(h.Log(lab.Weft))
+			_ = os.WriteFile(fmt.Sprintf("%s/weft-names-%s.log", os.TempDir(), h.Name()), log, 0o600)
+		}
+		fmt.Fprintln(os.Stderr, "weft's logs are in", os.TempDir()+"/weft-names-*.log")
+	}
+	if err := cluster.Down(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "take the lab down:", err)
+		return 1
+	}
+	return code
+}
+
+// docker runs a docker command that must succeed.
+func docker(tb testing.TB, host string, args ...string) string {
+	tb.Helper()
+	out, err := cluster.Host(host).Docker(tb.Context(), args...)
+	if err != nil {
+		tb.Fatalf("%s$ docker %s: %v", host, strings.Join(args, " "), err)
+	}
+	return out
+}
+
+// network makes a network on h1 and waits until h2 has it.
+func network(tb testing.TB, name string, args ...string) string {
+	tb.Helper()
+	docker(tb, "h1", slices.Concat([]string{"network", "create", "-d", "weft", "--ipam-driver", "weft"}, args, []string{name})...)
+	tb.Cleanup(func() {
+		ctx := context.WithoutCancel(tb.Context())
+		if _, err := cluster.Host("h1").Docker(ctx, "network", "rm", name); err != nil {
+			tb.Errorf("remove network %s: %v", name, err)
+		}
+		eventually(tb, 10*time.Second, "network "+name+" is gone from h2", func() error {
+			if _, err := cluster.Host("h2").Docker(ctx, "network", "inspect", name); err == nil {
+				return errors.New("it is there")
+			}
+			return nil
+		})
+	})
+	eventually(tb, 5*time.Second, "h2 has network "+name, func() error {
+		_, err := cluster.Host("h2").Docker(tb.Context(), "network", "inspect", name)
+		return err
+	})
+	return name
+}
+
+// box is a running container.
+type box struct {
+	tb         testing.TB
+	host, name string
+	netns      string
+}
+
+// start starts a busybox that idles, and removes it after the test. Without a
+// network in args it has Docker's default.
+func start(tb testing.TB, host, name string, args ...string) box {
+	tb.Helper()
+	docker(tb, host, slices.Concat([]string{"run", "-d", "--name", name}, args, []string{"busybox", "sleep", "100000"})...)
+	b := box{tb: tb, host: host, name: name}
+	tb.Cleanup(b.remove)
+	path, err := cluster.Host(host).ContainerNetns(tb.Context(), name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	b.netns = path
+	return b
+}
+
+func (b box) remove() {
+	ctx := context.WithoutCancel(b.tb.Context())
+	if _, err := cluster.Host(b.host).Docker(ctx, "rm", "-f", b.name); err != nil && !strings.Contains(err.Error(), "No such container") {
+		b.tb.Errorf("remove container %s: %v", b.name, err)
+	}
+}
+
+// exec runs a command in the container.
+func (b box) exec(args ...string) (string, error) {
+	return cluster.Host(b.host).Docker(b.tb.Context(), append([]string{"exec", b.name}, args...)...)
+}
+
+// ip is the container's address in a network.
+func (b box) ip(network string) string {
+	b.tb.Helper()
+	return docker(b.tb, b.host, "inspect", "-f", fmt.Sprintf("{{(index .NetworkSettings.Networks %q).IPAddress}}", network), b.name)
+}
+
+// dial connects to the container's resolver as the container does.
+func (b box) dial(network string) net.Conn {
+	b.tb.Helper()
+	return b.dialMarked(network, 0)
+}
+
+// dialMarked with the mark 0x77 meets Docker's resolver.
+func (b box) dialMarked(network string, mark int) net.Conn {
+	b.tb.Helper()
+	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, mark) })
+	}}
+	var c net.Conn
+	if err := inside(b.netns, func() (err error) {
+		c, err = d.DialContext(context.WithoutCancel(b.tb.Context()), network, "127.0.0.11:53")
+		return err
+	}); err != nil {
+		b.tb.Fatalf("reach the resolver of %s: %v", b.name, err)
+	}
+	return c
+}
+
+// resolve asks one query over UDP, and says what came: the addresses or targets
+// in a row, or the code of the failure.
+func (b box) resolve(name string, qtype uint16) string {
+	b.tb.Helper()
+	c := b.dial("udp4")
+	defer c.Close()
+	return ask(c, name, qtype, 6*time.Second)
+}
+
+func ask(c net.Conn, name string, qtype uint16, limit time.Duration) string {
+	conn := &dns.Conn{Conn: c}
+	_ = c.SetDeadline(time.Now().Add(limit))
+	if err := conn.WriteMsg(new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype)); err != nil {
+		return err.Error()
+	}
+	m, err := conn.ReadMsg()
+	switch {
+	case err != nil:
+		return err.Error()
+	case m.Rcode != dns.RcodeSuccess:
+		return dns.RcodeToString[m.Rcode]
+	case len(m.Answer) == 0:
+		return "no data"
+	}
+	var out []string
+	for _, rr := range m.Answer {
+		out = append(out, strings.TrimPrefix(rr.String(), rr.Header().String()))
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
+}
+
+// finds checks one name, which must be right at the first query.
+func (b box) finds(name string, qtype uint16, want string) {
+	b.tb.Helper()
+	if got := b.resolve(name, qtype); got != want {
+		b.tb.Errorf("%s in %s on %s: %s, want %s", name, b.name, b.host, got, want)
+	}
+}
+
+// soon waits until the name is as wanted.
+func (b box) soon(limit time.Duration, name string, qtype uint16, want string) {
+	b.tb.Helper()
+	eventually(b.tb, limit, fmt.Sprintf("%s in %s on %s is %s", name, b.name, b.host, want), func() error {
+		if got := b.resolve(name, qtype); got != want {
+			return errors.New(got)
+		}
+		return nil
+	})
+}
+
+// eventually waits for a condition that other processes bring about.
+func eventually(tb testing.TB, limit time.Duration, what string, check func() error) {
+	tb.Helper()
+	var err error
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if err = check(); err == nil {
+			return
+		}
+	}
+	tb.Errorf("not within %s: %s: %v", limit, what, err)
+}
+
+// answer is what the nameserver out in the world says; NXDOMAIN if nil.
+var answer atomic.Pointer[dns.HandlerFunc]
+
+// serveWorld runs the nameserver that every container's Docker asks.
+func serveWorld(addr string) (stop func(), err error) {
+	handle := dns.HandlerFunc(func(w dns.ResponseWriter, m *dns.Msg) {
+		if f := answer.Load(); f != nil {
+			(*f)(w, m)
+			return
+		}
+		_ = w.WriteMsg(new(dns.Msg).SetRcode(m, dns.RcodeNameError))
+	})
+	var udp net.PacketConn
+	var tcp net.Listener
+	err = inside(cluster.Host("h1").Netns(), func() (err error) {
+		if udp, err = net.ListenPacket("udp4", addr+":53"); err == nil {
+			tcp, err = net.Listen("tcp4", addr+":53")
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	servers := []*dns.Server{{PacketConn: udp, Handler: handle}, {Listener: tcp, Handler: handle}}
+	for _, s := range servers {
+		go func() { _ = s.ActivateAndServe() }()
+	}
+	return func() {
+		for _, s := range servers {
+			_ = s.Shutdown()
+		}
+	}, nil
+}
+
+// world lets the nameserver answer so until the test ends.
+func world(tb testing.TB, f dns.HandlerFunc) {
+	answer.Store(&f)
+	tb.Cleanup(func() { answer.Store(nil) })
+}
+
+// inside calls f on a thread in a network namespace.
+func inside(path string, f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		ns, err := vishnetns.GetFromPath(path)
+		if err == nil {
+			err = vishnetns.Set(ns)
+			ns.Close()
+		}
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	}()
+	return <-done
+}
