@@ -533,7 +533,7 @@ func TestNetworkRemovedLeavesNothing(t *testing.T) {
 		h.networks.remove("n")
 		h.work()
 	}
-	h2.clock.add(detachTime) // h2's Docker lost the network without a word
+	h2.clock.add(goneTime) // h2's Docker lost the network without a word
 	h2.work()
 	for _, s := range []*memory{cluster, h1.state.(*memory), h2.state.(*memory)} {
 		if got := s.keys(""); len(got) > 1 {

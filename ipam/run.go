@@ -19,6 +19,7 @@ const (
 	checkTime  = 5 * time.Minute  // one listing of a pool's addresses
 	scanTime   = time.Hour        // one listing of all addresses
 	detachTime = time.Minute      // a network that was here is not, but Docker has not released its pool
+	goneTime   = 15 * time.Second // the same, and the whole cluster does not have the network any more
 	leakTime   = 10 * time.Minute // an address in use in a pool that Docker no longer has
 )
 
@@ -188,7 +189,7 @@ func (a *Allocator) workLocked(p *pool, v view) work {
 		p.detached = now
 	}
 	w := work{wanted: p.wantedLocked(v, now), next: lookTime}
-	w.check = now.Sub(p.checked) >= checkTime
+	w.check = now.Sub(p.checked) >= a.checkEvery(p) || !p.doubt.IsZero() && !now.Before(p.doubt)
 	if v.attached && !p.held.Attached {
 		w.check = true // also has it recorded
 	}
@@ -209,6 +210,14 @@ func (a *Allocator) workLocked(p *pool, v view) work {
 	return w
 }
 
+// checkEvery is how long after a check of the pool the next one is due.
+func (a *Allocator) checkEvery(p *pool) time.Duration {
+	if p.doubt.IsZero() {
+		return checkTime
+	}
+	return a.cfg.doubt / 2
+}
+
 // wantedLocked says whether this host's Docker has the pool, as far as known.
 func (p *pool) wantedLocked(v view, now time.Time) bool {
 	switch {
@@ -218,7 +227,11 @@ func (p *pool) wantedLocked(v view, now time.Time) bool {
 		return false
 	default:
 		// Docker's release of a network's pool is lost if weft was away.
-		return !p.held.Attached || now.Sub(p.detached) < detachTime
+		limit := detachTime
+		if !v.live {
+			limit = goneTime
+		}
+		return !p.held.Attached || now.Sub(p.detached) < limit
 	}
 }
 
@@ -310,9 +323,9 @@ func (a *Allocator) learn(ctx context.Context, p *pool, record poolRecord) error
 // it and no network has it, in Cluster.
 func (a *Allocator) remove(ctx context.Context, p *pool, v view) error {
 	a.mu.Lock()
-	left, h := len(p.claims), p.held
+	left, h, doubt := len(p.claims), p.held, !p.doubt.IsZero()
 	a.mu.Unlock()
-	if left > 0 || h.Count > 0 && !h.Attached {
+	if left > 0 || doubt || h.Count > 0 && !h.Attached {
 		return nil
 	}
 	if err := a.removeRecord(ctx, p, v, h.Unsure); err != nil {
