@@ -239,6 +239,7 @@ func (x *index) status(now time.Time) Status {
 		Store: x.Store, Docker: x.Docker, Passes: x.Passes,
 		Counts: Counts{Networks: len(x.Snapshot.Networks), Endpoints: len(x.endpoints), EndpointsHere: len(x.Snapshot.Local), Hosts: len(x.hosts)},
 	}
+	out.Counts.Duplicates = len(x.duplicates())
 	out.Healthy = len(out.Problems) == 0
 	out.Docker.Conflicts = list(out.Docker.Conflicts)
 	out.Passes.Errors, out.Passes.Failed = list(out.Passes.Errors), list(out.Passes.Failed)

@@ -99,6 +99,9 @@ func TestEachProblemIsOneSentence(t *testing.T) {
 			if all := strings.Join(got.Problems, "\n"); all != c.want {
 				t.Errorf("problems\n got %s\nwant %s", all, c.want)
 			}
+			if n := strings.Count(c.want, "is used twice"); got.Counts.Duplicates != n {
+				t.Errorf("%d duplicates, want %d", got.Counts.Duplicates, n)
+			}
 			if got.Healthy != (c.want == "") {
 				t.Errorf("healthy: %v", got.Healthy)
 			}

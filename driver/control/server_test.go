@@ -182,11 +182,11 @@ func TestJSONFieldsStay(t *testing.T) {
 		v    any
 		want string
 	}{
-		{status, "healthy problems warnings version commit started host vtep port mtu cluster store docker passes counts"},
+		{status, "healthy problems warnings version commit started host vtep port mtu cluster goroutines store docker passes counts"},
 		{status.Store, "url reachable since"},
 		{status.Docker, "mirroring url connected since conflicts"},
 		{status.Passes, "count repairs last took_ns every_ns errors failed_networks"},
-		{status.Counts, "networks endpoints endpoints_here hosts hosts_live hosts_down hosts_unknown stock"},
+		{status.Counts, "networks endpoints endpoints_here hosts hosts_live hosts_down hosts_unknown stock duplicates"},
 		{x.networks()[1], "id name vni subnets mtu hosts endpoints state"},
 		{detail, "id name vni subnets mtu hosts endpoints state record on"},
 		{detail.On[0], "host state endpoints stock"},

@@ -39,7 +39,8 @@ type Counts struct {
 	HostsLive     int `json:"hosts_live"`     // this one included
 	HostsDown     int `json:"hosts_down"`
 	HostsUnknown  int `json:"hosts_unknown"`
-	Stock         int `json:"stock"` // addresses that this host has claimed ahead of use
+	Stock         int `json:"stock"`      // addresses that this host has claimed ahead of use
+	Duplicates    int `json:"duplicates"` // addresses that are used twice
 }
 
 // NetworkState says in one word how a network is doing on this host.

@@ -1,0 +1,170 @@
+package metrics
+
+import (
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weft-net/weft/driver/control"
+	"github.com/weft-net/weft/driver/dns"
+	"github.com/weft-net/weft/ipam"
+)
+
+// Source gathers what the daemon knows at this moment.
+type Source func() State
+
+// State is everything that a scrape reads.
+type State struct {
+	control.State
+	Pools  []ipam.Usage
+	Behind time.Duration // see registry.Registry.Behind
+	Names  *dns.Status   // nil: Docker alone answers names
+}
+
+// gauge describes one metric that is read at a scrape.
+func gauge(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prefix+name, help, labels, nil)
+}
+
+// Labels of a network, and of a pool.
+var (
+	ofNetwork = []string{"network", "network_id"}
+	ofPool    = []string{"network", "network_id", "subnet"}
+)
+
+var (
+	buildInfo = gauge("build_info", "1, with what this weft was built from.", "version", "commit", "go_version")
+
+	problems   = gauge("problems", "What `weft status` shows as problems of this host.")
+	duplicates = gauge("duplicate_addresses", "Addresses that two endpoints of the cluster use, as far as this host knows.")
+
+	storeReachable = gauge("store_reachable", "1 if the store answered when last asked, else 0.")
+	watchBehind    = gauge("watch_behind_seconds", "For how long a write of this host's has been in the store without this host's watch showing it; 0 if there is none.")
+
+	dockerConnected = gauge("docker_connected", "1 if Docker's API answers, so that networks are mirrored, else 0; absent without --docker.")
+	conflicts       = gauge("docker_conflicts", "Networks of the cluster that this host's Docker cannot have.")
+
+	lastPass   = gauge("last_pass_timestamp_seconds", "When the last pass ended, in Unix time; 0 before the first.")
+	passErrors = gauge("pass_errors", "What the last pass could not bring to match the records.")
+
+	hosts    = gauge("hosts", "Hosts of the cluster by state, this one included; unknown while the store does not answer.", "state")
+	networks = gauge("networks", "Networks of the cluster by their state on this host, as `weft network ls` shows it.", "state")
+
+	networkEndpoints = gauge("network_endpoints", "Endpoints of a network, here and elsewhere.", append(ofNetwork, "where")...)
+	networkHosts     = gauge("network_hosts", "Hosts whose Docker has the network.", ofNetwork...)
+
+	poolSize   = gauge("pool_size_addresses", "Addresses of a pool for containers that ask for any.", ofPool...)
+	poolFree   = gauge("pool_free_addresses", "Addresses of a pool that no host has, as of the last look into the store some minutes ago.", ofPool...)
+	poolUsed   = gauge("pool_used_addresses", "Addresses of a pool in use on this host.", ofPool...)
+	poolStock  = gauge("pool_stock_addresses", "Addresses of a pool that this host has claimed ahead of use.", ofPool...)
+	poolTarget = gauge("pool_stock_target_addresses", "How many addresses of a pool this host wants in stock; few or none if the pool is nearly used up.", ofPool...)
+	poolLost   = gauge("pool_lost_addresses", "Addresses of a pool in use on this host that are another host's.", ofPool...)
+
+	dnsSandboxes = gauge("dns_sandboxes", "Containers' network namespaces on this host by whether weft answers names there; in silent ones Docker alone does.", "state")
+)
+
+// scrape is a prometheus.Collector of everything that source gives.
+type scrape struct{ source Source }
+
+// Describe implements prometheus.Collector.
+func (s scrape) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		buildInfo, problems, duplicates, storeReachable, watchBehind, dockerConnected, conflicts, lastPass, passErrors,
+		hosts, networks, networkEndpoints, networkHosts,
+		poolSize, poolFree, poolUsed, poolStock, poolTarget, poolLost, dnsSandboxes,
+	} {
+		out <- d
+	}
+}
+
+// sink takes the values of one scrape.
+type sink chan<- prometheus.Metric
+
+// set adds one value. A label that is no UTF-8 is bent until it is.
+func (out sink) set(d *prometheus.Desc, value float64, labels ...string) {
+	for i, l := range labels {
+		labels[i] = strings.ToValidUTF8(l, "?")
+	}
+	m, err := prometheus.NewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	if err != nil {
+		m = prometheus.NewInvalidMetric(d, err)
+	}
+	out <- m
+}
+
+// Collect implements prometheus.Collector.
+func (s scrape) Collect(c chan<- prometheus.Metric) {
+	state, out := s.source(), sink(c)
+	status, nets := control.Summary(state.State, time.Now())
+	out.set(buildInfo, 1, state.Version, state.Commit, runtime.Version())
+	out.set(problems, float64(len(status.Problems)))
+	out.set(duplicates, float64(status.Counts.Duplicates))
+	out.set(storeReachable, truth(status.Store.Reachable))
+	out.set(watchBehind, state.Behind.Seconds())
+	if status.Docker.Mirroring {
+		out.set(dockerConnected, truth(status.Docker.Connected))
+	}
+	out.set(conflicts, float64(len(status.Docker.Conflicts)))
+	out.set(lastPass, unix(status.Passes.Last))
+	out.set(passErrors, float64(len(status.Passes.Errors)))
+	out.set(hosts, float64(status.Counts.HostsLive), string(control.HostLive))
+	out.set(hosts, float64(status.Counts.HostsDown), string(control.HostDown))
+	out.set(hosts, float64(status.Counts.HostsUnknown), string(control.HostUnknown))
+	out.networks(state.State, nets)
+	out.pools(state.Pools)
+	if state.Names != nil {
+		out.set(dnsSandboxes, float64(state.Names.Answering), "answering")
+		out.set(dnsSandboxes, float64(state.Names.Sandboxes-state.Names.Answering), "silent")
+	}
+}
+
+// networks shows each network, and how many there are in each state.
+func (out sink) networks(state control.State, nets []control.Network) {
+	here := map[string]int{}
+	for _, e := range state.Snapshot.Local {
+		here[e.Network]++
+	}
+	states := map[control.NetworkState]int{
+		control.NetworkRemoving: 0, control.NetworkConflict: 0, control.NetworkFailed: 0,
+		control.NetworkUnnamed: 0, control.NetworkRemote: 0, control.NetworkOK: 0,
+	}
+	for _, n := range nets {
+		states[n.State]++
+		out.set(networkEndpoints, float64(here[n.ID]), n.Name, n.ID, "here")
+		out.set(networkEndpoints, float64(n.Endpoints-here[n.ID]), n.Name, n.ID, "elsewhere")
+		out.set(networkHosts, float64(n.Hosts), n.Name, n.ID)
+	}
+	for s, n := range states {
+		out.set(networks, float64(n), string(s))
+	}
+}
+
+// pools shows each pool that this host's Docker has.
+func (out sink) pools(pools []ipam.Usage) {
+	for _, p := range pools {
+		set := func(d *prometheus.Desc, n float64) { out.set(d, n, p.Name, p.Network, p.Subnet.String()) }
+		set(poolSize, float64(p.Size))
+		set(poolFree, float64(p.Free))
+		set(poolUsed, float64(p.Used))
+		set(poolStock, float64(p.Stock))
+		set(poolTarget, float64(p.Target))
+		set(poolLost, float64(p.Lost))
+	}
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// unix is a time in seconds since 1970, and 0 for none.
+func unix(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixNano()) / float64(time.Second)
+}
