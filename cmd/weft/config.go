@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -137,7 +138,24 @@ func (c *config) validate() error {
 	if c.level, err = parseLevel(c.LogLevel); err != nil {
 		return fmt.Errorf("--log-level %w", err)
 	}
+	if err := c.checkMetrics(); err != nil {
+		return err
+	}
 	return c.checkDocker()
+}
+
+// checkMetrics checks where metrics are to be served. Without a host that is on
+// all of this host's addresses.
+func (c *config) checkMetrics() error {
+	if c.Metrics == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(c.Metrics)
+	number, bad := strconv.ParseUint(port, 10, 16)
+	if err != nil || bad != nil || number == 0 || strings.ContainsAny(host, "/@ ") {
+		return fmt.Errorf("--metrics %q is refused: it takes HOST:PORT, like 127.0.0.1:9477 or :9477", c.Metrics)
+	}
+	return nil
 }
 
 // reference is what Docker may call a managed plugin: [REGISTRY/]PATH:TAG.

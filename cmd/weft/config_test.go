@@ -64,3 +64,17 @@ func TestTheEnvironment(t *testing.T) {
 		t.Errorf("got store %q, MTU %d, host %q, Docker %q", c.Store, c.MTU, c.Host, c.Docker)
 	}
 }
+
+func TestMetricsTakeAHostAndAPort(t *testing.T) {
+	for _, address := range []string{"", ":9477", "127.0.0.1:9477", "[2001:db8::1]:9477", "localhost:65535"} {
+		if _, err := parse(t, nil, "--metrics="+address); err != nil {
+			t.Errorf("%q: %v", address, err)
+		}
+	}
+	for _, address := range []string{"9477", "127.0.0.1", "127.0.0.1:", ":0", ":65536", ":http", "2001:db8::1:9477", "http://h1:9477"} {
+		_, err := parse(t, nil, "--metrics="+address)
+		if err == nil || !strings.Contains(err.Error(), "it takes HOST:PORT") {
+			t.Errorf("%q: got %v", address, err)
+		}
+	}
+}

@@ -19,6 +19,7 @@ import (
 	"github.com/weft-net/weft/driver"
 	"github.com/weft-net/weft/driver/control"
 	"github.com/weft-net/weft/driver/dataplane"
+	"github.com/weft-net/weft/driver/metrics"
 	"github.com/weft-net/weft/driver/mirror"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/plugin"
@@ -51,6 +52,8 @@ type daemon struct {
 	self            dataplane.Underlay // as it was at the start
 	reconciler      *reconcile.Reconciler
 	mirror          *mirror.Mirror // nil without Docker's API
+	metrics         *metrics.Metrics
+	scrapes         net.Listener // nil without --metrics
 	closers         []func() error
 }
 
@@ -58,6 +61,7 @@ type daemon struct {
 // calls wait for answers instead of failing.
 func newDaemon(ctx context.Context, cfg config, log *logrus.Logger) (_ *daemon, err error) {
 	d := &daemon{cfg: cfg, log: log, started: time.Now()}
+	d.metrics = metrics.New(d.measure, log)
 	defer func() {
 		if err != nil {
 			d.close()
@@ -91,6 +95,13 @@ func (d *daemon) listen(ctx context.Context) (err error) {
 		return err
 	}
 	d.onClose(d.control.Close)
+	if d.cfg.Metrics == "" {
+		return nil
+	}
+	if d.scrapes, err = metrics.Listen(ctx, d.cfg.Metrics); err != nil {
+		return err
+	}
+	d.onClose(d.scrapes.Close)
 	return nil
 }
 
@@ -115,6 +126,7 @@ func (d *daemon) openRecords(ctx context.Context) error {
 			Name: d.cfg.Host, VTEP: d.self.Addr, Port: d.cfg.Port, MTU: d.self.MTU, Version: version,
 		},
 		Cluster: d.cluster, State: d.state, Reap: d.cfg.Reap, Log: d.log,
+		Observe: registry.Observer{Applied: d.metrics.Applied, Returned: d.metrics.Returned},
 	})
 	if err != nil {
 		return err
@@ -129,7 +141,7 @@ func (d *daemon) openRecords(ctx context.Context) error {
 				d.log.WithError(err).Error("An endpoint could not be taken out; this is tried again.")
 			}
 		},
-		Log: d.log,
+		Observe: d.metrics.Address, Log: d.log,
 	})
 	if err != nil {
 		return err
@@ -153,9 +165,9 @@ func (d *daemon) underlay(ctx context.Context) (dataplane.Underlay, error) {
 func (d *daemon) openDrivers(context.Context) error {
 	d.reconciler = reconcile.New(reconcile.Config{
 		Kernel: kernel{d.kernel}, Snapshot: d.registry.Snapshot, Changes: d.registry.Changes,
-		Verify: verifyEvery, Log: d.log,
+		Verify: verifyEvery, Log: d.log, Observe: d.metrics.Pass,
 	})
-	d.server = plugin.NewServer(d.log, nil)
+	d.server = plugin.NewServer(d.log, d.metrics.Call)
 	driver.New(d.cfg.Name, d.registry, d.reconciler, d.allocator, d.log).Register(d.server)
 	ipam.NewDriver(d.allocator, d.log).Register(d.server)
 	if d.cfg.Docker == "" {
@@ -189,6 +201,9 @@ func (d *daemon) run(ctx context.Context) error {
 	g.Go(func() error { return d.reconciler.Run(ctx) })
 	g.Go(func() error { return d.kernel.Watch(ctx, func() { d.followUnderlay(ctx) }) })
 	g.Go(func() error { return d.passOn(ctx) })
+	if d.scrapes != nil {
+		g.Go(func() error { return d.metrics.Run(ctx, d.scrapes) })
+	}
 	if d.mirror != nil {
 		g.Go(func() error { return d.mirror.Run(ctx) })
 	}
@@ -252,7 +267,7 @@ func (d *daemon) openStores(context.Context) error {
 	}
 	d.state = state
 	d.onClose(state.Close)
-	if d.cluster, err = openCluster(d.cfg, d.self.Addr, d.log); err != nil {
+	if d.cluster, err = openCluster(d.cfg, d.self.Addr, d.log, d.metrics.Request); err != nil {
 		return err
 	}
 	d.onClose(d.cluster.Close)

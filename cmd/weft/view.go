@@ -4,6 +4,7 @@ import (
 	"runtime"
 
 	"github.com/weft-net/weft/driver/control"
+	"github.com/weft-net/weft/driver/metrics"
 )
 
 // view gathers what the control socket shows.
@@ -35,4 +36,9 @@ func (d *daemon) view() control.State {
 		s.Docker.Conflicts = append(s.Docker.Conflicts, control.Conflict{Network: network, Text: text})
 	}
 	return s
+}
+
+// measure gathers what a scrape of the metrics shows.
+func (d *daemon) measure() metrics.State {
+	return metrics.State{State: d.view(), Pools: d.allocator.Usage(), Behind: d.registry.Behind()}
 }
