@@ -1,0 +1,106 @@
+package names
+
+import (
+	"context"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// BenchmarkLatency is one query after the other from one socket, through weft
+// and, as docker-…, asked of Docker's own resolver in the same container.
+func BenchmarkLatency(b *testing.B) {
+	n := network(b, "latency")
+	asks := start(b, "h1", "asks", "--network", n)
+	start(b, "h1", "near", "--network", n)
+	start(b, "h2", "far", "--network", n)
+	for _, c := range []struct {
+		what, name string
+		mark       int
+	}{
+		{"local", "near.", 0},
+		{"docker-local", "near.", 0x77},
+		{"remote", "far.", 0},
+		{"forwarded", "example.com.", 0},
+		{"docker-forwarded", "example.com.", 0x77},
+	} {
+		b.Run(c.what, func(b *testing.B) {
+			conn := asks.dialMarked("udp4", c.mark)
+			defer conn.Close()
+			report(b, measure(b, conn, c.name, b.N))
+		})
+	}
+}
+
+// measure asks n times and gives how long each took, sorted.
+func measure(tb testing.TB, conn net.Conn, name string, n int) []time.Duration {
+	tb.Helper()
+	msg, err := new(dns.Msg).SetQuestion(name, dns.TypeA).Pack()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	buf, out := make([]byte, 4096), make([]time.Duration, 0, n)
+	for range n {
+		began := time.Now()
+		_ = conn.SetDeadline(began.Add(6 * time.Second))
+		if _, err := conn.Write(msg); err != nil {
+			tb.Fatal(err)
+		}
+		if _, err := conn.Read(buf); err != nil {
+			tb.Fatal(err)
+		}
+		out = append(out, time.Since(began))
+	}
+	slices.Sort(out)
+	return out
+}
+
+func report(b *testing.B, all []time.Duration) {
+	b.Helper()
+	b.ReportMetric(float64(all[len(all)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(all[len(all)*99/100].Microseconds()), "p99-µs")
+}
+
+// BenchmarkFlood is what another container sees while one sends queries as fast
+// as it can; and how many of them are answered.
+func BenchmarkFlood(b *testing.B) {
+	n := network(b, "flood")
+	bad, good := start(b, "h1", "floods", "--network", n), start(b, "h1", "asks", "--network", n)
+	for _, c := range []struct{ what, name string }{{"our-names", "asks."}, {"forwarded", "example.com."}} {
+		b.Run(c.what, func(b *testing.B) {
+			conn, victim := bad.dial("udp4"), good.dial("udp4")
+			defer conn.Close()
+			defer victim.Close()
+			ctx, stop := context.WithCancel(b.Context())
+			answers := make(chan int)
+			go func() {
+				buf, n := make([]byte, 4096), 0
+				for {
+					if _, err := conn.Read(buf); err != nil {
+						answers <- n
+						return
+					}
+					n++
+				}
+			}()
+			msg, err := new(dns.Msg).SetQuestion(c.name, dns.TypeA).Pack()
+			if err != nil {
+				b.Fatal(err)
+			}
+			began := time.Now()
+			go func() {
+				for ctx.Err() == nil {
+					_, _ = conn.Write(msg)
+				}
+			}()
+			report(b, measure(b, victim, "asks.", b.N))
+			took := time.Since(began)
+			stop()
+			conn.Close()
+			b.ReportMetric(float64(<-answers)/took.Seconds(), "flood-answers/s")
+		})
+	}
+}
