@@ -38,6 +38,10 @@ TESTFLAGS ?=
 GOTEST = go test -race -shuffle=on $(TESTFLAGS)
 FUZZTIME ?= 30s
 
+# What make chaos plays, and how long.
+SEED ?= 1
+MINUTES ?= 10
+
 # What is measured, and with which options, as in
 # make bench BENCH=traffic,run BENCHFLAGS='-rounds 9 -json samples.json'.
 BENCH ?= all
@@ -175,6 +179,10 @@ heavy: root deps-check consul ## the tests against this kernel, a real dockerd a
 .PHONY: hosts
 hosts: root deps-check consul build ## the tests on labs of several Docker hosts, and the house rules (root)
 	$(GOTEST) -v -p 1 -timeout 12m $(HOSTS)
+
+.PHONY: chaos
+chaos: root deps-check consul build ## random operations and faults on three hosts for MINUTES, as SEED decides, then what must hold (root)
+	go test -race -v -count 1 -timeout 0 ./test/chaos -run '^TestChaos$$' -seed $(SEED) -minutes $(MINUTES)
 
 .PHONY: bench
 bench: root deps-check consul build ## weft beside Docker's own networks, as a table (root)

@@ -1,0 +1,89 @@
+package chaos
+
+import (
+	"cmp"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/weft-net/weft/test/lab"
+)
+
+var (
+	seed    = flag.Uint64("seed", 1, "decides the operations")
+	minutes = flag.Float64("minutes", 2, "how long operations are drawn")
+	names   = flag.Bool("names", false, "containers are looked up by name too")
+	keep    = flag.String("keep", os.TempDir(), "where the history and the logs of a failed run go")
+)
+
+func TestChaos(t *testing.T) {
+	ctx := context.Background()
+	c := lab.Config{
+		Name: fmt.Sprintf("chaos-%d-%d", *seed, os.Getpid()), Progress: os.Stderr,
+		WeftArgs: []string{"--log-level=debug"},
+	}
+	live := *seed%2 == 0
+	if live {
+		c.DockerdArgs = []string{"--live-restore"}
+	}
+	l, err := lab.Up(ctx, c)
+	if err != nil {
+		t.Fatal("this test needs root and a lab: ", err)
+	}
+	defer func() {
+		if err := l.Down(ctx); err != nil {
+			t.Error("take the lab down: ", err)
+		}
+	}()
+	weft, err := filepath.Abs(cmp.Or(os.Getenv("WEFT_BIN"), "../../bin/weft"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	failures, history := Run(ctx, Config{
+		Lab: l, Weft: weft, Seed: *seed, Long: time.Duration(*minutes * float64(time.Minute)), LiveRestore: live, Names: *names,
+		Say: func(format string, args ...any) {
+			t.Logf("%s  %s", time.Since(began).Round(time.Second), fmt.Sprintf(format, args...))
+		},
+	})
+	for _, f := range failures {
+		t.Error(f)
+	}
+	if t.Failed() {
+		t.Logf("again with: make chaos SEED=%d MINUTES=%g\n%s", *seed, *minutes, history)
+		keepLogs(t, l, history)
+	}
+}
+
+// keepLogs copies the logs out of the lab, which is about to go.
+func keepLogs(t *testing.T, l *lab.Lab, history string) {
+	t.Helper()
+	dir := filepath.Join(*keep, l.Name())
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Error(err)
+		return
+	}
+	files := map[string]string{"consul.log": l.Consul(1).Log()}
+	for _, h := range l.Hosts() {
+		for _, s := range h.Services() {
+			files[fmt.Sprintf("%s-%s.log", h.Name(), s)] = h.Log(s)
+		}
+	}
+	for to, from := range files {
+		log, err := os.ReadFile(from)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, to), log, 0o600)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "history"), []byte(history), 0o600); err != nil {
+		t.Error(err)
+	}
+	t.Log("history and logs are in ", dir)
+}
