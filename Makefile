@@ -97,6 +97,7 @@ uninstall: ## removes what install has put there; state and settings stay (root)
 
 .PHONY: deb
 deb: binary ## dist/weft_VERSION_ARCH.deb
+	rm -f dist/weft_*_$(ARCH).deb
 	WEFT_ARCH=$(ARCH) WEFT_VERSION='$(DEB_VERSION)' WEFT_BINARY=$(BINARY) $(NFPM) package --config deploy/deb/nfpm.yaml --packager deb --target dist/
 
 .PHONY: rootfs
@@ -113,11 +114,14 @@ plugin-upgrade: rootfs ## replaces the managed plugin PLUGIN under running conta
 	deploy/plugin/upgrade.sh '$(PLUGIN)' dist/plugin_$(ARCH)
 
 .PHONY: image
-image: binary ## the container image IMAGE=weft:latest, in this machine's Docker
+image: image-context ## the container image IMAGE=weft:latest, in this machine's Docker
+	docker build -t '$(IMAGE)' -f Dockerfile dist/image_$(ARCH)
+
+.PHONY: image-context
+image-context: binary
 	rm -rf dist/image_$(ARCH) && mkdir -p dist/image_$(ARCH)/var
 	install -m 0755 $(BINARY) dist/image_$(ARCH)/weft
 	ln -s /run dist/image_$(ARCH)/var/run
-	docker build -t '$(IMAGE)' -f Dockerfile dist/image_$(ARCH)
 
 .PHONY: dist
 dist: go ## binaries, packages and plugins of all architectures, with their sums

@@ -27,6 +27,10 @@ have mount || want mount mount
 { have busybox && ! ldd "$(command -v busybox)" >/dev/null 2>&1; } || want "a static busybox" busybox-static
 # The race detector needs a C compiler.
 { have gcc && echo '#include <stdlib.h>' | gcc -E - >/dev/null 2>&1; } || want gcc gcc libc6-dev
+# Of test/install: weft as a package under systemd, and Compose.
+have dpkg-deb || want dpkg-deb dpkg
+{ have systemd-analyze && [ -x /lib/systemd/systemd ]; } || want systemd systemd
+have docker-compose || want docker-compose docker-compose
 have shellcheck || want shellcheck shellcheck # make lint
 # dockerd starts no container where the kernel has AppArmor and this is missing.
 if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null || true)" = Y ]; then

@@ -1,0 +1,84 @@
+package install
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weft-net/weft/test/lab"
+)
+
+// namesAcrossHosts becomes true once weft answers for containers of other hosts.
+const namesAcrossHosts = false
+
+const example = "deploy/compose/compose.yaml"
+
+// The example of one application on two hosts, with the managed plugin.
+func TestCompose(t *testing.T) {
+	l := up(t, lab.Config{Hosts: 2})
+	h1, h2 := l.Host("h1"), l.Host("h2")
+	for _, h := range l.Hosts() {
+		installPlugin(t, h, storeURL(l))
+	}
+	env := []string{"WEFT_DRIVER=" + plugin}
+	compose(t, h1, env, example, "up", "-d", "web")
+	mirrored(t, h2, "shop")
+	// On the second host the network is there already, and Compose takes it.
+	compose(t, h2, env, example, "up", "-d", "--scale", "worker=3", "worker")
+
+	web := box{h1, strings.TrimSpace(docker(t, h1, "ps", "--filter", "network=shop", "--format", "{{.Names}}")), "shop"}
+	workers := strings.Fields(docker(t, h2, "ps", "--filter", "network=shop", "--format", "{{.Names}}"))
+	if len(workers) != 3 {
+		t.Fatalf("h2 runs %v, want three workers", workers)
+	}
+	addresses := map[string]string{web.ip(t): web.name}
+	for _, name := range workers {
+		worker := box{h2, name, "shop"}
+		pings(t, web, worker)
+		if by, taken := addresses[worker.ip(t)]; taken {
+			t.Errorf("%s and %s have one address", by, name)
+		}
+		addresses[worker.ip(t)] = name
+		docker(t, h2, "exec", name, "wget", "-q", "-O", "-", "http://"+web.ip(t)+"/hostname")
+	}
+	t.Run("a service grows on the other host", func(t *testing.T) {
+		compose(t, h1, env, example, "up", "-d", "--scale", "worker=2", "web", "worker")
+		if names := strings.Fields(docker(t, h1, "ps", "--filter", "network=shop", "--format", "{{.Names}}")); len(names) != 3 {
+			t.Errorf("h1 runs %v", names)
+		}
+	})
+	t.Run("names on one host", func(t *testing.T) {
+		docker(t, h2, "exec", workers[0], "ping", "-c1", "-W2", "worker")
+	})
+	if namesAcrossHosts {
+		t.Run("names across hosts", func(t *testing.T) {
+			for _, name := range []string{"web", "www", web.name} {
+				docker(t, h2, "exec", workers[0], "wget", "-q", "-O", "-", "http://"+name+"/hostname")
+			}
+		})
+	}
+	t.Run("down on one host and then the other", func(t *testing.T) {
+		// Others use the network, so it comes back until the last one is gone.
+		_, _ = h2.Run(t.Context(), "env", env[0], "docker-compose", "-f", file(t, example), "down", "-t", "1")
+		docker(t, h1, "exec", web.name, "true")
+		mirrored(t, h2, "shop")
+		compose(t, h1, env, example, "down", "-t", "1")
+		for _, h := range l.Hosts() {
+			eventually(t, 10*time.Second, h.Name()+" has no network shop", func() error {
+				if _, err := h.Docker(t.Context(), "network", "inspect", "shop"); err == nil {
+					return errors.New("it has")
+				}
+				return nil
+			})
+		}
+	})
+}
+
+func mirrored(t *testing.T, h *lab.Host, name string) {
+	t.Helper()
+	eventually(t, 5*time.Second, h.Name()+" has network "+name, func() error {
+		_, err := h.Docker(t.Context(), "network", "inspect", name)
+		return err
+	})
+}
