@@ -119,7 +119,8 @@ func (d *Dataplane) Close() error {
 // is the one last applied is not looked at; with verify everything is read back
 // and compared. One network's failure is in the report and does not stop the
 // others; the error is about what concerns them all. After either the kernel
-// holds some of cfg, and the next Set reads back whatever failed.
+// holds some of cfg, and the next Set reads back whatever failed. Of a partial
+// configuration everything is read back, and nothing else removed.
 func (d *Dataplane) Set(ctx context.Context, cfg overlay.Config, verify bool) (Report, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -150,7 +151,13 @@ func (d *Dataplane) Set(ctx context.Context, cfg overlay.Config, verify bool) (R
 			report.Failed[n.ID] = fmt.Errorf("network %s: %w", n.ID, err)
 			continue
 		}
-		d.applied[n.ID] = now
+		if !cfg.Partial { // what else is there is looked at once it is known to be nobody's
+			d.applied[n.ID] = now
+		}
+	}
+	if cfg.Partial {
+		d.swept = false
+		return report, errors.Join(errs...)
 	}
 
 	errs = append(errs, d.removeOthers(ctx, cfg, &report))

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -148,6 +149,9 @@ func (d *Dataplane) setMembers(cfg overlay.Config, verify bool) (fixed []string,
 		return nil, err
 	}
 	g := newHostGuard(cfg.Port)
+	if cfg.Partial {
+		return nil, g.addTo(c, want)
+	}
 	if len(want.vnis) == 0 {
 		if have != nil && len(have.vnis) == 0 && !verify {
 			d.guard = want
@@ -183,6 +187,22 @@ func (d *Dataplane) setMembers(cfg overlay.Config, verify bool) (fixed []string,
 	}
 	d.guard = want
 	return fixed, nil
+}
+
+// addTo makes the table hold want too, whatever else it holds.
+func (g hostGuard) addTo(c *nftables.Conn, want *members) error {
+	have, err := g.read(c, want.port)
+	switch {
+	case err != nil:
+		return err
+	case have == nil && len(want.vnis) == 0:
+		return nil
+	case have == nil:
+		return g.create(c, want)
+	}
+	maps.Copy(want.vnis, have.vnis)
+	maps.Copy(want.ok, have.ok)
+	return g.update(c, have, want)
 }
 
 // drift says how have differs from what weft had left.

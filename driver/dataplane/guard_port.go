@@ -171,7 +171,7 @@ func (p *pass) guard(old applied) error {
 		addRules(c, table, ch, rules)
 	}
 	for name := range have {
-		if _, ok := want[name]; !ok {
+		if _, ok := want[name]; !ok && !p.cfg.Partial {
 			changed = true
 			p.fix("guard of link %s of network %s was not wanted", name, p.n.ID)
 			c.DelChain(&nftables.Chain{Table: table, Name: name})

@@ -99,6 +99,9 @@ func (p *pass) entries(old applied) ([]entry, error) {
 		have = without(have, p.fresh)
 	}
 	add, del := diff(want, have)
+	if p.cfg.Partial {
+		del = nil
+	}
 	changes := make([]change, 0, len(add)+len(del))
 	for _, e := range add {
 		changes = append(changes, change{entry: e, index: p.links[e.link].Attrs().Index})
@@ -126,6 +129,9 @@ func without(entries []entry, links map[string]bool) []entry {
 
 // strays deletes ports that no endpoint wants. The other end goes with them.
 func (p *pass) strays() error {
+	if p.cfg.Partial {
+		return nil
+	}
 	wanted := map[string]bool{}
 	for _, port := range p.n.Ports {
 		wanted[overlay.PortLink(port.Endpoint)] = true

@@ -12,6 +12,10 @@ type Config struct {
 	VTEP     netip.Addr      // local underlay address: source of the tunnels
 	Port     uint16          // VXLAN UDP port
 	Networks []NetworkConfig // sorted by ID
+
+	// Partial: this host has lost its records and has not got all of them back.
+	// What is listed must be there, and nothing is removed.
+	Partial bool
 }
 
 // NetworkConfig is one network's part of the kernel.

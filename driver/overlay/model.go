@@ -110,6 +110,7 @@ type Snapshot struct {
 	Networks map[string]Network      // live networks by id
 	Local    []Endpoint              // this host's endpoints
 	Peers    map[string][]Attachment // by network id: other hosts' attachments
+	Partial  bool                    // Local may lack endpoints that this host has, see Config
 
 	// Silent are the hosts that were heard directly and are not any more. Plan
 	// goes on forwarding to them; their names are no use.

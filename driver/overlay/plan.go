@@ -24,7 +24,7 @@ func Overhead(vtep netip.Addr) int {
 // Plan gives what s.Self's kernel must contain. Only networks that have an
 // endpoint on this host need kernel objects.
 func Plan(s Snapshot) Config {
-	cfg := Config{VTEP: s.Self.VTEP, Port: s.Self.Port}
+	cfg := Config{VTEP: s.Self.VTEP, Port: s.Self.Port, Partial: s.Partial}
 	local := map[string][]Endpoint{}
 	for _, e := range s.Local {
 		if e.Phase != Created && e.Phase != Lost {
