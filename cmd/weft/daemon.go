@@ -19,6 +19,7 @@ import (
 	"github.com/weft-net/weft/driver"
 	"github.com/weft-net/weft/driver/control"
 	"github.com/weft-net/weft/driver/dataplane"
+	"github.com/weft-net/weft/driver/dns"
 	"github.com/weft-net/weft/driver/metrics"
 	"github.com/weft-net/weft/driver/mirror"
 	"github.com/weft-net/weft/driver/overlay"
@@ -51,6 +52,7 @@ type daemon struct {
 	kernel          *dataplane.Dataplane
 	self            dataplane.Underlay // as it was at the start
 	reconciler      *reconcile.Reconciler
+	names           *dns.Server
 	mirror          *mirror.Mirror // nil without Docker's API
 	metrics         *metrics.Metrics
 	scrapes         net.Listener // nil without --metrics
@@ -170,6 +172,10 @@ func (d *daemon) openDrivers(context.Context) error {
 	d.server = plugin.NewServer(d.log, d.metrics.Call)
 	driver.New(d.cfg.Name, d.registry, d.reconciler, d.allocator, d.log).Register(d.server)
 	ipam.NewDriver(d.allocator, d.log).Register(d.server)
+	d.names = dns.New(dns.Config{
+		Snapshot: d.registry.Snapshot, Changes: d.registry.Changes, Open: d.openSandbox,
+		Observe: d.metrics.Query, Log: d.log,
+	})
 	if d.cfg.Docker == "" {
 		return nil
 	}
@@ -201,6 +207,7 @@ func (d *daemon) run(ctx context.Context) error {
 	g.Go(func() error { return d.reconciler.Run(ctx) })
 	g.Go(func() error { return d.kernel.Watch(ctx, func() { d.followUnderlay(ctx) }) })
 	g.Go(func() error { return d.passOn(ctx) })
+	g.Go(func() error { return d.names.Run(ctx) })
 	if d.scrapes != nil {
 		g.Go(func() error { return d.metrics.Run(ctx, d.scrapes) })
 	}
@@ -214,7 +221,10 @@ func (d *daemon) run(ctx context.Context) error {
 	if _, err := sd.SdNotify(true, sd.SdNotifyReady); err != nil {
 		d.log.WithError(err).Warn("systemd could not be told that weft is ready.")
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil || !leaving.Load() {
+		return err
+	}
+	return d.registry.Retire(context.WithoutCancel(ctx))
 }
 
 // followUnderlay takes over a change of the underlay's address or MTU.
