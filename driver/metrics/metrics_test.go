@@ -107,7 +107,7 @@ func busy(t *testing.T) (text string, families map[string]*dto.MetricFamily) {
 	t.Helper()
 	log, hook := test.NewNullLogger()
 	m := metrics.New(state, log)
-	for _, method := range []string{"NetworkDriver.Join", "IpamDriver.RequestAddress"} {
+	for _, method := range []string{"NetworkDriver.Join", "NetworkDriver.CreateEndpoint", "IpamDriver.RequestAddress"} {
 		m.Call(method, 3*time.Millisecond, nil)
 		m.Call(method, 4*time.Second, errors.New("no"))
 	}
