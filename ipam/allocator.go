@@ -45,6 +45,8 @@ type Config struct {
 
 	Log logrus.FieldLogger
 	Now func() time.Time // time.Now if nil
+
+	doubt time.Duration // for tests; doubtTime if 0
 }
 
 // Allocator hands out pools and addresses to this host's Docker. Safe for
@@ -78,6 +80,7 @@ type pool struct {
 	taken    set       // addresses that somebody has, as far as known; nil before the first check
 	strange  sightings // keys that name this host in an earlier incarnation
 	orphans  sightings // addresses in use that no endpoint has
+	doubt    time.Time // until then a create that seemed to fail may still be carried out
 	checked  time.Time // last comparison with Cluster; zero: due now
 	settle   time.Time // Docker is still choosing gateway and aux addresses: do not claim before
 	setup    time.Time // until then an explicit address may be an aux address
@@ -98,6 +101,9 @@ func Open(ctx context.Context, cfg Config) (*Allocator, error) {
 	}
 	if cfg.Observe == nil {
 		cfg.Observe = func(Event) {}
+	}
+	if cfg.doubt == 0 {
+		cfg.doubt = doubtTime
 	}
 	if len(cfg.Auto) == 0 {
 		cfg.Auto = []Auto{{Base: netip.MustParsePrefix("10.128.0.0/10"), Bits: 24}}
@@ -121,7 +127,8 @@ func Open(ctx context.Context, cfg Config) (*Allocator, error) {
 		if heldKey(h.Pool.Subnet) != pair.Key {
 			return nil, fmt.Errorf("record %s: its subnet is %v", pair.Key, h.Pool.Subnet)
 		}
-		a.poolLocked(h.Pool.Subnet).held = h
+		p := a.poolLocked(h.Pool.Subnet)
+		p.held, p.doubt = h, cfg.Now().Add(cfg.doubt) // who ran before may have left something under way
 	}
 	pairs, _, err = cfg.State.List(ctx, claimPrefix)
 	if err != nil {

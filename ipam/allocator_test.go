@@ -63,7 +63,8 @@ func newHost(t testing.TB, name string, cluster kvstore.Store) *host {
 	log.SetOutput(io.Discard)
 	h.config = Config{
 		Host: name, Incarnation: "1", Networks: h.networks, Log: log, Now: h.clock.Now,
-		Lost: func(a netip.Addr, by string) { h.lost = append(h.lost, fmt.Sprintf("%v %s", a, by)) },
+		doubt: time.Nanosecond,
+		Lost:  func(a netip.Addr, by string) { h.lost = append(h.lost, fmt.Sprintf("%v %s", a, by)) },
 	}
 	h.open()
 	return h

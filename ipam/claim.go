@@ -23,16 +23,21 @@ const strandedTime = 10 * time.Minute
 // is freed. Docker may repeat a release for 15 s.
 const orphanTime = 3 * time.Minute
 
+// doubtTime is how long after its client has given up Consul may still carry
+// out a write: it holds requests for 7 s while there is no leader, and a leader
+// those that it cannot commit for 30 s.
+const doubtTime = 45 * time.Second
+
 // mark is what this host writes into the keys of its addresses.
 func (a *Allocator) mark() []byte {
 	return encode(holder{Host: a.cfg.Host, Incarnation: a.cfg.Incarnation})
 }
 
-// recheck makes Run compare the pool with Cluster: the outcome of a change is
-// not known.
+// recheck makes Run compare the pool with Cluster, now and again: the outcome
+// of a change is not known, and may not be settled yet.
 func (a *Allocator) recheck(p *pool) {
 	a.mu.Lock()
-	p.checked = time.Time{}
+	p.checked, p.doubt = time.Time{}, a.cfg.Now().Add(a.cfg.doubt)
 	a.mu.Unlock()
 	signal(a.kick)
 }
@@ -172,8 +177,12 @@ func (a *Allocator) check(ctx context.Context, p *pool, v view) error {
 		}
 	}
 	a.mu.Lock()
+	now := a.cfg.Now()
+	if !now.Before(p.doubt) {
+		p.doubt = time.Time{}
+	}
 	// Hosts that start together do not go on in step.
-	p.checked = a.cfg.Now().Add(-time.Duration(a.random(uint64(checkTime / 4)))) //nolint:gosec // minutes
+	p.checked = now.Add(-time.Duration(a.random(uint64(a.checkEvery(p)/4) + 1))) //nolint:gosec // minutes
 	lost := map[netip.Addr]string{}
 	for addr, c := range p.claims {
 		if c.State == inUse && c.Lost != "" {

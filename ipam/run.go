@@ -189,7 +189,7 @@ func (a *Allocator) workLocked(p *pool, v view) work {
 		p.detached = now
 	}
 	w := work{wanted: p.wantedLocked(v, now), next: lookTime}
-	w.check = now.Sub(p.checked) >= checkTime
+	w.check = now.Sub(p.checked) >= a.checkEvery(p) || !p.doubt.IsZero() && !now.Before(p.doubt)
 	if v.attached && !p.held.Attached {
 		w.check = true // also has it recorded
 	}
@@ -208,6 +208,14 @@ func (a *Allocator) workLocked(p *pool, v view) work {
 	stock := oldest(p.claims, len(p.claims), p.stocked(v))
 	w.claim = missing(len(stock), p.targetLocked(v, now))
 	return w
+}
+
+// checkEvery is how long after a check of the pool the next one is due.
+func (a *Allocator) checkEvery(p *pool) time.Duration {
+	if p.doubt.IsZero() {
+		return checkTime
+	}
+	return a.cfg.doubt / 2
 }
 
 // wantedLocked says whether this host's Docker has the pool, as far as known.
@@ -315,9 +323,9 @@ func (a *Allocator) learn(ctx context.Context, p *pool, record poolRecord) error
 // it and no network has it, in Cluster.
 func (a *Allocator) remove(ctx context.Context, p *pool, v view) error {
 	a.mu.Lock()
-	left, h := len(p.claims), p.held
+	left, h, doubt := len(p.claims), p.held, !p.doubt.IsZero()
 	a.mu.Unlock()
-	if left > 0 || h.Count > 0 && !h.Attached {
+	if left > 0 || doubt || h.Count > 0 && !h.Attached {
 		return nil
 	}
 	if err := a.removeRecord(ctx, p, v, h.Unsure); err != nil {

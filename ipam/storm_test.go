@@ -197,7 +197,7 @@ func (h *stormHost) open() {
 	ctx, cancel := context.WithCancel(context.Background())
 	cluster := &weakStore{Store: h.cluster, late: true, delayed: &h.storm.delayed} // this process's, see crash
 	h.Allocator, err = Open(ctx, Config{
-		Host: h.name, Incarnation: "1", Cluster: cluster, State: h.state, Networks: h.networks, Log: h.log,
+		Host: h.name, Incarnation: "1", Cluster: cluster, State: h.state, Networks: h.networks, Log: h.log, doubt: 10 * time.Second,
 		Lost: func(a netip.Addr, by string) { h.storm.t.Errorf("%s lost %v to %s", h.name, a, by) },
 	})
 	if err != nil {
@@ -363,8 +363,9 @@ func (s *storm) drain(hosts []*stormHost) {
 	}
 	s.delayed.Wait()
 	for _, h := range hosts {
-		h.crash() // and so reconciles and checks
+		h.crash()
 	}
+	s.delayed.Wait()
 	s.eventually("hosts know of and Consul has", func() (string, error) {
 		want := map[string]string{}
 		for _, h := range hosts {
@@ -416,7 +417,7 @@ func (s *storm) drain(hosts []*stormHost) {
 
 func (s *storm) eventually(what string, wrong func() (string, error)) {
 	s.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		problem, err := wrong()
 		if problem == "" && err == nil {
