@@ -125,15 +125,10 @@ func TestPlugin(t *testing.T) {
 				return nil
 			})
 			t.Logf("back after %s", took.Round(time.Millisecond))
-<<<<<<< HEAD
 			// Docker 29 forgets the endpoints of starts under way at the moment
 			// when it makes itself a new client of the plugin.
 			time.Sleep(time.Second)
 			newcomer(t, "after-kill")
-=======
-			newcomer(t, "after-kill")
-			time.Sleep(time.Second) // what came back would have broken it by now
->>>>>>> origin/main
 		})
 	})
 	t.Run("is disabled under running containers", func(t *testing.T) {

@@ -1,7 +1,4 @@
-<<<<<<< HEAD
 # shellcheck shell=sh
-=======
->>>>>>> origin/main
 # Boots systemd on a host of the lab, with nothing but the units of weft and
 # Docker and what they refer to. $1: a folder, not in /var/lib, for what is
 # written to /usr and /var/lib. $2: a name for the cgroup. $3: how dockerd is started.
