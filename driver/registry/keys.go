@@ -39,6 +39,7 @@ const (
 	stateMeta     = "meta"
 	stateDocker   = "docker/"      // Docker's network id → attached
 	stateEndpoint = "endpoint/"    // endpoint id → overlay.Endpoint
+	stateRebuild  = "rebuild"      // there while the rest may not be all
 	stateRemove   = "remove/"      // network id: to be removed everywhere if unused
 	stateNetwork  = "replica/net/" // network id → overlay.Network
 	stateHost     = "replica/host/"

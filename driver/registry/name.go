@@ -121,6 +121,7 @@ func (r *Registry) learn(ctx context.Context, n overlay.Network) error {
 		return err
 	}
 	r.networks[n.ID] = n
+	delete(r.unsaved, stateNetwork+n.ID)
 	r.changedLocally()
 	return nil
 }

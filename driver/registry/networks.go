@@ -163,6 +163,7 @@ func (r *Registry) attach(ctx context.Context, dockerID string, n, want overlay.
 	}
 	r.docker[dockerID], r.networks[n.ID] = at, n
 	delete(r.remove, n.ID)
+	delete(r.unsaved, stateNetwork+n.ID)
 	r.changedLocally()
 	return nil
 }

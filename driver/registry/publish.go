@@ -117,6 +117,9 @@ func (p *publisher) bootstrap(ctx context.Context) error {
 	for _, pair := range own {
 		sent[pair.Key] = string(pair.Value)
 	}
+	if err := p.inherit(own); err != nil {
+		return err
+	}
 	p.overtake(own)
 	p.sent = sent
 	return nil

@@ -314,9 +314,7 @@ func (r *Registry) flush(ctx context.Context) error {
 		}
 		ops = append(ops, op)
 	}
-	if err := r.commit(ctx, ops...); err != nil {
-		return err
-	}
+	r.keepLocked(ctx, ops...)
 	clear(r.dirty)
 	return nil
 }

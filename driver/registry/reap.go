@@ -59,6 +59,7 @@ func (r *Registry) watchLiveness(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
+		r.save(ctx)
 		for _, host := range r.judge(time.Now()) {
 			if err := r.reap(ctx, host); err != nil && ctx.Err() == nil {
 				r.log.WithError(err).WithField("host", host).Warn("A dead host could not be reaped; this is tried again.")

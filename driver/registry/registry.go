@@ -59,6 +59,10 @@ type Registry struct {
 	addresses Addresses
 	contact   Contact
 	echo      echo
+	rebuild   rebuild
+
+	unsaved    map[string]kvstore.Op // by key in state: other hosts' records that could not be written
+	unwritable bool                  // so the log has said
 }
 
 // Meta is the cluster's identity.
@@ -127,6 +131,7 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 		docker: map[string]attached{}, endpoints: map[string]overlay.Endpoint{}, remove: map[string]bool{},
 		networks: map[string]overlay.Network{}, hosts: map[string]peer{}, peers: map[string]map[string]record{},
 		links: map[string]*link{}, dirty: map[string][2]string{}, flushes: make(chan struct{}, 1),
+		unsaved:   map[string]kvstore.Op{},
 		reapAfter: cfg.Reap, observe: cfg.Observe.filled(),
 		contact: Contact{Since: time.Now(), Err: fmt.Errorf("not asked yet")},
 	}
@@ -182,7 +187,7 @@ func (r *Registry) Snapshot() overlay.Snapshot {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	s := overlay.Snapshot{
-		Self: r.self, Hosts: map[string]overlay.Host{}, Networks: map[string]overlay.Network{},
+		Self: r.self, Partial: r.rebuild.lost, Hosts: map[string]overlay.Host{}, Networks: map[string]overlay.Network{},
 		Local: slices.Collect(maps.Values(r.endpoints)), Peers: map[string][]overlay.Attachment{},
 		Silent: r.silencesLocked(),
 	}

@@ -44,9 +44,7 @@ func (r *Registry) applyNetworks(ctx context.Context, pairs []kvstore.Pair) erro
 	if len(ops) == 0 && maps.Equal(absent, r.absent) {
 		return nil
 	}
-	if err := r.commit(ctx, ops...); err != nil {
-		return err
-	}
+	r.keepLocked(ctx, ops...)
 	maps.Copy(r.networks, changed)
 	r.absent = absent
 	r.changedLocally() // a tombstone may be wrong: the publisher looks at it
@@ -121,11 +119,7 @@ func (r *Registry) applyHosts(ctx context.Context, pairs []kvstore.Pair) error {
 	if err != nil {
 		return err
 	}
-	if len(ops) > 0 {
-		if err := r.commit(ctx, ops...); err != nil {
-			return err
-		}
-	}
+	r.keepLocked(ctx, ops...)
 	r.any.send()
 	return nil
 }

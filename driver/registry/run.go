@@ -110,6 +110,9 @@ func (r *Registry) follow(ctx context.Context, prefix string, apply func(context
 			began := time.Now()
 			err := apply(ctx, pairs)
 			r.observe.Applied(watchName(prefix), time.Since(began), err)
+			if err == nil {
+				r.hasRead(prefix)
+			}
 			return err
 		})
 }

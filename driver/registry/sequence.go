@@ -142,13 +142,12 @@ func (r *Registry) contents() (map[string]own, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	out := make(map[string]own, len(r.docker))
-	for _, at := range r.docker {
-		doc := r.attachmentLocked(at.Network)
+	for _, doc := range r.attachmentsLocked() {
 		b, err := json.Marshal(doc)
 		if err != nil {
 			return nil, fmt.Errorf("encode attachment: %w", err)
 		}
-		out[at.Network] = own{Attachment: doc, digest: digest(b)}
+		out[doc.Network] = own{Attachment: doc, digest: digest(b)}
 	}
 	return out, nil
 }

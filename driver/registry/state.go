@@ -24,9 +24,17 @@ func (r *Registry) load(ctx context.Context) error {
 	}
 	r.self.Incarnation = self.Incarnation
 	if r.self.Incarnation == "" {
-		r.self.Incarnation = newID()
+		r.self.Incarnation, r.rebuild.lost = newID(), true
 	}
-	if err := r.put(ctx, stateSelf, r.self); err != nil {
+	me, err := setOp(stateSelf, r.self)
+	if err != nil {
+		return err
+	}
+	ops := []kvstore.Op{me}
+	if r.rebuild.lost {
+		ops = append(ops, kvstore.Op{Kind: kvstore.Set, Key: stateRebuild, Value: []byte("true")})
+	}
+	if err := r.commit(ctx, ops...); err != nil {
 		return err
 	}
 	return r.beginSequence(ctx)
@@ -37,6 +45,9 @@ func (r *Registry) loadOne(p kvstore.Pair, self *overlay.Host) error {
 	switch {
 	case p.Key == stateSelf:
 		return decode(self)
+	case p.Key == stateRebuild:
+		r.rebuild.lost = true
+		return nil
 	case p.Key == stateMeta:
 		return decode(&r.meta)
 	case strings.HasPrefix(p.Key, stateRemove):

@@ -1,0 +1,160 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// # How lost records come back
+//
+// A host without a record of itself has lost its state, or is new. Until Docker
+// has been compared with what is here, it does not know what it has: its kernel
+// keeps all that is in it, and other hosts go on being told of the endpoints
+// that the store has of it from before. A mark in the state stands for that, so
+// that a process that dies meanwhile does not leave half a host.
+
+// rebuild is how far that has come.
+type rebuild struct {
+	lost     bool // records may be lost that Docker or the store have
+	hosts    bool // the store's host/ records have been read
+	networks bool // and the net/ records
+
+	// inherited are the attachments that the store had of this host when it was
+	// first asked, by network id; nil: not asked yet.
+	inherited map[string]overlay.Attachment
+}
+
+// Rebuilding says whether this host may have endpoints that it has lost its
+// records of; ready, whether the cluster's records are here to match them with.
+func (r *Registry) Rebuilding() (lost, ready bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.rebuild.lost, r.rebuild.hosts && r.rebuild.networks
+}
+
+// Rebuilt says that all that this host has is recorded.
+func (r *Registry) Rebuilt(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.rebuild.lost {
+		return nil
+	}
+	if err := r.commit(ctx, deleteOp(stateRebuild)); err != nil {
+		return err
+	}
+	r.rebuild.lost, r.rebuild.inherited = false, nil
+	r.changedLocally()
+	return nil
+}
+
+// Adopt records an endpoint that Docker has in a container's sandbox and that
+// is unknown here. One that is known is fine.
+func (r *Registry) Adopt(ctx context.Context, e overlay.Endpoint) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, known := r.endpoints[e.ID]; known {
+		return nil
+	}
+	if by := r.clashLocked(e); by != "" {
+		return fmt.Errorf("take over endpoint %.12s: its MAC address %s is %w in this network by %s: restart the container", e.ID, e.MAC, ErrTaken, by)
+	}
+	e.Phase, e.Created = overlay.Joined, time.Now().UTC()
+	if err := r.putEndpointLocked(ctx, e); err != nil {
+		return fmt.Errorf("take over endpoint %.12s: %w", e.ID, err)
+	}
+	return nil
+}
+
+// Held gives the subnets of the networks that this host's Docker has, with the
+// addresses of this host's endpoints.
+func (r *Registry) Held() map[netip.Prefix][]netip.Addr {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	out := map[netip.Prefix][]netip.Addr{}
+	of := map[string][]netip.Prefix{}
+	for _, at := range r.docker {
+		of[at.Network] = prefixes(r.networks[at.Network])
+		for _, p := range of[at.Network] {
+			out[p] = nil
+		}
+	}
+	for _, e := range r.endpoints {
+		if e.Phase == overlay.Lost {
+			continue
+		}
+		for _, a := range e.Addrs {
+			for _, p := range of[e.Network] {
+				if p.Contains(a) {
+					out[p] = append(out[p], a)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// inherit takes in what the store has of this host from before.
+func (r *Registry) inherit(stored []kvstore.Pair) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.rebuild.lost || r.rebuild.inherited != nil {
+		return nil
+	}
+	r.rebuild.inherited = map[string]overlay.Attachment{}
+	for _, p := range stored {
+		var at overlay.Attachment
+		if err := json.Unmarshal(p.Value, &at); err != nil {
+			return fmt.Errorf("decode %s: %w", p.Key, err)
+		}
+		r.rebuild.inherited[at.Network] = at
+	}
+	return nil
+}
+
+// attachmentsLocked are this host's attachments as other hosts are to know them.
+func (r *Registry) attachmentsLocked() []overlay.Attachment {
+	var out []overlay.Attachment
+	done := map[string]bool{}
+	for _, at := range r.docker {
+		done[at.Network] = true
+		out = append(out, r.withInheritedLocked(r.attachmentLocked(at.Network)))
+	}
+	for network := range r.rebuild.inherited {
+		if !done[network] {
+			at := overlay.Attachment{Network: network, Host: r.self.Name, Incarnation: r.self.Incarnation}
+			out = append(out, r.withInheritedLocked(at))
+		}
+	}
+	return out
+}
+
+// withInheritedLocked adds the endpoints that the store has from before.
+func (r *Registry) withInheritedLocked(at overlay.Attachment) overlay.Attachment {
+	for _, old := range r.rebuild.inherited[at.Network].Endpoints {
+		if !slices.ContainsFunc(at.Endpoints, func(e overlay.PeerEndpoint) bool { return e.ID == old.ID || e.MAC == old.MAC }) {
+			at.Endpoints = append(at.Endpoints, old)
+		}
+	}
+	slices.SortFunc(at.Endpoints, func(a, b overlay.PeerEndpoint) int { return strings.Compare(a.ID, b.ID) })
+	return at
+}
+
+// hasRead notes that the prefix has been read from the store.
+func (r *Registry) hasRead(prefix string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := r.rebuild
+	r.rebuild.hosts = was.hosts || prefix == hostPrefix
+	r.rebuild.networks = was.networks || prefix == netPrefix
+	if r.rebuild.lost && (was.hosts != r.rebuild.hosts || was.networks != r.rebuild.networks) {
+		r.any.send()
+	}
+}
