@@ -74,6 +74,9 @@ func (s *scene) play(ctx context.Context) error {
 	if err := s.ping(ctx, hosts[0], "bbox1", second); err != nil {
 		return err
 	}
+	if err := s.ping(ctx, hosts[0], "bbox1", "bbox2"); err != nil {
+		return err
+	}
 	if err := s.routes(ctx, hosts[1], "bbox2"); err != nil {
 		return err
 	}
