@@ -180,7 +180,7 @@ func (d *daemon) openDrivers(context.Context) error {
 		return nil
 	}
 	d.mirror = mirror.New(mirror.Config{
-		Registry: d.registry, Host: d.cfg.Docker, Driver: d.cfg.Name, IPAM: d.cfg.Name, Log: d.log,
+		Registry: d.registry, Host: d.cfg.Docker, Driver: d.cfg.Name, IPAM: d.cfg.Name, Keep: d.allocator.Keep, Log: d.log,
 	})
 	return nil
 }

@@ -80,7 +80,7 @@ func (d *docker) networks(ctx context.Context) ([]dockerNetwork, error) {
 
 func parseNetwork(n network.Summary) dockerNetwork {
 	out := dockerNetwork{
-		ID: n.ID, Name: n.Name, Driver: driverName(n.Driver), Created: n.Created,
+		ID: n.ID, Name: n.Name, Driver: driverName(n.Driver), IPAM: driverName(n.IPAM.Driver), Created: n.Created,
 		Options: n.Options, Labels: n.Labels, Attachable: n.Attachable, IPv6: n.EnableIPv6,
 	}
 	for _, c := range n.IPAM.Config {

@@ -3,6 +3,7 @@ package mirror
 import (
 	"context"
 	"maps"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -47,7 +48,10 @@ type Config struct {
 	Host     string // of Docker's API, like unix:///run/docker.sock
 	Driver   string // by which Docker knows weft, like weft or weft:latest
 	IPAM     string // the IPAM driver's name, usually the same
-	Log      logrus.FieldLogger
+	// Keep is told with every pass which pools of the IPAM driver's Docker's
+	// networks have, of whatever network driver; may be nil.
+	Keep func(ctx context.Context, subnets []netip.Prefix) error
+	Log  logrus.FieldLogger
 }
 
 // Mirror keeps Docker and the cluster's networks the same.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"time"
 
@@ -56,6 +57,11 @@ func (s *session) pass(ctx context.Context, view clusterView) error {
 		return err
 	}
 	s.up()
+	if s.cfg.Keep != nil {
+		if err := s.cfg.Keep(ctx, poolsOf(docker, s.cfg.IPAM)); err != nil {
+			s.cfg.Log.WithError(err).Warn("Which address pools Docker's networks have could not be recorded; it is tried again.")
+		}
+	}
 	due := s.ledger.due(decide(s.cfg.Driver, docker, view), time.Now())
 	results := make([]error, len(due))
 	var g errgroup.Group
@@ -75,6 +81,18 @@ func (s *session) pass(ctx context.Context, view clusterView) error {
 	}
 	s.setConflicts(s.ledger.conflicts(time.Now()))
 	return nil
+}
+
+// poolsOf gives the subnets of all networks, of any driver, whose addresses
+// come from the IPAM driver.
+func poolsOf(docker []dockerNetwork, ipam string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, n := range docker {
+		if n.IPAM == driverName(ipam) {
+			out = append(out, n.Subnets...)
+		}
+	}
+	return out
 }
 
 // do carries out one action.

@@ -19,6 +19,7 @@ type dockerNetwork struct {
 	ID         string // Docker's
 	Name       string
 	Driver     string // see driverName
+	IPAM       string // its IPAM driver, see driverName
 	Created    time.Time
 	Subnets    []netip.Prefix
 	Options    map[string]string
