@@ -1,0 +1,32 @@
+// Package push carries messages directly between hosts, beside the store: a
+// change of a host's attachments reaches its peers in milliseconds and also
+// while the store is away, and a host that has died is noticed within seconds.
+// It is a short cut and nothing depends on it: the store remains how hosts learn
+// of each other, and every document that is pushed is also published.
+//
+// # What is sent
+//
+// Over UDP, one datagram of at most 1200 bytes to each host that hears:
+//
+//	beat   each second: the number of the sender's newest document, and whether
+//	       the store answers it
+//	delta  one document, as soon as it has changed, and the number before it
+//
+// A document that fits no datagram is announced by a beat out of turn. Nothing
+// is acknowledged or repeated. A host that has not got what was announced waits
+// a moment, in case it is on its way, and then asks the sender over TCP, on the
+// same port number:
+//
+//	want   the number up to which it has everything
+//	have   the newest number, the networks that the host is attached to, and
+//	       how many documents follow
+//	doc    one document
+//
+// # Who may speak
+//
+// Every message is sealed with XChaCha20-Poly1305 under a key from the
+// cluster's record, with the cluster's id, so only hosts that may read the
+// store can make one. A document replaces another only if its number is higher,
+// and a beat counts only if its number is, so a message that is heard twice,
+// late or never does no harm. An answer is bound to its question.
+package push

@@ -1,0 +1,63 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+)
+
+// hear takes datagrams until conn is closed.
+func (p *Push) hear(ctx context.Context, conn PacketConn) error {
+	buf := make([]byte, maxDatagram+1)
+	for {
+		n, from, err := conn.ReadFromUDPAddrPort(buf)
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case err != nil && ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return fmt.Errorf("read datagrams: %w", err)
+		}
+		p.stats.received.Add(1)
+		p.stats.receivedBytes.Add(uint64(n))
+		if err := p.take(ctx, buf[:n]); err != nil {
+			p.stats.refused.Add(1)
+			p.log.WithError(err).WithField("from", from).Debug("A datagram was refused.")
+		}
+	}
+}
+
+// take takes one datagram.
+func (p *Push) take(ctx context.Context, sealed []byte) error {
+	if len(sealed) > maxDatagram {
+		return fmt.Errorf("a datagram of more than %d bytes", maxDatagram)
+	}
+	box := p.sealer()
+	if box == nil {
+		return nil // the store has not told the keys yet
+	}
+	plain, err := box.open(sealed, forDatagram)
+	if err != nil {
+		return err
+	}
+	m, err := decode(plain)
+	if err != nil {
+		return err
+	}
+	switch m.Kind { // the others do not come as datagrams
+	case beat:
+		p.reg.Heard(m.beat())
+	case delta:
+		if err := p.reg.Receive(ctx, *m.Doc, m.After); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("a %s came as a datagram", m.Kind)
+	}
+	if _, missing := p.reg.Missing(m.Host); missing {
+		p.fetch.ask(m.Host)
+	}
+	return nil
+}

@@ -1,0 +1,321 @@
+package push_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus/hooks/test"
+	"go.uber.org/goleak"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/push"
+	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/bolt"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func openStore(t *testing.T, name string) *bolt.Store {
+	t.Helper()
+	s, err := bolt.Open(filepath.Join(t.TempDir(), name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// cable is the way to the store, which may be cut.
+type cable struct {
+	kvstore.Store
+	mu   sync.Mutex
+	gone chan struct{} // closed: cut
+}
+
+func newCable(s kvstore.Store) *cable { return &cable{Store: s, gone: make(chan struct{})} }
+
+func (c *cable) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.gone)
+}
+
+func (c *cable) mend() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = make(chan struct{})
+}
+
+// over runs f, whose context ends with the cable.
+func (c *cable) over(ctx context.Context, f func(context.Context) error) error {
+	c.mu.Lock()
+	gone := c.gone
+	c.mu.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- f(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-gone:
+		cancel()
+		return errors.Join(kvstore.ErrUnavailable, <-done)
+	}
+}
+
+func (c *cable) isCut() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case <-c.gone:
+		return true
+	default:
+		return false
+	}
+}
+
+func (c *cable) Get(ctx context.Context, key string) (kvstore.Pair, error) {
+	if c.isCut() {
+		return kvstore.Pair{}, kvstore.ErrUnavailable
+	}
+	return c.Store.Get(ctx, key)
+}
+
+func (c *cable) List(ctx context.Context, prefix string) ([]kvstore.Pair, uint64, error) {
+	if c.isCut() {
+		return nil, 0, kvstore.ErrUnavailable
+	}
+	return c.Store.List(ctx, prefix)
+}
+
+func (c *cable) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
+	if c.isCut() {
+		return nil, kvstore.ErrUnavailable
+	}
+	return c.Store.Txn(ctx, ops...)
+}
+
+func (c *cable) Wait(ctx context.Context, prefix string, after uint64) (pairs []kvstore.Pair, revision uint64, err error) {
+	err = c.over(ctx, func(ctx context.Context) (err error) {
+		pairs, revision, err = c.Store.Wait(ctx, prefix, after)
+		return err
+	})
+	return pairs, revision, err
+}
+
+func (c *cable) Hold(ctx context.Context, name, key string, value []byte, ttl time.Duration, held func(), guards ...kvstore.Op) error {
+	return c.over(ctx, func(ctx context.Context) error { return c.Store.Hold(ctx, name, key, value, ttl, held, guards...) })
+}
+
+// noStock is an IPAM side that has nothing.
+type noStock struct{}
+
+func (noStock) Stock(netip.Prefix) []netip.Addr { return nil }
+
+func (noStock) Verify(context.Context) error { return nil }
+
+func (noStock) ClaimsOf(context.Context, string) ([]kvstore.Op, error) { return nil, nil }
+
+func (noStock) PoolOps(context.Context, []netip.Prefix) ([]kvstore.Op, error) { return nil, nil }
+
+// lossy loses datagrams that come, and keeps the others.
+type lossy struct {
+	push.PacketConn
+	host *host
+}
+
+func (l lossy) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
+	for {
+		n, from, err := l.PacketConn.ReadFromUDPAddrPort(b)
+		if err != nil {
+			return n, from, err
+		}
+		if rand.Uint64N(100) >= l.host.loss.Load() {
+			l.host.mu.Lock()
+			l.host.heard = append(l.host.heard, bytes.Clone(b[:n]))
+			l.host.mu.Unlock()
+			return n, from, nil
+		}
+	}
+}
+
+// host is one host with its registry and its push.
+type host struct {
+	*registry.Registry
+	push *push.Push
+	t    *testing.T
+	name string
+	at   netip.AddrPort
+	loss atomic.Uint64 // of 100 datagrams that come
+
+	mu    sync.Mutex
+	heard [][]byte // guarded by mu: datagrams that came
+
+	state *bolt.Store
+	store kvstore.Store
+	stop  func() // in order
+	mute  func() // no more words, without a last one
+	ends  chan error
+}
+
+func newHost(t *testing.T, name string, store kvstore.Store) *host {
+	t.Helper()
+	h := &host{t: t, name: name, at: freePort(t), state: openStore(t, name+".db"), store: store}
+	h.start()
+	t.Cleanup(func() { h.stop() })
+	return h
+}
+
+// freePort finds a port that is free for UDP and TCP.
+func freePort(t *testing.T) netip.AddrPort {
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := l.Addr().(*net.TCPAddr).AddrPort()
+		_ = l.Close()
+		if c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at)); err == nil {
+			_ = c.Close()
+			return at
+		}
+	}
+	t.Fatal("no port is free")
+	return netip.AddrPort{}
+}
+
+func (h *host) start() {
+	h.t.Helper()
+	log, _ := test.NewNullLogger()
+	r, err := registry.Open(h.t.Context(), registry.Config{
+		Self:    overlay.Host{Name: h.name, VTEP: h.at.Addr(), Port: 4789, MTU: 1500, Push: h.at},
+		Cluster: h.store, State: h.state, Log: log,
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	r.SetAddresses(noStock{})
+	muted := &atomic.Bool{}
+	h.Registry = r
+	h.push = push.New(push.Config{Registry: r, Log: log, Listen: func(at netip.AddrPort) (push.PacketConn, error) {
+		conn, err := push.ListenUDP(at)
+		if err != nil {
+			return nil, err
+		}
+		return muzzle{lossy{conn, h}, muted}, nil
+	}})
+	ctx, cancel := context.WithCancel(context.Background())
+	h.ends = make(chan error, 2)
+	go func() { h.ends <- r.Run(ctx) }()
+	go func() { h.ends <- h.push.Run(ctx) }()
+	h.mute = func() { muted.Store(true) }
+	h.stop = func() {
+		cancel()
+		for range 2 {
+			if err := <-h.ends; err != nil {
+				h.t.Errorf("%s: %v", h.name, err)
+			}
+		}
+		h.stop = func() {}
+	}
+}
+
+// muzzle keeps a host from sending.
+type muzzle struct {
+	push.PacketConn
+	on *atomic.Bool
+}
+
+func (m muzzle) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
+	if m.on.Load() {
+		return len(b), nil
+	}
+	return m.PacketConn.WriteToUDPAddrPort(b, to)
+}
+
+func (h *host) do(what string, err error) {
+	h.t.Helper()
+	if err != nil {
+		h.t.Fatalf("%s: %s: %v", h.name, what, err)
+	}
+}
+
+var subnet = netip.MustParsePrefix("10.1.0.0/16")
+
+// network makes a network on the first host and attaches the others.
+func network(t *testing.T, hosts ...*host) overlay.Network {
+	t.Helper()
+	return networkOf(t, "d", subnet, hosts...)
+}
+
+func networkOf(t *testing.T, docker string, p netip.Prefix, hosts ...*host) overlay.Network {
+	t.Helper()
+	n, err := hosts[0].Create(t.Context(), docker, overlay.Network{Subnets: []overlay.Subnet{{Prefix: p}}})
+	hosts[0].do("create", err)
+	for _, h := range hosts[1:] {
+		within(t, 10*time.Second, h.name+" sees the network", func() bool { _, ok := h.Network(n.ID); return ok })
+		h.do("attach", h.Attach(t.Context(), docker, n.ID))
+	}
+	for _, h := range hosts {
+		within(t, 10*time.Second, h.name+" sees all attached", func() bool {
+			return h.Hosts(n.ID) == len(hosts) && len(h.PushPeers()) == len(hosts)-1
+		})
+	}
+	return n
+}
+
+func (h *host) endpoint(id string, n overlay.Network, a string) {
+	h.t.Helper()
+	ip := netip.MustParseAddr(a)
+	h.do("create endpoint", h.CreateEndpoint(h.t.Context(), overlay.Endpoint{
+		ID: id, Network: n.ID, Addrs: []netip.Addr{ip}, MAC: overlay.MACOf(n.ID, ip),
+	}))
+}
+
+// sees says whether h knows of the other's endpoint.
+func (h *host) sees(other *host, n overlay.Network, id string) bool {
+	return slices.ContainsFunc(h.Snapshot().Peers[n.ID], func(at overlay.Attachment) bool {
+		return at.Host == other.name && slices.ContainsFunc(at.Endpoints, func(e overlay.PeerEndpoint) bool { return e.ID == id })
+	})
+}
+
+func (h *host) hears(other *host) bool {
+	return slices.ContainsFunc(h.HostStates(), func(s registry.HostState) bool { return s.Name == other.name && !s.Heard.IsZero() })
+}
+
+// acquainted waits until all have heard each other.
+func acquainted(t *testing.T, hosts ...*host) {
+	t.Helper()
+	for _, a := range hosts {
+		for _, b := range hosts {
+			within(t, 5*time.Second, fmt.Sprintf("%s hears %s", a.name, b.name), func() bool { return a == b || a.hears(b) })
+		}
+	}
+}
+
+// within waits for what other goroutines bring about and gives how long it took.
+func within(t *testing.T, limit time.Duration, what string, ok func() bool) time.Duration {
+	t.Helper()
+	began := time.Now()
+	for !ok() {
+		if time.Since(began) > limit {
+			t.Fatalf("not within %v: %s", limit, what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return time.Since(began)
+}

@@ -1,0 +1,77 @@
+package push
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry"
+)
+
+// kind is what a message says, see the package comment.
+type kind string
+
+const (
+	beat  kind = "beat"
+	delta kind = "delta"
+	want  kind = "want"
+	have  kind = "have"
+	doc   kind = "doc"
+)
+
+// message is every message; which fields count depends on the kind.
+type message struct {
+	Kind        kind                `json:"k"`
+	Host        string              `json:"h"` // who speaks
+	Incarnation string              `json:"i"`
+	Number      uint64              `json:"n,omitempty"`  // beat: of the message
+	Seq         uint64              `json:"s,omitempty"`  // beat, have: the newest; want: all is there up to here
+	StoreOK     bool                `json:"ok,omitempty"` // beat
+	StoreFor    int64               `json:"ms,omitempty"` // beat: for how long it is so, ms
+	Rests       bool                `json:"r,omitempty"`  // beat: the last one, the speaker ends in order
+	After       uint64              `json:"a,omitempty"`  // delta: the number before the document's
+	Doc         *overlay.Attachment `json:"d,omitempty"`  // delta, doc
+	Networks    []string            `json:"l,omitempty"`  // have: sorted
+	Count       int                 `json:"c,omitempty"`  // have: documents that follow
+}
+
+func (m message) encode() ([]byte, error) {
+	b, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encode a %s: %w", m.Kind, err)
+	}
+	return b, nil
+}
+
+// decode reads a message and checks that what its kind needs is there. A kind
+// that is not known is an error: it is a newer version's, and not for this one.
+func decode(b []byte) (message, error) {
+	var m message
+	if err := json.Unmarshal(b, &m); err != nil {
+		return m, fmt.Errorf("decode a message: %w", err)
+	}
+	ok := m.Host != "" && m.Incarnation != ""
+	switch m.Kind {
+	case beat:
+		ok = ok && m.Number > 0 && m.StoreFor >= 0
+	case delta, doc:
+		ok = ok && m.Doc != nil && m.Doc.Host == m.Host && m.Doc.Incarnation == m.Incarnation && m.Doc.Seq > m.After
+	case want:
+	case have:
+		ok = ok && m.Count >= 0 && m.Count <= maxDocuments
+	default:
+		ok = false
+	}
+	if !ok {
+		return m, fmt.Errorf("a message of kind %q from host %q makes no sense", m.Kind, m.Host)
+	}
+	return m, nil
+}
+
+func (m message) beat() registry.Beat {
+	return registry.Beat{
+		Host: m.Host, Incarnation: m.Incarnation, Number: m.Number, Seq: m.Seq,
+		StoreOK: m.StoreOK, StoreFor: time.Duration(m.StoreFor) * time.Millisecond, Rests: m.Rests,
+	}
+}

@@ -1,0 +1,301 @@
+package push_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+func TestChangesReachPeersWithoutTheStore(t *testing.T) {
+	cluster := newCable(openStore(t, "cluster.db"))
+	h1, h2, h3 := newHost(t, "h1", cluster), newHost(t, "h2", cluster), newHost(t, "h3", cluster)
+	n := network(t, h1, h2, h3)
+	acquainted(t, h1, h2, h3)
+	cluster.cut()
+
+	h1.endpoint("e1", n, "10.1.0.5")
+	for _, h := range []*host{h2, h3} {
+		t.Log(h.name, "sees it after", within(t, time.Second, h.name+" sees e1", func() bool { return h.sees(h1, n, "e1") }))
+	}
+	h1.do("name", h1.NameEndpoint(t.Context(), "e1", []string{"web"}))
+	within(t, time.Second, "h2 knows its name", func() bool {
+		return strings.Contains(h2.Owner(netip.MustParseAddr("10.1.0.5")), `"web"`)
+	})
+	if s := h2.push.Stats(); s.Fetches != 0 {
+		t.Errorf("h2 had to ask %d times", s.Fetches)
+	}
+	within(t, 5*time.Second, "h2 knows that h1's store is away", func() bool { return !h2.HostStates()[0].StoreOK })
+
+	h1.do("delete", h1.DeleteEndpoint(t.Context(), "e1"))
+	within(t, time.Second, "h2 sees e1 gone", func() bool { return !h2.sees(h1, n, "e1") })
+
+	// What was pushed survives a restart of who heard it.
+	h1.endpoint("e2", n, "10.1.0.6")
+	within(t, time.Second, "h2 sees e2", func() bool { return h2.sees(h1, n, "e2") })
+	h2.stop()
+	h2.start()
+	if !h2.sees(h1, n, "e2") {
+		t.Error("h2 forgot e2 by a restart")
+	}
+	// And the store changes nothing of it when it is back.
+	cluster.mend()
+	within(t, 20*time.Second, "the store has e2", func() bool {
+		p, err := cluster.Get(t.Context(), "at/h1/"+n.ID)
+		return err == nil && strings.Contains(string(p.Value), "e2")
+	})
+	within(t, 10*time.Second, "h2 and h3 see e2", func() bool { return h2.sees(h1, n, "e2") && h3.sees(h1, n, "e2") })
+}
+
+// A host takes its part in a network back while the store is away, and the
+// store's record of before does not bring it back.
+func TestWithdrawalOvertakesTheStore(t *testing.T) {
+	bolt := openStore(t, "cluster.db")
+	one, two := newCable(bolt), newCable(bolt)
+	h1, h2 := newHost(t, "h1", one), newHost(t, "h2", two)
+	n := network(t, h1, h2)
+	acquainted(t, h1, h2)
+	one.cut()
+	attached := func() bool {
+		return slices.ContainsFunc(h2.Snapshot().Peers[n.ID], func(at overlay.Attachment) bool { return at.Host == "h1" })
+	}
+	h1.do("detach", h1.Detach(t.Context(), "d"))
+	within(t, time.Second, "h2 sees h1 detached", func() bool { return !attached() })
+	// h2's own changes wake its watch, which shows h1's old record.
+	for i := range 3 {
+		h2.endpoint(fmt.Sprintf("e%d", i), n, fmt.Sprintf("10.1.1.%d", i+1))
+		time.Sleep(100 * time.Millisecond)
+		if attached() {
+			t.Fatal("the store brought back what h1 had withdrawn")
+		}
+	}
+	h1.do("attach", h1.Attach(t.Context(), "d", n.ID))
+	h1.endpoint("f1", n, "10.1.0.9")
+	within(t, time.Second, "h2 sees f1", func() bool { return h2.sees(h1, n, "f1") })
+	one.mend()
+	within(t, 20*time.Second, "the store has f1", func() bool {
+		p, err := bolt.Get(t.Context(), "at/h1/"+n.ID)
+		return err == nil && strings.Contains(string(p.Value), "f1")
+	})
+	if !h2.sees(h1, n, "f1") {
+		t.Error("h2 lost f1 when the store was back")
+	}
+}
+
+func TestLostDatagramsAreCaughtUpWith(t *testing.T) {
+	cluster := newCable(openStore(t, "cluster.db"))
+	h1, h2, h3 := newHost(t, "h1", cluster), newHost(t, "h2", cluster), newHost(t, "h3", cluster)
+	n := network(t, h1, h2, h3)
+	acquainted(t, h1, h2, h3)
+	cluster.cut()
+	for _, h := range []*host{h1, h2, h3} {
+		h.loss.Store(20)
+	}
+	var took []time.Duration
+	for i := range 40 {
+		id := fmt.Sprintf("e%d", i)
+		h1.endpoint(id, n, fmt.Sprintf("10.1.0.%d", i+1))
+		for _, h := range []*host{h2, h3} {
+			took = append(took, within(t, 8*time.Second, h.name+" sees "+id, func() bool { return h.sees(h1, n, id) }))
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	slices.Sort(took)
+	t.Logf("with 20 %% lost: median %v, slowest %v", took[len(took)/2], took[len(took)-1])
+	if most := took[len(took)*95/100]; most > 1500*time.Millisecond { // one in a thousand loses four in a row
+		t.Errorf("19 of 20 took %v", most)
+	}
+	if h2.push.Stats().Fetches+h3.push.Stats().Fetches == 0 {
+		t.Error("nothing was lost, so nothing was tested")
+	}
+}
+
+// A document that fits no datagram is fetched.
+func TestLongDocuments(t *testing.T) {
+	cluster := newCable(openStore(t, "cluster.db"))
+	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
+	n := network(t, h1, h2)
+	acquainted(t, h1, h2)
+	cluster.cut()
+	for i := range 100 {
+		h1.endpoint(fmt.Sprintf("e%d", i), n, fmt.Sprintf("10.1.0.%d", i+1))
+	}
+	took := within(t, 2*time.Second, "h2 sees the last", func() bool { return h2.sees(h1, n, "e99") })
+	t.Log("after", took)
+}
+
+// Many documents at once are announced, not pushed one by one.
+func TestManyDocuments(t *testing.T) {
+	cluster := newCable(openStore(t, "cluster.db"))
+	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
+	var nets []overlay.Network
+	for i := range 40 {
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 2, byte(i), 0}), 24)
+		nets = append(nets, networkOf(t, fmt.Sprintf("d%d", i), p, h1, h2))
+	}
+	acquainted(t, h1, h2)
+	cluster.cut()
+	h1.stop()
+	for i, n := range nets {
+		h1.endpoint(fmt.Sprintf("e%d", i), n, n.Subnets[0].Prefix.Addr().Next().Next().String())
+	}
+	h1.start()
+	within(t, 5*time.Second, "h2 sees all", func() bool {
+		return !slices.ContainsFunc(nets, func(n overlay.Network) bool { return len(h2.Snapshot().Peers[n.ID][0].Endpoints) != 1 })
+	})
+}
+
+func TestSilence(t *testing.T) {
+	cluster := openStore(t, "cluster.db")
+	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
+	n := network(t, h1, h2)
+	acquainted(t, h1, h2)
+	h1.endpoint("e1", n, "10.1.0.5")
+	within(t, time.Second, "h2 sees e1", func() bool { return h2.sees(h1, n, "e1") })
+	silent := func() bool { return h2.Snapshot().Silent["h1"] && h2.HostStates()[0].Silent }
+
+	changes, stop := h2.Changes()
+	defer stop()
+	h1.mute()
+	took := within(t, 6*time.Second, "h2 notices", silent)
+	t.Log("noticed after", took)
+	if took < 2500*time.Millisecond || took > 5*time.Second {
+		t.Errorf("noticed after %v", took)
+	}
+	select {
+	case <-changes:
+	case <-time.After(time.Second):
+		t.Error("nobody was told of the silence")
+	}
+	if !h2.sees(h1, n, "e1") {
+		t.Error("silence took a document away")
+	}
+	if _, ok := overlay.Plan(h2.Snapshot()), h2.Snapshot().Hosts["h1"]; ok.Name != "h1" {
+		t.Error("a silent host is not planned for")
+	}
+
+	// Its next process is heard at once, and has higher numbers.
+	seq := h1.Seq()
+	h1.stop()
+	h1.start()
+	t.Log("lifted after", within(t, time.Second, "the silence ends", func() bool { return !silent() }))
+	h1.endpoint("e2", n, "10.1.0.6")
+	within(t, time.Second, "h2 sees e2", func() bool { return h2.sees(h1, n, "e2") })
+	if h1.Seq() <= seq {
+		t.Errorf("the number went from %d to %d", seq, h1.Seq())
+	}
+}
+
+// A weft that ends in order is no dead host: its containers live on.
+func TestRest(t *testing.T) {
+	cluster := openStore(t, "cluster.db")
+	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
+	network(t, h1, h2)
+	acquainted(t, h1, h2)
+	h1.stop()
+	within(t, time.Second, "h2 knows that h1 rests", func() bool { return !h2.hears(h1) })
+	time.Sleep(5 * time.Second)
+	if h2.Snapshot().Silent["h1"] {
+		t.Error("a host that rests counts as silent")
+	}
+}
+
+// Strangers are refused, and hold neither memory nor goroutines nor answers up.
+func TestStrangers(t *testing.T) {
+	cluster := newCable(openStore(t, "cluster.db"))
+	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
+	n := network(t, h1, h2)
+	acquainted(t, h1, h2)
+
+	udp, err := net.Dial("udp", h2.at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer udp.Close()
+	before := h2.push.Stats().Refused
+	for size := range 1500 {
+		_, _ = udp.Write(make([]byte, size))
+		if size%50 == 0 {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	within(t, 2*time.Second, "they are refused", func() bool { return h2.push.Stats().Refused > before+100 })
+
+	// Slow and huge questions.
+	var conns []net.Conn
+	for i := range 100 {
+		c, err := net.Dial("tcp", h1.at.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		conns = append(conns, c)
+		switch i % 3 {
+		case 0: // says nothing
+		case 1:
+			_, _ = c.Write([]byte{0xff, 0xff, 0xff, 0xff})
+		case 2:
+			_, _ = c.Write([]byte{0, 0, 0, 100, 1, 2})
+		}
+	}
+	for i, c := range conns {
+		_ = c.SetReadDeadline(time.Now().Add(3 * time.Second))
+		if k, err := c.Read(make([]byte, 1)); k != 0 || err == nil {
+			t.Fatalf("stranger %d was answered", i)
+		} else if errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("stranger %d was not thrown out", i)
+		}
+	}
+
+	cluster.cut()
+	h1.endpoint("e1", n, "10.1.0.5")
+	within(t, time.Second, "h2 sees e1", func() bool { return h2.sees(h1, n, "e1") })
+}
+
+// A datagram that comes again changes nothing.
+func TestReplay(t *testing.T) {
+	cluster := newCable(openStore(t, "cluster.db"))
+	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
+	n := network(t, h1, h2)
+	acquainted(t, h1, h2)
+	cluster.cut()
+	h1.endpoint("e1", n, "10.1.0.5")
+	within(t, time.Second, "h2 sees e1", func() bool { return h2.sees(h1, n, "e1") })
+	h1.do("delete", h1.DeleteEndpoint(t.Context(), "e1"))
+	within(t, time.Second, "h2 sees e1 gone", func() bool { return !h2.sees(h1, n, "e1") })
+	h1.mute()
+	udp, err := net.Dial("udp", h2.at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer udp.Close()
+	heard := h2.HostStates()[0].Heard
+	h2.mu.Lock()
+	records := slices.Clone(h2.heard)
+	h2.mu.Unlock()
+	if len(records) < 3 {
+		t.Fatalf("%d datagrams were recorded", len(records))
+	}
+	for range 3 {
+		for _, b := range records {
+			_, _ = udp.Write(b)
+		}
+	}
+	time.Sleep(200 * time.Millisecond)
+	if h2.sees(h1, n, "e1") || h2.HostStates()[0].Heard.After(heard.Add(time.Second)) {
+		t.Error("a replay was taken")
+	}
+	within(t, 6*time.Second, "h2 notices the silence all the same", func() bool {
+		for _, b := range records {
+			_, _ = udp.Write(b)
+		}
+		return h2.Snapshot().Silent["h1"]
+	})
+}

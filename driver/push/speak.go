@@ -1,0 +1,132 @@
+package push
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// beatEvery is how often each host is told that this one lives.
+const beatEvery = time.Second
+
+// repeats are the beats out of turn after a change, each after the one before,
+// so that a peer which missed the change does not wait for the next in turn.
+var repeats = []time.Duration{100 * time.Millisecond, 300 * time.Millisecond}
+
+// maxDatagram is the longest that is sent, in bytes: it passes any underlay
+// whole, IPv6's least MTU of 1280 (RFC 8200 section 5) with its headers.
+const maxDatagram = 1200
+
+// maxBurst is how many documents are pushed at once; more are fetched.
+const maxBurst = 16
+
+// purposes of sealed messages.
+const (
+	forDatagram = "datagram"
+	forQuestion = "question to " // + host
+	forAnswer   = "answer to "   // + the question's nonce, and the message's place
+)
+
+// speak sends beats and changes until ctx ends, and then says so.
+func (p *Push) speak(ctx context.Context, conn PacketConn) {
+	changes, stop := p.reg.LocalChanges()
+	defer stop()
+	var told uint64 // what a beat has announced, or deltas have carried
+	if docs, err := p.reg.Documents(ctx, math.MaxUint64); err != nil {
+		p.logUnnumbered(ctx, err)
+	} else {
+		told = docs.Seq // the beat announces all that is new since the process before
+	}
+	p.sendBeat(conn, false)
+	beats := time.NewTimer(rand.N(beatEvery)) // hosts that start together do not speak together
+	defer beats.Stop()
+	again := newRepeater(repeats)
+	defer again.stop()
+	for {
+		select {
+		case <-ctx.Done():
+			p.sendBeat(conn, true)
+			return
+		case <-beats.C:
+			beats.Reset(beatEvery)
+			p.sendBeat(conn, false)
+		case <-again.due():
+			again.next()
+			p.sendBeat(conn, false)
+		case <-changes:
+			if high := p.sendChanges(ctx, conn, told); high > told {
+				told = high
+				again.start()
+			}
+		}
+	}
+}
+
+func (p *Push) logUnnumbered(ctx context.Context, err error) {
+	if ctx.Err() == nil {
+		p.log.WithError(err).Warn("This host's changes could not be numbered; other hosts learn of them later.")
+	}
+}
+
+// sendBeat tells every host that this one lives, or rests.
+func (p *Push) sendBeat(conn PacketConn, rests bool) {
+	self, contact := p.reg.Self(), p.reg.Contact()
+	m := message{
+		Kind: beat, Host: self.Name, Incarnation: self.Incarnation, Number: p.number.Add(1), Seq: p.reg.Seq(),
+		StoreOK: contact.Err == nil, StoreFor: max(0, time.Since(contact.Since).Milliseconds()), Rests: rests,
+	}
+	p.send(conn, m, p.reg.PushPeers())
+}
+
+// sendChanges sends the documents that are newer than told, and gives the
+// newest number.
+func (p *Push) sendChanges(ctx context.Context, conn PacketConn, told uint64) uint64 {
+	docs, err := p.reg.Documents(ctx, told)
+	if err != nil {
+		p.logUnnumbered(ctx, err)
+		return told
+	}
+	peers := p.reg.PushPeers()
+	poke := len(docs.New) > maxBurst
+	for _, at := range docs.New {
+		if poke {
+			break
+		}
+		m := message{Kind: delta, Host: docs.Host, Incarnation: docs.Incarnation, After: told, Doc: &at}
+		poke = !p.send(conn, m, peers)
+		told = at.Seq
+	}
+	if poke {
+		p.sendBeat(conn, false)
+	}
+	return max(told, docs.Seq)
+}
+
+// send seals a message once and sends it to all; false if it is too long.
+func (p *Push) send(conn PacketConn, m message, to []overlay.Host) bool {
+	box := p.sealer()
+	if box == nil || len(to) == 0 {
+		return true
+	}
+	plain, err := m.encode()
+	if err != nil {
+		p.log.WithError(err).Error("A message to other hosts could not be made.")
+		return true
+	}
+	if overhead+len(plain) > maxDatagram {
+		return false
+	}
+	sealed := box.seal(plain, forDatagram)
+	for _, peer := range to {
+		if _, err := conn.WriteToUDPAddrPort(sealed, peer.Push); err != nil {
+			p.stats.failed.Add(1) // no route at the moment, or no buffers: as good as lost
+			continue
+		}
+		p.stats.sent.Add(1)
+		p.stats.sentBytes.Add(uint64(len(sealed)))
+	}
+	return true
+}
