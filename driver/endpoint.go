@@ -99,7 +99,7 @@ func (d *Driver) join(ctx context.Context, req *network.JoinRequest) (*network.J
 	if err := d.kernel.Sync(ctx, e.Network); err != nil {
 		return nil, fmt.Errorf("join endpoint %.12s to network %q: %w", e.ID, e.Network, err)
 	}
-	d.log.WithFields(logrus.Fields{"network": e.Network, "endpoint": e.ID, "addrs": e.Addrs}).Info("Endpoint joined.")
+	d.about(req.NetworkID, e).Info("Endpoint joined.")
 	// No gateway: Docker then adds docker_gwbridge for the way outside and for -p.
 	return &network.JoinResponse{InterfaceName: network.InterfaceName{
 		SrcName: overlay.ContainerLink(e.ID), DstPrefix: "eth",
@@ -114,7 +114,7 @@ func (d *Driver) leave(ctx context.Context, req *network.LeaveRequest) (*plugin.
 	if err != nil {
 		return nil, fmt.Errorf("leave: %w", err)
 	}
-	d.log.WithFields(logrus.Fields{"network": e.Network, "endpoint": e.ID, "addrs": e.Addrs}).Info("Endpoint left.")
+	d.about(req.NetworkID, e).Info("Endpoint left.")
 	return &plugin.None{}, nil
 }
 
@@ -144,4 +144,12 @@ func title(n overlay.Network) string {
 		return n.Name
 	}
 	return n.ID
+}
+
+// about is the log for what happens to an endpoint of Docker's network.
+func (d *Driver) about(dockerID string, e overlay.Endpoint) logrus.FieldLogger {
+	n, _ := d.registry.OfDocker(dockerID) // for its name
+	return d.log.WithFields(logrus.Fields{
+		"network": n.Name, "id": e.Network, "endpoint": e.ID, "container": e.Name, "addrs": e.Addrs,
+	})
 }

@@ -38,7 +38,7 @@ func (d *Driver) createNetwork(ctx context.Context, req *network.CreateNetworkRe
 	if err != nil {
 		return nil, fmt.Errorf("create network: %w", err)
 	}
-	d.log.WithFields(logrus.Fields{"network": n.ID, "docker": req.NetworkID, "vni": n.VNI, "name": n.Name}).Info("Network created on this host.")
+	d.log.WithFields(logrus.Fields{"network": n.Name, "id": n.ID, "docker": req.NetworkID, "vni": n.VNI}).Info("Network created on this host.")
 	return &plugin.None{}, nil
 }
 
@@ -95,7 +95,7 @@ func (d *Driver) deleteNetwork(ctx context.Context, req *network.DeleteNetworkRe
 		return nil, fmt.Errorf("delete network %.12s: %w", req.NetworkID, err)
 	}
 	if known {
-		d.log.WithFields(logrus.Fields{"network": n.ID, "docker": req.NetworkID, "name": n.Name}).Info("Network removed on this host.")
+		d.log.WithFields(logrus.Fields{"network": n.Name, "id": n.ID, "docker": req.NetworkID}).Info("Network removed on this host.")
 	}
 	return &plugin.None{}, nil
 }

@@ -40,5 +40,6 @@ func (d *daemon) view() control.State {
 
 // measure gathers what a scrape of the metrics shows.
 func (d *daemon) measure() metrics.State {
-	return metrics.State{State: d.view(), Pools: d.allocator.Usage(), Behind: d.registry.Behind()}
+	names := d.names.Status()
+	return metrics.State{State: d.view(), Pools: d.allocator.Usage(), Behind: d.registry.Behind(), Names: &names}
 }

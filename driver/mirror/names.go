@@ -150,7 +150,7 @@ func (n *names) look(ctx context.Context) {
 		}
 		shown, found, err := n.docker.endpoints(ctx, dockerID)
 		if err != nil && ctx.Err() == nil {
-			n.log.WithField("network", network).WithError(err).Debug("Containers' names could not be read; it is tried again.")
+			n.log.WithField("id", network).WithError(err).Debug("Containers' names could not be read; it is tried again.")
 		}
 		for _, e := range endpoints[network] {
 			s, ok := shown[e.ID]
@@ -193,7 +193,7 @@ func (n *names) name(ctx context.Context, e overlay.Endpoint, s sighting) {
 	n.answers.Go(func() {
 		names, err := n.docker.names(ctx, s.container, e.ID)
 		if err != nil {
-			n.log.WithFields(fields(e)).WithError(err).Debug("A container's names could not be read; it is tried again.")
+			n.log.WithFields(n.fields(e)).WithError(err).Debug("A container's names could not be read; it is tried again.")
 		} else {
 			n.record(ctx, e, names)
 		}
@@ -205,18 +205,21 @@ func (n *names) name(ctx context.Context, e overlay.Endpoint, s sighting) {
 
 func (n *names) record(ctx context.Context, e overlay.Endpoint, names []string) {
 	if err := n.registry.NameEndpoint(ctx, e.ID, names); err != nil && ctx.Err() == nil {
-		n.log.WithFields(fields(e)).WithError(err).Warn("A container's names could not be recorded; it is tried again.")
+		n.log.WithFields(n.fields(e)).WithError(err).Warn("A container's names could not be recorded; it is tried again.")
 	}
 }
 
-func fields(e overlay.Endpoint) map[string]any {
-	return map[string]any{"network": e.Network, "endpoint": e.ID, "name": e.Name, "addrs": e.Addrs}
+func (n *names) fields(e overlay.Endpoint) map[string]any {
+	return map[string]any{
+		"network": n.registry.Snapshot().Networks[e.Network].Name, "id": e.Network,
+		"endpoint": e.ID, "container": e.Name, "addrs": e.Addrs,
+	}
 }
 
 // expel takes a container out of a network in which its address is another
 // host's by now.
 func (n *names) expel(ctx context.Context, dockerID string, e overlay.Endpoint, s sighting) {
-	log := n.log.WithFields(fields(e))
+	log := n.log.WithFields(n.fields(e))
 	if err := n.docker.disconnect(ctx, dockerID, cmp.Or(s.container, s.name)); err != nil {
 		n.unknown[e.ID] = true
 		log.WithError(err).Warn("A container whose address is another host's could not be disconnected; it is tried again.")
@@ -228,7 +231,7 @@ func (n *names) expel(ctx context.Context, dockerID string, e overlay.Endpoint, 
 // lack deals with an endpoint that Docker does not show. found says whether it
 // has the network and said so.
 func (n *names) lack(ctx context.Context, e overlay.Endpoint, found bool) {
-	log := n.log.WithFields(fields(e))
+	log := n.log.WithFields(n.fields(e))
 	if partial(e) {
 		n.unknown[e.ID] = true
 	}

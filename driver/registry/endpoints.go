@@ -113,9 +113,15 @@ func (r *Registry) Lose(ctx context.Context, a netip.Addr, by string) error {
 	if err != nil {
 		return fmt.Errorf("take out endpoint %.12s, whose address %s host %s has: %w", id, a, by, err)
 	}
-	r.log.WithFields(map[string]any{"address": a, "by": by, "container": e.Name, "endpoint": id, "network": e.Network}).
+	r.log.WithFields(map[string]any{"address": a, "by": by, "container": e.Name, "endpoint": id, "network": r.networkName(e.Network), "id": e.Network}).
 		Error("An address of a container of this host is another host's: the container is taken out of the network. Restart it to get another address.")
 	return nil
+}
+
+func (r *Registry) networkName(id string) string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.networks[id].Name
 }
 
 // DeleteEndpoint forgets an endpoint of this host. An unknown id is fine.
