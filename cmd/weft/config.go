@@ -36,6 +36,7 @@ type config struct {
 	Control   string
 	Pools     []string
 	Port      uint16
+	PushPort  uint16
 	MTU       int
 	Reap      time.Duration
 	Metrics   string
@@ -53,6 +54,7 @@ const (
 	defaultStore   = "bolt:///var/lib/weft/weft.db"
 	defaultPool    = "10.128.0.0/10:24"
 	defaultPort    = 4789 // IANA's for VXLAN (RFC 7348 section 5)
+	defaultPush    = 7947 // nobody's at IANA; 7946 is Swarm's gossip, whose hosts may be weft's
 	defaultReap    = 10 * time.Minute
 	defaultControl = "/run/weft/weft.sock"
 )
@@ -69,6 +71,7 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.StateDir, "state-dir", "/var/lib/weft", "directory of this host's durable state")
 	f.StringArrayVar(&c.Pools, "pool", []string{defaultPool}, "CIDR:SIZE from which networks without --subnet get one of length SIZE; may be repeated")
 	f.Uint16Var(&c.Port, "vxlan-port", defaultPort, "UDP port of the tunnels; the same on every host")
+	f.Uint16Var(&c.PushPort, "push-port", defaultPush, "port, UDP and TCP, on which other hosts tell this one directly what has changed; 0 for none: changes then come through the store alone")
 	f.IntVar(&c.MTU, "mtu", 0, "MTU of the underlay in bytes (default: the interface's)")
 	f.DurationVar(&c.Reap, "reap", defaultReap, "time after which the addresses of a host that is dead are free for others; 0 for never")
 	f.StringVar(&c.Metrics, "metrics", "", "address HOST:PORT on which to serve metrics (default: none)")
@@ -123,6 +126,9 @@ func (c *config) validate() error {
 	}
 	if c.Port == 0 {
 		return errors.New("--vxlan-port 0 is refused: it takes 1 to 65535")
+	}
+	if c.PushPort == c.Port {
+		return fmt.Errorf("--push-port %d is refused: it is the port of the tunnels, see --vxlan-port", c.PushPort)
 	}
 	for _, text := range c.Pools {
 		pool, err := parsePool(text)
@@ -208,6 +214,15 @@ func (c *config) checkDocker() error {
 		return fmt.Errorf("--docker %q is refused: it takes unix:///PATH, or nothing to mirror no networks", c.Docker)
 	}
 	return nil
+}
+
+// push is where other hosts tell this one directly what has changed; invalid:
+// nowhere. A host with a store of its own has no others.
+func (c *config) push(vtep netip.Addr) netip.AddrPort {
+	if c.PushPort == 0 || c.bolt != "" {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(vtep, c.PushPort)
 }
 
 // parsePool reads CIDR:SIZE.

@@ -24,6 +24,7 @@ import (
 	"github.com/weft-net/weft/driver/mirror"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/plugin"
+	"github.com/weft-net/weft/driver/push"
 	"github.com/weft-net/weft/driver/reconcile"
 	"github.com/weft-net/weft/driver/registry"
 	"github.com/weft-net/weft/ipam"
@@ -48,6 +49,7 @@ type daemon struct {
 	server          *plugin.Server
 	cluster, state  kvstore.Store
 	registry        *registry.Registry
+	push            *push.Push
 	allocator       *ipam.Allocator
 	kernel          *dataplane.Dataplane
 	self            dataplane.Underlay // as it was at the start
@@ -125,7 +127,7 @@ func (d *daemon) openRecords(ctx context.Context) error {
 	var err error
 	d.registry, err = registry.Open(ctx, registry.Config{
 		Self: overlay.Host{
-			Name: d.cfg.Host, VTEP: d.self.Addr, Port: d.cfg.Port, MTU: d.self.MTU, Version: version,
+			Name: d.cfg.Host, VTEP: d.self.Addr, Port: d.cfg.Port, MTU: d.self.MTU, Version: version, Push: d.cfg.push(d.self.Addr),
 		},
 		Cluster: d.cluster, State: d.state, Reap: d.cfg.Reap, Log: d.log,
 		Observe: registry.Observer{Applied: d.metrics.Applied, Returned: d.metrics.Returned},
@@ -133,6 +135,7 @@ func (d *daemon) openRecords(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.push = push.New(push.Config{Registry: d.registry, Log: d.log})
 	d.allocator, err = ipam.Open(ctx, ipam.Config{
 		Host: d.cfg.Host, Incarnation: d.registry.Self().Incarnation,
 		Cluster: d.cluster, State: d.state, Networks: d.registry,
@@ -203,6 +206,7 @@ func (d *daemon) run(ctx context.Context) error {
 	g.Go(func() error { return d.server.Run(ctx, d.plugin) })
 	g.Go(func() error { return commands.Run(ctx, d.control) })
 	g.Go(func() error { return d.registry.Run(ctx) })
+	g.Go(func() error { return d.push.Run(ctx) })
 	g.Go(func() error { return d.allocator.Run(ctx) })
 	g.Go(func() error { return d.reconciler.Run(ctx) })
 	g.Go(func() error { return d.kernel.Watch(ctx, func() { d.followUnderlay(ctx) }) })
