@@ -28,6 +28,13 @@ func (r *runner) fault(ctx context.Context, o op) {
 	over()
 	r.history.note(mended, "the end of %s (%s)", o, time.Since(mended).Round(time.Millisecond))
 	r.count(string(o.kind))
+	switch o.kind {
+	case killWeft, freezeWeft, restartWeft, killDockerd, restartDockerd, crashHost:
+		r.mu.Lock()
+		r.crashes++
+		r.mu.Unlock()
+	default:
+	}
 }
 
 // spoilt is what does not work while the fault lasts.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,5 +117,11 @@ func (r *runner) left(ctx context.Context) []string {
 	if err != nil {
 		say("%v", err)
 	}
-	return append(out, storeDiffers(records, nil, nil)...)
+	wrong, strays := storeDiffers(records, nil, nil)
+	for _, s := range strays {
+		if !slices.Contains(r.strays, s) { // these were there before, and have been told
+			wrong = append(wrong, s+" is claimed, and nobody uses or keeps it")
+		}
+	}
+	return append(out, wrong...)
 }

@@ -38,6 +38,8 @@ type runner struct {
 	boxes    map[string]*boxFate
 	counts   map[string]int // operations by how they went
 	idle     usage
+	crashes  int      // of weft and dockerd
+	strays   []string // claims that waited for their time when all else was whole
 }
 
 // networkFate is what became of a drawn network.

@@ -67,8 +67,9 @@ type network struct {
 }
 
 // storeDiffers says where the store is not what the networks and Docker are.
-func storeDiffers(records map[string][]byte, networks []network, docker map[string]map[string]dockerNetwork) []string {
-	var out []string
+// Strays are claims for a container that never came to be, or has gone without
+// a word, since a process died in between: weft waits before it believes that.
+func storeDiffers(records map[string][]byte, networks []network, docker map[string]map[string]dockerNetwork) (out, strays []string) {
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 
 	want := map[string]bool{}
@@ -89,9 +90,10 @@ func storeDiffers(records map[string][]byte, networks []network, docker map[stri
 	for key := range records {
 		switch first, _, _ := strings.Cut(key, "/"); first {
 		case "name", "vni", "pool", "at":
-			if !want[key] && key != "pool/.seq" {
-				say("the store has %s, which is nobody's", key)
+			if want[key] || key == "pool/.seq" {
+				continue
 			}
+			say("the store has %s, which is nobody's", key)
 		}
 	}
 
@@ -144,11 +146,12 @@ func storeDiffers(records map[string][]byte, networks []network, docker map[stri
 	}
 	for key, text := range records {
 		if strings.HasPrefix(key, "addr/") && claims[key] == nil {
-			say("%s is claimed (%s), and nobody uses or keeps it", key, text)
+			strays = append(strays, key+" "+string(text))
 		}
 	}
 	slices.Sort(out)
-	return out
+	slices.Sort(strays)
+	return out, strays
 }
 
 func slot(p netip.Prefix) string { return strings.Replace(p.String(), "/", "_", 1) }
