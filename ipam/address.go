@@ -114,7 +114,7 @@ func (a *Allocator) requestAny(ctx context.Context, p *pool, v view) (netip.Addr
 }
 
 func (a *Allocator) outOfStock(p *pool, v view, err error) error {
-	if errors.Is(err, errExhausted) {
+	if errors.Is(err, errExhausted) || errors.Is(err, errState) {
 		return err
 	}
 	return fmt.Errorf("no address left in stock for %s on this host and the store is unavailable: %w", a.nameOf(p, v), err)

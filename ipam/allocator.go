@@ -77,19 +77,23 @@ type pool struct {
 	held     held // Pool.Subnet is invalid until the pool is recorded in State
 	claims   map[netip.Addr]claim
 	recent   recent
-	taken    set       // addresses that somebody has, as far as known; nil before the first check
-	strange  sightings // keys that name this host in an earlier incarnation
-	orphans  sightings // addresses in use that no endpoint has
-	doubt    time.Time // until then a create that seemed to fail may still be carried out
-	checked  time.Time // last comparison with Cluster; zero: due now
-	settle   time.Time // Docker is still choosing gateway and aux addresses: do not claim before
-	setup    time.Time // until then an explicit address may be an aux address
-	detached time.Time // since when no network of this host has the pool; zero: it has one
-	gone     bool      // no longer in Allocator.pools
+	taken    set                   // addresses that somebody has, as far as known; nil before the first check
+	strange  sightings             // keys that name this host in an earlier incarnation
+	orphans  map[netip.Addr]orphan // addresses in use that no endpoint has
+	doubt    time.Time             // until then a create that seemed to fail may still be carried out
+	checked  time.Time             // last comparison with Cluster; zero: due now
+	settle   time.Time             // Docker is still choosing gateway and aux addresses: do not claim before
+	setup    time.Time             // until then an explicit address may be an aux address
+	detached time.Time             // since when no network of this host has the pool; zero: it has one
+	gone     bool                  // no longer in Allocator.pools
 }
 
 // sightings are addresses by when they were first seen.
 type sightings map[netip.Addr]time.Time
+
+// orphan is an address in use without an endpoint. Since when it is in use is
+// only compared for equality: the host's clock may have jumped since.
+type orphan struct{ seen, inUse time.Time }
 
 // Open reads what this host's State knows. Cluster is not asked.
 func Open(ctx context.Context, cfg Config) (*Allocator, error) {
@@ -266,10 +270,16 @@ func (a *Allocator) setLocked(ctx context.Context, p *pool, addrs []netip.Addr, 
 	return nil
 }
 
+// errState is in the error that says that nothing can be recorded on this host,
+// and so nothing handed out or taken back.
+var errState = errors.New("this host's state cannot be written (make room on its disk)")
+
 // writeLocked changes State. It is not given up half way when a caller goes.
 func (a *Allocator) writeLocked(ctx context.Context, ops ...kvstore.Op) error {
-	_, err := a.cfg.State.Txn(context.WithoutCancel(ctx), ops...)
-	return err
+	if _, err := a.cfg.State.Txn(context.WithoutCancel(ctx), ops...); err != nil {
+		return fmt.Errorf("%w: %w", errState, err)
+	}
+	return nil
 }
 
 // view is what the rest of weft knows about a pool at one moment.
@@ -279,15 +289,17 @@ type view struct {
 	attached bool // and this host's Docker has the network
 	hosts    int
 	subnet   overlay.Subnet // of network
+	unsure   bool           // containers of this host may have addresses that nothing here tells of
 }
 
 func (a *Allocator) view(subnet netip.Prefix) view {
+	unsure, _ := a.cfg.Networks.Rebuilding()
 	n, ok := a.cfg.Networks.NetworkOf(subnet)
 	if !ok {
-		return view{hosts: 1}
+		return view{hosts: 1, unsure: unsure}
 	}
 	v := view{
-		network: n, live: true,
+		network: n, live: true, unsure: unsure,
 		attached: a.cfg.Networks.Attached(n.ID),
 		hosts:    max(a.cfg.Networks.Hosts(n.ID), 1),
 	}

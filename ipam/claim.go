@@ -108,7 +108,7 @@ func (a *Allocator) create0(ctx context.Context, p *pool, some []netip.Addr) (go
 			p.taken[addr] = struct{}{}
 		}
 		if err := a.setLocked(ctx, p, some, &claim{State: inStock, At: a.cfg.Now()}); err != nil {
-			p.checked = time.Time{}
+			p.checked, p.taken = time.Time{}, nil // the next claim begins with a check, and that with these
 			return 0, lost, err
 		}
 		return len(some), lost, nil
@@ -168,10 +168,14 @@ func (a *Allocator) check(ctx context.Context, p *pool, v view) error {
 	if err := a.assert(ctx, p, absent); err != nil {
 		return err
 	}
-	if err := a.clearStranded(ctx, p, revisions); err != nil {
-		return err
+	// Of a pool without a network only Docker knows which containers have an
+	// address.
+	if v.live && !v.unsure {
+		if err := a.clearStranded(ctx, p, revisions); err != nil {
+			return err
+		}
 	}
-	if v.attached {
+	if v.attached && !v.unsure {
 		if err := a.freeOrphans(ctx, p); err != nil {
 			return err
 		}
@@ -211,14 +215,19 @@ func (a *Allocator) catchUp(ctx context.Context, p *pool) error {
 
 // confirm drops from holders what this host would adopt but does not hold any
 // more. A read may come from a leader that has been replaced without noticing
-// yet; a write, even of the same value, cannot.
+// yet; a write, even of the same value, cannot. What is in use here and names
+// an earlier incarnation gets the present one on this occasion: what that may
+// have left under way misses it then.
 func (a *Allocator) confirm(
 	ctx context.Context, p *pool, holders map[netip.Addr]holder, revisions map[netip.Addr]uint64,
 ) error {
 	var unknown []netip.Addr
 	a.mu.Lock()
 	for addr, h := range holders {
-		if _, known := p.claims[addr]; !known && h.Host == a.cfg.Host && h.Incarnation == a.cfg.Incarnation {
+		c, known := p.claims[addr]
+		ours := h.Host == a.cfg.Host && h.Incarnation == a.cfg.Incarnation
+		before := h.Host == a.cfg.Host && !ours
+		if ours && !known || before && c.State == inUse {
 			unknown = append(unknown, addr)
 		}
 	}
@@ -265,7 +274,7 @@ func (a *Allocator) compare(ctx context.Context, p *pool, v view, holders map[ne
 			continue
 		}
 		strange[addr] = now
-		if seen, ok := p.strange[addr]; ok {
+		if seen, ok := p.strange[addr]; ok && !v.unsure {
 			strange[addr] = seen
 		}
 	}
@@ -273,6 +282,7 @@ func (a *Allocator) compare(ctx context.Context, p *pool, v view, holders map[ne
 	p.reserveLocked(v)
 	slices.SortFunc(adopt, netip.Addr.Compare)
 	if err := a.setLocked(ctx, p, adopt, &claim{State: inStock, At: now}); err != nil {
+		p.taken = nil // nothing is claimed before these are recorded
 		return nil, err
 	}
 	var used, stock []netip.Addr
@@ -404,16 +414,16 @@ func (a *Allocator) freeOrphans(ctx context.Context, p *pool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.cfg.Now()
-	seen := sightings{}
+	seen := map[netip.Addr]orphan{}
 	for _, addr := range used {
 		c := p.claims[addr]
-		first, again := p.orphans[addr]
+		o, again := p.orphans[addr]
 		switch {
 		case c.State != inUse:
-		case !again || first.Before(c.At):
-			seen[addr] = now
-		case now.Sub(first) < orphanTime:
-			seen[addr] = first
+		case !again || !o.inUse.Equal(c.At):
+			seen[addr] = orphan{now, c.At}
+		case now.Sub(o.seen) < orphanTime:
+			seen[addr] = o
 		default:
 			a.cfg.Log.WithField("address", addr).Warn("An address was handed out, but no endpoint ever had it: it is free again.")
 			c.State, c.At = inStock, now

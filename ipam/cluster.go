@@ -25,4 +25,13 @@ type Cluster interface {
 
 	// Hosts is the number of hosts that take part in the network, at least 1.
 	Hosts(network string) int
+
+	// Held gives the subnets of the networks that this host's Docker has, each
+	// with the addresses in it of this host's endpoints.
+	Held() map[netip.Prefix][]netip.Addr
+
+	// Rebuilding says, as lost, whether this host may have endpoints that it
+	// has lost its records of. Until it has not, no address is free because
+	// nobody here seems to have it.
+	Rebuilding() (lost, ready bool)
 }

@@ -113,14 +113,7 @@ func (a *Allocator) joinNetwork(ctx context.Context, n overlay.Network, r PoolRe
 	if r.Range.IsValid() && r.Range != s.Range {
 		return PoolID{}, fmt.Errorf("--ip-range %v differs from that of network %q: leave it out", r.Range, networkName(n))
 	}
-	record := poolRecord{
-		Subnet: s.Prefix, Range: s.Range, Gateway: s.Gateway, Host: n.Host, At: n.Created,
-	}
-	for _, aux := range s.Aux {
-		record.Aux = append(record.Aux, aux)
-	}
-	slices.SortFunc(record.Aux, netip.Addr.Compare)
-
+	record := recordOf(n, s)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p := a.poolLocked(s.Prefix)
@@ -128,6 +121,16 @@ func (a *Allocator) joinNetwork(ctx context.Context, n overlay.Network, r PoolRe
 		return PoolID{}, err
 	}
 	return record.id(), nil
+}
+
+// recordOf is the pool of a network's subnet.
+func recordOf(n overlay.Network, s overlay.Subnet) poolRecord {
+	record := poolRecord{Subnet: s.Prefix, Range: s.Range, Gateway: s.Gateway, Host: n.Host, At: n.Created}
+	for _, aux := range s.Aux {
+		record.Aux = append(record.Aux, aux)
+	}
+	slices.SortFunc(record.Aux, netip.Addr.Compare)
+	return record
 }
 
 // countLocked records that Docker has asked for the pool once more.
@@ -467,7 +470,8 @@ func (a *Allocator) Keep(ctx context.Context, subnets []netip.Prefix) error {
 	defer a.mu.Unlock()
 	now := a.cfg.Now()
 	for subnet, p := range a.pools {
-		if !p.recorded() || p.held.Count == counts[subnet] || now.Sub(p.held.At) < detachTime {
+		age := now.Sub(p.held.At) // less than none if the host's clock has jumped back
+		if !p.recorded() || p.held.Count == counts[subnet] || age >= 0 && age < detachTime {
 			continue
 		}
 		h := p.held

@@ -62,6 +62,9 @@ func (a *Allocator) Run(ctx context.Context) error {
 
 // pass does what is to do now, and says when to come again at the latest.
 func (a *Allocator) pass(ctx context.Context) (time.Duration, error) {
+	if err := a.adopt(ctx); err != nil {
+		return 0, err
+	}
 	if now := a.cfg.Now(); now.Sub(a.scanned) >= scanTime {
 		if err := a.scan(ctx); err != nil {
 			return 0, err

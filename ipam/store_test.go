@@ -174,11 +174,13 @@ type networks struct {
 	byID     map[string]overlay.Network
 	attached map[string]bool
 	owners   map[netip.Addr]string
+	mine     map[netip.Addr]bool // addresses of this host's endpoints
+	lost     bool                // see Rebuilding
 	hosts    int
 }
 
 func newNetworks() *networks {
-	return &networks{byID: map[string]overlay.Network{}, attached: map[string]bool{}, owners: map[netip.Addr]string{}, hosts: 1}
+	return &networks{byID: map[string]overlay.Network{}, attached: map[string]bool{}, owners: map[netip.Addr]string{}, mine: map[netip.Addr]bool{}, hosts: 1}
 }
 
 func (n *networks) Network(ref string) (overlay.Network, bool) {
@@ -221,6 +223,47 @@ func (n *networks) Hosts(string) int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.hosts
+}
+
+func (n *networks) Held() map[netip.Prefix][]netip.Addr {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := map[netip.Prefix][]netip.Addr{}
+	for id, net := range n.byID {
+		for _, s := range net.Subnets {
+			if !n.attached[id] {
+				continue
+			}
+			out[s.Prefix] = nil
+			for a := range n.mine {
+				if s.Prefix.Contains(a) {
+					out[s.Prefix] = append(out[s.Prefix], a)
+				}
+			}
+		}
+	}
+	return out
+}
+
+func (n *networks) Rebuilding() (lost, ready bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.lost, true
+}
+
+// endpoint says that this host has an endpoint with the address.
+func (n *networks) endpoint(a netip.Addr) {
+	n.own(a, "container c on host h1")
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.mine[a] = true
+}
+
+// rebuild says whether this host may have endpoints that nobody knows.
+func (n *networks) rebuild(lost bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lost = lost
 }
 
 // add makes a network that is live everywhere, and attached here if here is set.

@@ -13,6 +13,9 @@ import (
 // Cluster has lost are claimed again; those that another host has by now are
 // dropped if nobody uses them, and told to Config.Lost if somebody does.
 func (a *Allocator) Verify(ctx context.Context) error {
+	if err := a.adopt(ctx); err != nil {
+		return err
+	}
 	a.mu.Lock()
 	subnets := make([]netip.Prefix, 0, len(a.pools))
 	for subnet := range a.pools {

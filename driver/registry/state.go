@@ -94,7 +94,7 @@ func (r *Registry) commit(ctx context.Context, ops ...kvstore.Op) error {
 	for len(ops) > 0 {
 		n := min(len(ops), kvstore.MaxOps)
 		if _, err := r.state.Txn(ctx, ops[:n]...); err != nil {
-			return fmt.Errorf("write this host's state: %w", err)
+			return fmt.Errorf("this host's state cannot be written (make room on its disk): %w", err)
 		}
 		ops = ops[n:]
 	}

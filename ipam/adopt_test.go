@@ -1,0 +1,233 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/weft-net/weft/kvstore"
+)
+
+// holds gives who has the address according to the cluster.
+func holds(t *testing.T, cluster kvstore.Store, id PoolID, a netip.Addr) holder {
+	t.Helper()
+	pair, err := cluster.Get(context.Background(), addrKey(id.Subnet, a))
+	if errors.Is(err, kvstore.ErrNotFound) {
+		return holder{}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := decode[holder](pair)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// A host that has lost its State takes over the addresses that its containers
+// have: those that the cluster has of it, those that the cluster has lost, and
+// loses those that are another host's by now. What nobody uses comes free.
+func TestLostStateIsMadeFromEndpoints(t *testing.T) {
+	cluster := newMemory()
+	h := newHost(t, "h1", cluster)
+	id := h.network("n", "10.1.0.0/24", "")
+	h.work()
+	running, forgotten, stolen, ended := h.mustAny(id), h.mustAny(id), h.mustAny(id), h.mustAny(id)
+	other := newHost(t, "h2", cluster)
+	network, _ := h.networks.Network("n")
+	otherID := other.mirror("n", network.Subnets[0])
+	for _, a := range []netip.Addr{forgotten, stolen} {
+		if _, err := cluster.Txn(context.Background(), kvstore.Op{Kind: kvstore.Delete, Key: addrKey(id.Subnet, a)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := other.named(otherID, stolen.String()); err != nil {
+		t.Fatal(err)
+	}
+
+	h.state, h.config.Incarnation = newMemory(), "2"
+	h.networks.rebuild(true)
+	h.open()
+	h.work()
+	for range 4 { // for as long as Docker is away, nothing is taken for nobody's
+		h.clock.add(strandedTime)
+		h.work()
+	}
+	for _, a := range []netip.Addr{running, ended} {
+		if got := holds(t, cluster, id, a); got != (holder{"h1", "1"}) {
+			t.Errorf("before this host knows its containers, %v is %+v's", a, got)
+		}
+	}
+
+	for _, a := range []netip.Addr{running, forgotten, stolen} {
+		h.networks.endpoint(a)
+	}
+	h.networks.rebuild(false)
+	h.work()
+	for _, a := range []netip.Addr{running, forgotten} {
+		if got := holds(t, cluster, id, a); got != (holder{"h1", "2"}) {
+			t.Errorf("%v is %+v's", a, got)
+		}
+	}
+	if want := []string{fmt.Sprintf("%v h2", stolen)}; len(h.lost) == 0 || h.lost[0] != want[0] {
+		t.Errorf("lost are %q, want %q", h.lost, want)
+	}
+	for range 100 {
+		if a := h.mustAny(id); slices.Contains([]netip.Addr{running, forgotten, stolen, ended}, a) {
+			t.Fatalf("%v was handed out again", a)
+		}
+	}
+	for range 3 {
+		h.clock.add(strandedTime)
+		h.work()
+	}
+	if got := holds(t, cluster, id, ended); got.Incarnation == "1" {
+		t.Errorf("%v, which nobody uses, is still %+v's", ended, got)
+	}
+	if got := holds(t, cluster, id, running); got != (holder{"h1", "2"}) {
+		t.Errorf("%v, which is in use, is %+v's", running, got)
+	}
+	// It comes and goes like any other.
+	h.networks.own(running, "")
+	h.release(id, running)
+	if h.stock(id) == 0 {
+		t.Error("a released address is not in stock")
+	}
+}
+
+// With clocks that jump by a day while weft is away, what is in use stays so,
+// stock is kept, and what nobody uses comes free in its time.
+func TestClockJumps(t *testing.T) {
+	for _, jump := range []time.Duration{-24 * time.Hour, 24 * time.Hour} {
+		t.Run(jump.String(), func(t *testing.T) {
+			cluster := newMemory()
+			h := newHost(t, "h1", cluster)
+			id := h.network("n", "10.1.0.0/24", "")
+			h.work()
+			used, orphan := h.mustAny(id), h.mustAny(id)
+			h.networks.endpoint(used)
+			h.clock.add(jump)
+			h.open()
+			h.work()
+			if n := h.stock(id); n < largeStock/2 {
+				t.Errorf("only %d are in stock", n)
+			}
+			fresh := h.mustAny(id) // handed out just now, its endpoint is still to come
+			h.work()
+			inUse := func() []netip.Addr {
+				var out []netip.Addr
+				for _, c := range h.Claims(id.Subnet) {
+					if c.Used {
+						out = append(out, c.Addr)
+					}
+				}
+				return out
+			}
+			if got := inUse(); len(got) != 3 {
+				t.Errorf("in use are %v, want %v, %v and %v", got, used, orphan, fresh)
+			}
+			for range 3 {
+				h.clock.add(checkTime)
+				h.work()
+			}
+			if got := inUse(); len(got) != 1 || got[0] != used {
+				t.Errorf("in use are %v at last, want %v", got, used)
+			}
+			if n := h.stock(id); n < largeStock/2 || n > 2*maxStock {
+				t.Errorf("%d are in stock", n)
+			}
+		})
+	}
+}
+
+// full is a State on a disk that may be full.
+type full struct {
+	kvstore.Store
+	now bool
+}
+
+var errFull = errors.New("no space left on device")
+
+func (f *full) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
+	if f.now {
+		return nil, errFull
+	}
+	return f.Store.Txn(ctx, ops...)
+}
+
+// On a full disk nothing is handed out or taken back, however often Docker
+// asks, the cluster's addresses are not used up by trying, and it heals.
+func TestFullDisk(t *testing.T) {
+	cluster := newMemory()
+	h := newHost(t, "h1", cluster)
+	disk := &full{Store: h.state}
+	h.state = disk
+	h.open()
+	id := h.network("n", "10.1.0.0/24", "")
+	h.work()
+	used := h.mustAny(id)
+	h.networks.endpoint(used)
+	h.work()
+	before := h.Claims(id.Subnet)
+	claimed := len(cluster.keys(addrPrefix))
+
+	disk.now = true
+	for range 50 {
+		if a, err := h.any(id); !errors.Is(err, errFull) {
+			t.Fatalf("any address: %v, %v", a, err)
+		}
+		if err := h.named(id, "10.1.0.200"); !errors.Is(err, errFull) {
+			t.Fatalf("a named address: %v", err)
+		}
+		_, _ = h.pass(context.Background())
+	}
+	if err := h.ReleaseAddress(context.Background(), id, used); !errors.Is(err, errFull) {
+		t.Errorf("release: %v", err)
+	}
+	if after := h.Claims(id.Subnet); !slices.Equal(after, before) {
+		t.Errorf("what could not be recorded has happened:\n%v\n%v", before, after)
+	}
+	if n := len(cluster.keys(addrPrefix)); n > claimed+maxStock+1 {
+		t.Errorf("%d addresses were claimed before, %d now", claimed, n)
+	}
+
+	disk.now = false
+	h.work()
+	if a := h.mustAny(id); a == used {
+		t.Errorf("%v was handed out twice", a)
+	}
+	h.release(id, used)
+	for range 3 {
+		h.clock.add(checkTime)
+		h.work()
+	}
+	if n := len(cluster.keys(addrPrefix)); n > claimed+maxStock {
+		t.Errorf("%d addresses were claimed before, %d now that all is well", claimed, n)
+	}
+}
+
+// With an empty stock too, a full disk costs the cluster no more than one claim.
+func TestFullDiskWithoutStock(t *testing.T) {
+	cluster := newMemory()
+	h := newHost(t, "h1", cluster)
+	disk := &full{Store: h.state}
+	h.state = disk
+	h.open()
+	id := h.network("n", "10.1.0.0/24", "")
+	disk.now = true
+	for range 50 {
+		if a, err := h.any(id); !errors.Is(err, errFull) {
+			t.Fatalf("any address: %v, %v", a, err)
+		}
+	}
+	if n := len(cluster.keys(addrPrefix)); n > maxStock {
+		t.Errorf("%d addresses were claimed", n)
+	}
+	disk.now = false
+	h.mustAny(id)
+}
