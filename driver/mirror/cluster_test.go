@@ -32,6 +32,8 @@ type records struct {
 	endpoints map[string]overlay.Endpoint
 	pending   map[string]bool // removals asked here
 	subs      map[chan struct{}]bool
+	lost      bool  // see Rebuilding
+	away      bool  // the store
 	deaf      error // Name's answer
 	broken    error // createNetwork's, after it has made its record for a moment
 }
@@ -197,6 +199,23 @@ func (r *records) NameEndpoint(_ context.Context, id string, names []string) err
 
 func (r *records) DeleteEndpoint(_ context.Context, id string) error {
 	r.change(func() { delete(r.endpoints, id) })
+	return nil
+}
+
+func (r *records) Rebuilding() (lost, ready bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lost, !r.away
+}
+
+func (r *records) Rebuilt(context.Context) error {
+	r.change(func() { r.lost = false })
+	return nil
+}
+
+func (r *records) Adopt(_ context.Context, e overlay.Endpoint) error {
+	e.Phase = overlay.Joined
+	r.change(func() { r.endpoints[e.ID] = e })
 	return nil
 }
 

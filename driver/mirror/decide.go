@@ -116,7 +116,11 @@ func (d *decision) unknown(n dockerNetwork) {
 		d.add(action{kind: doRemove, docker: n, network: record, after: unknownFor, why: "this host's Docker has it twice"})
 	case ok:
 		d.here[record.ID] = true
-		d.add(action{kind: doAttach, docker: n, network: record, after: unknownFor})
+		after := unknownFor
+		if d.view.Lost { // then that is why, and its containers wait
+			after = 0
+		}
+		d.add(action{kind: doAttach, docker: n, network: record, after: after})
 	case d.twin(n):
 		d.add(action{kind: doRemove, docker: n, after: unknownFor, why: "another network of this host has its name"})
 	default:

@@ -68,6 +68,7 @@ func (d *dockerd) start(t *testing.T) {
 		"GET /events":               d.follow,
 		"GET /networks":             d.list,
 		"GET /networks/{id}":        d.inspect,
+		"GET /containers/json":      d.containers,
 		"GET /containers/{id}/json": d.container,
 		"DELETE /networks/{id}":     d.remove,
 		"POST /networks/create":     d.create,
@@ -238,6 +239,28 @@ func (d *dockerd) started(id, endpoint, name, containerID, hostname string, alia
 			d.networks[id].Name: {EndpointID: endpoint, Aliases: aliases},
 		}},
 	}
+}
+
+// runs makes a container run with the endpoint.
+func (d *dockerd) runs(id, endpoint, name, containerID, address string) {
+	d.started(id, endpoint, name, containerID, name)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.boxes[containerID]
+	c.State = &container.State{Running: true}
+	c.NetworkSettings.SandboxKey = "/var/run/docker/netns/" + containerID
+	n := c.NetworkSettings.Networks[d.networks[id].Name]
+	n.NetworkID, n.IPAddress, n.MacAddress = id, address, "02:00:00:00:00:09"
+}
+
+func (d *dockerd) containers(w http.ResponseWriter, _ *http.Request) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := []container.Summary{}
+	for id, c := range d.boxes {
+		out = append(out, container.Summary{ID: id, NetworkSettings: &container.NetworkSettingsSummary{Networks: c.NetworkSettings.Networks}})
+	}
+	_ = json.NewEncoder(w).Encode(out)
 }
 
 // container answers like Docker only when nothing is done to the container.

@@ -38,6 +38,14 @@ type Registry interface {
 	// NameEndpoint records by what names the endpoint is found.
 	NameEndpoint(ctx context.Context, id string, names []string) error
 	DeleteEndpoint(ctx context.Context, id string) error
+
+	// Rebuilding says whether records of this host may be lost, and whether the
+	// cluster's are here to match Docker's networks with.
+	Rebuilding() (lost, ready bool)
+	// Adopt records an endpoint whose record was lost.
+	Adopt(ctx context.Context, e overlay.Endpoint) error
+	// Rebuilt records that nothing is lost any more.
+	Rebuilt(ctx context.Context) error
 }
 
 var _ Registry = (*registry.Registry)(nil)

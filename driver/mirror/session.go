@@ -55,6 +55,7 @@ func (m *Mirror) session(ctx context.Context, up func()) error {
 	g.Go(func() error { return s.listen(ctx, messages, failed) })
 	g.Go(func() error { return s.networks(ctx) })
 	g.Go(func() error { return s.names.run(ctx) })
+	g.Go(func() error { return s.takeOver(ctx) })
 	return g.Wait()
 }
 

@@ -32,10 +32,12 @@ type dockerNetwork struct {
 type clusterView struct {
 	Live   []overlay.Network          // sorted by id
 	Docker map[string]overlay.Network // by Docker's id: this host's, tombstones too
+	Lost   bool                       // records of this host may be lost
 }
 
 func viewOf(r Registry) clusterView {
 	v := clusterView{Live: r.Networks(), Docker: map[string]overlay.Network{}}
+	v.Lost, _ = r.Rebuilding()
 	for dockerID, id := range r.DockerIDs() {
 		n, _ := r.OfDocker(dockerID)
 		n.ID = id
