@@ -106,7 +106,7 @@ func (s *session) do(ctx context.Context, a action) error {
 		if err := s.docker.create(ctx, s.cfg.Driver, s.cfg.IPAM, a.network); err != nil {
 			return fmt.Errorf("network %q of the cluster (created on host %s) could not be created in this host's Docker, which is tried again: %w", a.network.Name, a.network.Host, err)
 		}
-		log.WithField("took", time.Since(began)).Info("A network of the cluster was created in this host's Docker.")
+		log.WithField("took", time.Since(began).Round(time.Millisecond).String()).Info("A network of the cluster was created in this host's Docker.")
 	case doRemove:
 		if err := s.remove(ctx, a); err != nil {
 			return err

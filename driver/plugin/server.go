@@ -80,7 +80,7 @@ func Handle[Req, Resp any](s *Server, method string, fn func(context.Context, *R
 		resp, status, err := call(ctx, method, r, fn)
 		took := time.Since(began)
 		s.observe(method, took, err)
-		log := s.log.WithFields(logrus.Fields{"method": method, "took": took.Round(time.Microsecond)})
+		log := s.log.WithFields(logrus.Fields{"method": method, "took": took.Round(time.Microsecond).String()})
 		if err != nil {
 			log.WithError(err).Warn("A call of Docker's failed.")
 			fail(w, status, err)
