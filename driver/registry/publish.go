@@ -20,24 +20,49 @@ import (
 // without a reason to.
 const recheck = 5 * time.Minute
 
+// doubtTime is how long after its client has given up a write may still be
+// carried out, over what was written since: Consul holds requests for 7 s while
+// there is no leader, a leader those that it cannot commit for 30 s, and what a
+// cut has kept from Consul arrives seconds after its end. Until then what the
+// store has is read again every doubtLook.
+const (
+	doubtTime = 45 * time.Second
+	doubtLook = 3 * time.Second
+)
+
 // publisher brings the cluster's store up to date with this host.
 type publisher struct {
 	*Registry
-	sent map[string]string // own keys as the store is known to have them; nil: not known
+	sent  map[string]string // own keys as the store is known to have them; nil: not known
+	read  time.Time         // when sent was last read from the store
+	doubt time.Time         // until then a write that seemed to fail may still be carried out
+}
+
+// inDoubt says whether something may have come over what was read last.
+func (p *publisher) inDoubt() bool { return p.read.Before(p.doubt) }
+
+// due is when the store is to be read again.
+func (p *publisher) due() time.Time {
+	if p.inDoubt() {
+		return p.read.Add(doubtLook)
+	}
+	return p.read.Add(recheck)
 }
 
 // runPublisher publishes until ctx ends.
 func (r *Registry) runPublisher(ctx context.Context) error {
 	changes, stop := r.local.subscribe()
 	defer stop()
-	p := &publisher{Registry: r}
+	// Who ran before may have left something under way.
+	p := &publisher{Registry: r, doubt: time.Now().Add(doubtTime)}
 	retry := newBackoff()
 	for {
-		wait := recheck
 		err := p.publish(ctx)
 		r.setContact(err)
+		wait := max(time.Until(p.due()), 0)
 		if err != nil {
 			p.sent = nil // whatever happened, read again
+			p.doubt = time.Now().Add(doubtTime)
 			wait = retry.NextBackOff()
 		} else {
 			retry.Reset()
@@ -46,7 +71,6 @@ func (r *Registry) runPublisher(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(wait):
-			p.sent = nil
 		case <-changes:
 			if err == nil {
 				continue
@@ -63,10 +87,16 @@ func (r *Registry) runPublisher(ctx context.Context) error {
 
 // publish makes the store have what this host wants it to have.
 func (p *publisher) publish(ctx context.Context) error {
-	if p.takeDistrust() || p.sent == nil {
-		if err := p.bootstrap(ctx); err != nil {
-			return err
-		}
+	distrust, due := p.takeDistrust(), !time.Now().Before(p.due())
+	var err error
+	switch {
+	case distrust || p.sent == nil || due && !p.inDoubt():
+		err = p.bootstrap(ctx)
+	case due:
+		err = p.readOwn(ctx)
+	}
+	if err != nil {
+		return err
 	}
 	if err := p.reassert(ctx); err != nil {
 		return err
@@ -108,6 +138,12 @@ func (p *publisher) bootstrap(ctx context.Context) error {
 	if err := p.learnMeta(ctx); err != nil {
 		return err
 	}
+	return p.readOwn(ctx)
+}
+
+// readOwn reads what the store has of this host.
+func (p *publisher) readOwn(ctx context.Context) error {
+	began := time.Now()
 	self := p.Self().Name
 	sent := map[string]string{}
 	own, _, err := p.cluster.List(ctx, attachmentKey(self, ""))
@@ -121,7 +157,14 @@ func (p *publisher) bootstrap(ctx context.Context) error {
 		return err
 	}
 	p.overtake(own)
-	p.sent = sent
+	doc, err := p.cluster.Get(ctx, hostDocKey(self))
+	switch {
+	case err == nil:
+		sent[doc.Key] = string(doc.Value)
+	case !errors.Is(err, kvstore.ErrNotFound):
+		return fmt.Errorf("read what the store has of this host: %w", err)
+	}
+	p.sent, p.read = sent, began
 	return nil
 }
 
