@@ -106,9 +106,9 @@ type box struct {
 // network in args it has Docker's default.
 func start(tb testing.TB, host, name string, args ...string) box {
 	tb.Helper()
-	docker(tb, host, slices.Concat([]string{"run", "-d", "--name", name}, args, []string{"busybox", "sleep", "100000"})...)
 	b := box{tb: tb, host: host, name: name}
 	tb.Cleanup(b.remove)
+	docker(tb, host, slices.Concat([]string{"run", "-d", "--name", name}, args, []string{"busybox", "sleep", "100000"})...)
 	path, err := cluster.Host(host).ContainerNetns(tb.Context(), name)
 	if err != nil {
 		tb.Fatal(err)

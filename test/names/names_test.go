@@ -115,7 +115,7 @@ func TestKindsOfContainers(t *testing.T) {
 		"read-only root": {"--network", n, "--read-only"},
 		"not root":       {"--network", n, "--user", "1000:1000"},
 		"no capability":  {"--network", n, "--cap-drop", "ALL"},
-		"dns option":     {"--network", n, "--dns", "192.0.2.53", "--dns-search", "example.com", "--dns-opt", "ndots:3"},
+		"dns option":     {"--network", n, "--dns", "198.51.100.11", "--dns-search", "example.com", "--dns-opt", "ndots:3"},
 		"hostname":       {"--network", n, "--hostname", "target2"},
 	} {
 		t.Run(kind, func(t *testing.T) {
