@@ -9,9 +9,9 @@ import (
 	"github.com/weft-net/weft/kvstore"
 )
 
-// Verify compares every claim of this host with Cluster, now. Those that
-// Cluster has lost are claimed again; those that another host has by now are
-// dropped if nobody uses them, and told to Config.Lost if somebody does.
+// Verify compares every pool and every claim of this host with Cluster, now.
+// Those that Cluster has lost are made again; claims that another host has by
+// now are dropped if nobody uses them, and told to Config.Lost if somebody does.
 func (a *Allocator) Verify(ctx context.Context) error {
 	if err := a.adopt(ctx); err != nil {
 		return err
@@ -35,7 +35,11 @@ func (a *Allocator) verify(ctx context.Context, subnet netip.Prefix) error {
 		return err
 	}
 	defer leave()
-	return a.check(ctx, p, a.view(subnet))
+	v := a.view(subnet)
+	a.mu.Lock()
+	wanted := p.recorded() && p.wantedLocked(v, a.cfg.Now())
+	a.mu.Unlock()
+	return a.checkPool(ctx, p, v, wanted)
 }
 
 // ClaimsOf gives the operations that delete every address that host has in
