@@ -8,6 +8,7 @@
 //	GET /v1/hosts                            []Host
 //	POST /v1/hosts/{name}/forget             {}, see Acts
 //	POST /v1/leave?force=true                {}, see Acts
+//	POST /v1/log-level?level=debug           {}, see Acts
 //
 // A refusal is {"error": "one sentence"} with a 4xx or 5xx status. Fields are
 // only ever added: a client must ignore those it does not know. Lists are
