@@ -9,9 +9,6 @@ import (
 	"github.com/weft-net/weft/test/lab"
 )
 
-// namesAcrossHosts becomes true once weft answers for containers of other hosts.
-const namesAcrossHosts = false
-
 const example = "deploy/compose/compose.yaml"
 
 // The example of one application on two hosts, with the managed plugin.
@@ -51,13 +48,14 @@ func TestCompose(t *testing.T) {
 	t.Run("names on one host", func(t *testing.T) {
 		docker(t, h2, "exec", workers[0], "ping", "-c1", "-W2", "worker")
 	})
-	if namesAcrossHosts {
-		t.Run("names across hosts", func(t *testing.T) {
-			for _, name := range []string{"web", "www", web.name} {
-				docker(t, h2, "exec", workers[0], "wget", "-q", "-O", "-", "http://"+name+"/hostname")
-			}
-		})
-	}
+	t.Run("names across hosts", func(t *testing.T) {
+		for _, name := range []string{"web", "www", web.name} {
+			eventually(t, 5*time.Second, "h2 finds "+name, func() error {
+				_, err := h2.Docker(t.Context(), "exec", workers[0], "wget", "-q", "-O", "-", "http://"+name+"/hostname")
+				return err
+			})
+		}
+	})
 	t.Run("down on one host and then the other", func(t *testing.T) {
 		// Others use the network, so it comes back until the last one is gone.
 		_, _ = h2.Run(t.Context(), "env", env[0], "docker-compose", "-f", file(t, example), "down", "-t", "1")

@@ -50,6 +50,7 @@ func TestContainer(t *testing.T) {
 	network(t, l, "weft", "net")
 	a, b := start(t, h1, "net", "a1"), start(t, h2, "net", "b1")
 	pings(t, a, b)
+	finds(t, a, b)
 	t.Logf("from two plain Docker hosts to two containers that reach each other: %s", time.Since(began).Round(10*time.Millisecond))
 	if t.Failed() {
 		t.Log(docker(t, h1, "logs", "weft"))
@@ -59,6 +60,7 @@ func TestContainer(t *testing.T) {
 		t.Helper()
 		c := start(t, h1, "net", name)
 		pings(t, c, b)
+		finds(t, c, b)
 		docker(t, h1, "rm", "-f", name)
 	}
 	for _, tt := range []struct {

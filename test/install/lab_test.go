@@ -6,8 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -145,6 +147,18 @@ func pings(t *testing.T, a, b box) {
 	}
 }
 
+// finds wants each to find the other by name, which Docker tells weft a moment
+// after the start.
+func finds(t *testing.T, a, b box) {
+	t.Helper()
+	for _, pair := range [][2]box{{a, b}, {b, a}} {
+		eventually(t, 5*time.Second, pair[0].name+" finds "+pair[1].name, func() error {
+			_, err := pair[0].host.Docker(t.Context(), "exec", pair[0].name, "ping", "-c1", "-W2", pair[1].name)
+			return err
+		})
+	}
+}
+
 // during runs f while a pings b ten times a second, and wants no packet lost.
 func during(t *testing.T, a, b box, f func()) {
 	t.Helper()
@@ -152,7 +166,7 @@ func during(t *testing.T, a, b box, f func()) {
 	// that Docker says, which under a systemd of the lab is none of this machine's.
 	space := a.host.Path(docker(t, a.host, "inspect", "-f", "{{.NetworkSettings.SandboxKey}}", a.name))
 	var out strings.Builder
-	ping := exec.Command("nsenter", "--net="+space, "busybox", "ping", "-i", "0.1", "-W", "1", "-q", b.ip(t))
+	ping := exec.Command("nsenter", "--net="+space, "busybox", "ping", "-i", "0.1", b.ip(t))
 	ping.Stdout, ping.Stderr = &out, &out
 	if err := ping.Start(); err != nil {
 		t.Fatal(err)
@@ -160,12 +174,28 @@ func during(t *testing.T, a, b box, f func()) {
 	f()
 	_ = ping.Process.Signal(os.Interrupt) // it then says how it went
 	_ = ping.Wait()
-	if !strings.Contains(out.String(), " 0% packet loss") {
-		t.Errorf("packets were lost:\n%s", &out)
+	// Answers come in the order of their questions. Only the last one may have
+	// been under way at the end.
+	answers := answer.FindAllStringSubmatch(out.String(), -1)
+	for i, seq := range answers {
+		if seq[1] != strconv.Itoa(i) {
+			t.Errorf("packet %d was lost:\n%s", i, &out)
+			break
+		}
 	}
-	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	t.Log(lines[min(3, len(lines)-1)])
+	sent := asked.FindStringSubmatch(out.String())
+	if sent == nil || sent[1] != strconv.Itoa(len(answers)) && sent[1] != strconv.Itoa(len(answers)+1) {
+		t.Errorf("packets were lost:\n%s", &out)
+	} else {
+		t.Logf("%s packets, %d answers", sent[1], len(answers))
+	}
 }
+
+// What busybox's ping says of an answer, and in the end of all questions.
+var (
+	answer = regexp.MustCompile(` seq=(\d+) `)
+	asked  = regexp.MustCompile(`(\d+) packets transmitted`)
+)
 
 // eventually waits for a condition that other processes bring about, and gives
 // how long it took.

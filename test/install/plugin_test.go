@@ -82,6 +82,7 @@ func TestPlugin(t *testing.T) {
 	network(t, l, plugin, "net")
 	a, b := start(t, h1, "net", "a1", "--restart=always"), start(t, h2, "net", "b1")
 	pings(t, a, b)
+	finds(t, a, b)
 	t.Logf("from two plain Docker hosts to two containers that reach each other: %s", time.Since(began).Round(10*time.Millisecond))
 	if t.Failed() {
 		t.FailNow()
@@ -90,6 +91,7 @@ func TestPlugin(t *testing.T) {
 		t.Helper()
 		c := start(t, h1, "net", name)
 		pings(t, c, b)
+		finds(t, c, b)
 		docker(t, h1, "rm", "-f", name)
 	}
 
@@ -201,10 +203,15 @@ func TestPlugin(t *testing.T) {
 		reboot(t, h1)
 		runs(t, a)
 		pings(t, a, b)
-		newcomer(t, "without-consul")
+		c := start(t, h1, "net", "without-consul")
+		pings(t, c, b) // by address: h2 learns the name once Consul is back
 		if err := l.Consul(1).Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		eventually(t, 15*time.Second, "h2 learns of it", func() error {
+			_, err := h2.Docker(t.Context(), "exec", b.name, "ping", "-c1", "-W2", c.name)
+			return err
+		})
 		eventually(t, 15*time.Second, "a network can be made again", func() error {
 			_, err := h1.Docker(t.Context(), "network", "create", "-d", plugin, "--ipam-driver", plugin, "later")
 			return err

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -93,8 +94,8 @@ func removeCgroups(t *testing.T, name string) {
 				}
 				return nil
 			})
-			for i := len(dirs) - 1; i >= 0; i-- {
-				if err := os.Remove(dirs[i]); err != nil {
+			for _, dir := range slices.Backward(dirs) {
+				if err := os.Remove(dir); err != nil {
 					return err
 				}
 			}
@@ -154,6 +155,7 @@ func TestPackageUnderSystemd(t *testing.T) {
 	network(t, l, "weft", "net")
 	a, b := start(t, h1, "net", "a1", "--restart=always"), start(t, h2, "net", "b1")
 	pings(t, a, b)
+	finds(t, a, b)
 	t.Logf("from two plain Docker hosts to two containers that reach each other: %s", time.Since(began).Round(10*time.Millisecond))
 	if t.Failed() {
 		t.Log(m.must(t, "systemctl", "status", "weft"))
@@ -163,6 +165,7 @@ func TestPackageUnderSystemd(t *testing.T) {
 		t.Helper()
 		c := start(t, h1, "net", name)
 		pings(t, c, b)
+		finds(t, c, b)
 		docker(t, h1, "rm", "-f", name)
 	}
 
