@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -188,6 +189,45 @@ func TestAnswersThatAreNot(t *testing.T) {
 		if tt.ok != (err == nil) || tt.ok && len(docs.New) != 2 {
 			t.Errorf("%s: got %+v, %v", tt.name, docs, err)
 		}
+	}
+}
+
+func TestPatches(t *testing.T) {
+	endpoint := func(id, a string, names ...string) overlay.PeerEndpoint {
+		return overlay.PeerEndpoint{ID: id, Addrs: []netip.Addr{netip.MustParseAddr(a)}, Names: names}
+	}
+	at := func(seq uint64, stock []string, endpoints ...overlay.PeerEndpoint) overlay.Attachment {
+		out := overlay.Attachment{Network: "net", Host: "h1", Incarnation: "i", Seq: seq, Endpoints: endpoints}
+		for _, a := range stock {
+			out.Stock = append(out.Stock, netip.MustParseAddr(a))
+		}
+		return out
+	}
+	a, b, c := endpoint("a", "10.0.0.1"), endpoint("b", "10.0.0.2"), endpoint("c", "10.0.0.3")
+	for _, tt := range []struct {
+		name     string
+		was, now overlay.Attachment
+		news     int // endpoints and addresses that have to be sent
+	}{
+		{"an endpoint more", at(1, nil, a, c), at(2, nil, a, b, c), 1},
+		{"one less", at(1, nil, a, b, c), at(2, nil, a, c), 0},
+		{"none left", at(1, nil, a, b), at(2, nil), 0},
+		{"a name", at(1, nil, a, b), at(2, nil, a, endpoint("b", "10.0.0.2", "web")), 1},
+		{"an address taken from stock", at(1, []string{"10.0.0.2", "10.0.0.9"}, a), at(2, []string{"10.0.0.9"}, a, b), 1},
+		{"stock refilled", at(1, []string{"10.0.0.9"}, a), at(2, []string{"10.0.0.8", "10.0.0.9", "10.0.1.0"}, a), 2},
+		{"nothing", at(1, nil, a), at(2, nil, a), 0},
+	} {
+		p, news, ok := diff(tt.was, tt.now)
+		if !ok || p.Base != 1 || len(news.Endpoints)+len(news.Stock) != tt.news {
+			t.Errorf("%s: got %+v, %+v, %v", tt.name, p, news, ok)
+		}
+		if got, want := fmt.Sprint(p.apply(tt.was, news)), fmt.Sprint(tt.now); got != want {
+			t.Errorf("%s: made %s, want %s", tt.name, got, want)
+		}
+	}
+	unsorted := at(2, nil, c, a)
+	if _, _, ok := diff(at(1, nil, a), unsorted); ok {
+		t.Error("a patch cannot make an unsorted document")
 	}
 }
 

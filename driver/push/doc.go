@@ -10,10 +10,10 @@
 //
 //	beat   each second: the number of the sender's newest document, and whether
 //	       the store answers it
-//	delta  one document, as soon as it has changed, and the number before it
+//	delta  one document, as soon as it has changed, and the number before it;
+//	       only what is new in it, if the whole fits no datagram
 //
-// A document that fits no datagram is announced by a beat out of turn. Nothing
-// is acknowledged or repeated. A host that has not got what was announced waits
+// What still fits none is announced by a beat out of turn. Nothing is acknowledged or repeated. A host that has not got what was announced waits
 // a moment, in case it is on its way, and then asks the sender over TCP, on the
 // same port number:
 //

@@ -50,7 +50,15 @@ func (p *Push) take(ctx context.Context, sealed []byte) error {
 	case beat:
 		p.reg.Heard(m.beat())
 	case delta:
-		if err := p.reg.Receive(ctx, *m.Doc, m.After); err != nil {
+		at := *m.Doc
+		if m.Patch != nil {
+			was, ok := p.reg.PeerAttachment(m.Host, at.Network)
+			if !ok || was.Incarnation != at.Incarnation || was.Seq != m.Patch.Base {
+				return nil // a beat says that something is missing
+			}
+			at = m.Patch.apply(was, at)
+		}
+		if err := p.reg.Receive(ctx, at, m.After); err != nil {
 			return err
 		}
 	default:

@@ -31,6 +31,7 @@ type message struct {
 	StoreFor    int64               `json:"ms,omitempty"` // beat: for how long it is so, ms
 	Rests       bool                `json:"r,omitempty"`  // beat: the last one, the speaker ends in order
 	After       uint64              `json:"a,omitempty"`  // delta: the number before the document's
+	Patch       *patch              `json:"p,omitempty"`  // delta: Doc has only what is new in it
 	Doc         *overlay.Attachment `json:"d,omitempty"`  // delta, doc
 	Networks    []string            `json:"l,omitempty"`  // have: sorted
 	Count       int                 `json:"c,omitempty"`  // have: documents that follow
@@ -56,7 +57,8 @@ func decode(b []byte) (message, error) {
 	case beat:
 		ok = ok && m.Number > 0 && m.StoreFor >= 0
 	case delta, doc:
-		ok = ok && m.Doc != nil && m.Doc.Host == m.Host && m.Doc.Incarnation == m.Incarnation && m.Doc.Seq > m.After
+		ok = ok && m.Doc != nil && m.Doc.Host == m.Host && m.Doc.Incarnation == m.Incarnation && m.Doc.Seq > m.After &&
+			(m.Patch == nil || m.Kind == delta && m.Patch.Base < m.Doc.Seq && !m.Doc.Gone)
 	case want:
 	case have:
 		ok = ok && m.Count >= 0 && m.Count <= maxDocuments

@@ -35,6 +35,7 @@ type Registry interface {
 	// In.
 	Heard(b registry.Beat) bool
 	Missing(host string) (since uint64, missing bool)
+	PeerAttachment(host, network string) (overlay.Attachment, bool)
 	Receive(ctx context.Context, at overlay.Attachment, after uint64) error
 	Catch(ctx context.Context, docs registry.Documents) error
 }

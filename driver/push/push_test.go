@@ -131,6 +131,33 @@ func TestLongDocuments(t *testing.T) {
 	t.Log("after", took)
 }
 
+// Of a long document only what is new is pushed.
+func TestChangesOfLongDocuments(t *testing.T) {
+	cluster := newCable(openStore(t, "cluster.db"))
+	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
+	n := network(t, h1, h2)
+	acquainted(t, h1, h2)
+	for i := range 100 {
+		h1.endpoint(fmt.Sprintf("e%d", i), n, fmt.Sprintf("10.1.0.%d", i+1))
+	}
+	within(t, 10*time.Second, "h2 has all", func() bool {
+		since, missing := h2.Missing("h1")
+		return h2.sees(h1, n, "e99") && !missing && since == h1.Seq()
+	})
+	cluster.cut()
+	fetches := h2.push.Stats().Fetches
+	for i := range 20 {
+		id := fmt.Sprintf("f%d", i)
+		h1.endpoint(id, n, fmt.Sprintf("10.1.1.%d", i+1))
+		within(t, time.Second, "h2 sees "+id, func() bool { return h2.sees(h1, n, id) })
+	}
+	h1.do("delete", h1.DeleteEndpoint(t.Context(), "e50"))
+	within(t, time.Second, "h2 sees e50 gone", func() bool { return !h2.sees(h1, n, "e50") })
+	if got := h2.push.Stats().Fetches; got != fetches {
+		t.Errorf("h2 had to ask %d times", got-fetches)
+	}
+}
+
 // Many documents at once are announced, not pushed one by one.
 func TestManyDocuments(t *testing.T) {
 	cluster := newCable(openStore(t, "cluster.db"))

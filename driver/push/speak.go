@@ -2,11 +2,11 @@ package push
 
 import (
 	"context"
-	"math"
 	"math/rand/v2"
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry"
 )
 
 // beatEvery is how often each host is told that this one lives.
@@ -34,11 +34,11 @@ const (
 func (p *Push) speak(ctx context.Context, conn PacketConn) {
 	changes, stop := p.reg.LocalChanges()
 	defer stop()
-	var told uint64 // what a beat has announced, or deltas have carried
-	if docs, err := p.reg.Documents(ctx, math.MaxUint64); err != nil {
+	var said said
+	if docs, err := p.reg.Documents(ctx, 0); err != nil {
 		p.logUnnumbered(ctx, err)
 	} else {
-		told = docs.Seq // the beat announces all that is new since the process before
+		said.note(docs) // the beat announces all that is new since the process before
 	}
 	p.sendBeat(conn, false)
 	beats := time.NewTimer(rand.N(beatEvery)) // hosts that start together do not speak together
@@ -57,12 +57,31 @@ func (p *Push) speak(ctx context.Context, conn PacketConn) {
 			again.next()
 			p.sendBeat(conn, false)
 		case <-changes:
-			if high := p.sendChanges(ctx, conn, told); high > told {
-				told = high
+			if p.sendChanges(ctx, conn, &said) {
 				again.start()
 			}
 		}
 	}
+}
+
+// said is what peers have been told, or told of.
+type said struct {
+	high uint64
+	docs map[string]overlay.Attachment // by network id, those that are not gone
+}
+
+func (s *said) note(docs registry.Documents) {
+	if s.docs == nil {
+		s.docs = map[string]overlay.Attachment{}
+	}
+	for _, at := range docs.New {
+		if at.Gone {
+			delete(s.docs, at.Network)
+		} else {
+			s.docs[at.Network] = at
+		}
+	}
+	s.high = docs.Seq
 }
 
 func (p *Push) logUnnumbered(ctx context.Context, err error) {
@@ -81,28 +100,45 @@ func (p *Push) sendBeat(conn PacketConn, rests bool) {
 	p.send(conn, m, p.reg.PushPeers())
 }
 
-// sendChanges sends the documents that are newer than told, and gives the
-// newest number.
-func (p *Push) sendChanges(ctx context.Context, conn PacketConn, told uint64) uint64 {
-	docs, err := p.reg.Documents(ctx, told)
+// sendChanges sends what has changed since it was said; false if nothing has.
+func (p *Push) sendChanges(ctx context.Context, conn PacketConn, said *said) bool {
+	docs, err := p.reg.Documents(ctx, said.high)
 	if err != nil {
 		p.logUnnumbered(ctx, err)
-		return told
+		return false
 	}
-	peers := p.reg.PushPeers()
+	if docs.Seq == said.high {
+		return false
+	}
+	peers, after := p.reg.PushPeers(), said.high
 	poke := len(docs.New) > maxBurst
 	for _, at := range docs.New {
 		if poke {
 			break
 		}
-		m := message{Kind: delta, Host: docs.Host, Incarnation: docs.Incarnation, After: told, Doc: &at}
-		poke = !p.send(conn, m, peers)
-		told = at.Seq
+		poke = !p.sendDocument(conn, at, after, said.docs[at.Network], peers)
+		after = at.Seq
 	}
 	if poke {
 		p.sendBeat(conn, false)
 	}
-	return max(told, docs.Seq)
+	said.note(docs)
+	return true
+}
+
+// sendDocument sends a document, or what is new in it since it was as in was;
+// false if neither fits a datagram.
+func (p *Push) sendDocument(conn PacketConn, at overlay.Attachment, after uint64, was overlay.Attachment, peers []overlay.Host) bool {
+	m := message{Kind: delta, Host: at.Host, Incarnation: at.Incarnation, After: after, Doc: &at}
+	if p.send(conn, m, peers) {
+		return true
+	}
+	change, news, ok := diff(was, at)
+	if !ok || was.Seq == 0 {
+		return false
+	}
+	m.Doc, m.Patch = &news, &change
+	return p.send(conn, m, peers)
 }
 
 // send seals a message once and sends it to all; false if it is too long.

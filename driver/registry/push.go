@@ -138,6 +138,14 @@ func (r *Registry) Receive(_ context.Context, at overlay.Attachment, after uint6
 	return nil
 }
 
+// PeerAttachment is what is known of another host's part in the network.
+func (r *Registry) PeerAttachment(host, network string) (overlay.Attachment, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	rec, ok := r.peers[host][network]
+	return rec.Attachment, ok
+}
+
 // Catch takes a host's answer to the question for its documents.
 func (r *Registry) Catch(_ context.Context, docs Documents) error {
 	records := make([]record, 0, len(docs.New))
