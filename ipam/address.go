@@ -47,6 +47,9 @@ func (a *Allocator) RequestAddress(ctx context.Context, r AddressRequest) (netip
 	default:
 		addr, err = a.requestAny(ctx, p, v)
 	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return netip.Prefix{}, fmt.Errorf("%w (the store has not answered within %v: try again when it does)", err, claimTimeout)
+	}
 	if err != nil {
 		return netip.Prefix{}, err
 	}

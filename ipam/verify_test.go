@@ -2,6 +2,8 @@ package ipam
 
 import (
 	"context"
+	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/weft-net/weft/kvstore"
@@ -26,5 +28,26 @@ func TestVerifyMakesALostPoolAgain(t *testing.T) {
 		if _, err := cluster.Get(ctx, key); err != nil {
 			t.Errorf("after a wiped store: %v", err)
 		}
+	}
+}
+
+// hanging is a store that never answers a write.
+type hanging struct{ kvstore.Store }
+
+func (hanging) Txn(ctx context.Context, _ ...kvstore.Op) ([]kvstore.Pair, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestARefusalNamesTheStoreThatHangs(t *testing.T) {
+	cluster := newMemory()
+	h := newHost(t, "h1", cluster)
+	id := h.network("n", "10.1.0.0/16", "")
+	h.work()
+	h.cluster = hanging{cluster}
+	h.open()
+	_, err := h.RequestAddress(context.Background(), AddressRequest{Pool: id, Addr: netip.MustParseAddr("10.1.2.3"), Endpoint: true})
+	if err == nil || !strings.Contains(err.Error(), "10.1.2.3") || !strings.Contains(err.Error(), "the store has not answered") {
+		t.Errorf("the refusal is %v", err)
 	}
 }
