@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/weft-net/weft/test/lab"
 )
 
@@ -68,6 +70,13 @@ func keepLogs(t *testing.T, l *lab.Lab, history string) {
 		return
 	}
 	files := map[string]string{"consul.log": l.Consul(1).Log()}
+	for _, h := range l.Hosts() {
+		// The log then says what each goroutine was doing.
+		if err := h.Signal(lab.Weft, unix.SIGQUIT); err != nil {
+			t.Error(err)
+		}
+	}
+	time.Sleep(time.Second)
 	for _, h := range l.Hosts() {
 		for _, s := range h.Services() {
 			files[fmt.Sprintf("%s-%s.log", h.Name(), s)] = h.Log(s)

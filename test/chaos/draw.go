@@ -241,6 +241,10 @@ func (s *script) operation(o op) (op, bool) {
 		}
 		i := s.rand.IntN(len(s.networks))
 		o.net = s.networks[i].name
+		used := slices.ContainsFunc(s.boxes, func(b *drawnBox) bool { return slices.Contains(b.nets, o.net) })
+		if used && s.rand.IntN(4) > 0 { // it would stay, and there would be more and more
+			return o, false
+		}
 		s.networks = slices.Delete(s.networks, i, i+1)
 		return o, true
 	case runBox:
