@@ -56,6 +56,7 @@ const (
 	defaultPort    = 4789 // IANA's for VXLAN (RFC 7348 section 5)
 	defaultPush    = 7947 // nobody's at IANA; 7946 is Swarm's gossip, whose hosts may be weft's
 	defaultReap    = 10 * time.Minute
+	minReap        = 30 * time.Second
 	defaultControl = "/run/weft/weft.sock"
 )
 
@@ -123,6 +124,9 @@ func (c *config) validate() error {
 	}
 	if c.MTU != 0 && (c.MTU < 1280 || c.MTU > 65535) {
 		return fmt.Errorf("--mtu %d is refused: it takes 1280 to 65535 bytes", c.MTU)
+	}
+	if c.Reap != 0 && c.Reap < minReap {
+		return fmt.Errorf("--reap %s is refused: a host's lease alone takes 20 s to run out; it takes %s or more, or 0 for never", c.Reap, minReap)
 	}
 	if c.Port == 0 {
 		return errors.New("--vxlan-port 0 is refused: it takes 1 to 65535")

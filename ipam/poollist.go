@@ -1,0 +1,138 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/weft-net/weft/kvstore"
+)
+
+// poolList is all pools of the cluster at one moment.
+type poolList struct {
+	records   []poolRecord
+	revisions []uint64
+	seq       uint64 // revision of poolSeq
+}
+
+func (a *Allocator) listPools(ctx context.Context) (poolList, error) {
+	pairs, _, err := a.cfg.Cluster.List(ctx, poolPrefix)
+	if err != nil {
+		return poolList{}, fmt.Errorf("read the cluster's pools: %w", err)
+	}
+	var l poolList
+	for _, pair := range pairs {
+		if pair.Key == poolSeq {
+			l.seq = pair.Revision
+			continue
+		}
+		r, err := decodePool(pair)
+		if err != nil {
+			return poolList{}, err
+		}
+		l.records = append(l.records, r)
+		l.revisions = append(l.revisions, pair.Revision)
+	}
+	return l, nil
+}
+
+// bump is the operation that holds only if no pool was made since the listing.
+// Its value is new each time: stores may ignore a write that changes nothing.
+func (l *poolList) bump(a *Allocator) kvstore.Op {
+	value := a.cfg.Host + " " + strconv.FormatUint(a.random(1<<63), 36)
+	return kvstore.Op{Kind: kvstore.CAS, Key: poolSeq, Value: []byte(value), Revision: l.seq}
+}
+
+// changePool rewrites a pool's record in Cluster and gives what it is now.
+func (a *Allocator) changePool(ctx context.Context, subnet netip.Prefix, change func(*poolRecord) error) (poolRecord, error) {
+	for range attempts {
+		pair, err := a.cfg.Cluster.Get(ctx, poolKey(subnet))
+		if err != nil {
+			return poolRecord{}, fmt.Errorf("pool %v: %w", subnet, err)
+		}
+		record, err := decodePool(pair)
+		if err != nil {
+			return poolRecord{}, err
+		}
+		before := encode(record)
+		if err := change(&record); err != nil {
+			return record, err
+		}
+		after := encode(record)
+		if string(before) == string(after) {
+			return record, nil
+		}
+		_, err = a.cfg.Cluster.Txn(ctx, kvstore.Op{Kind: kvstore.CAS, Key: pair.Key, Value: after, Revision: pair.Revision})
+		if err == nil {
+			return record, nil
+		}
+		if !errors.Is(err, kvstore.ErrConflict) {
+			return record, fmt.Errorf("pool %v: %w", subnet, err)
+		}
+	}
+	return poolRecord{}, fmt.Errorf("pool %v: other hosts keep changing it; try again", subnet)
+}
+
+// ReleasePool says that Docker has let go of the pool once. What follows from
+// that is Run's to do.
+func (a *Allocator) ReleasePool(ctx context.Context, id PoolID) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p := a.pools[id.Subnet]
+	if p == nil || p.held.Count == 0 {
+		return nil
+	}
+	h := p.held
+	h.Count--
+	p.setup = time.Time{}
+	signal(a.kick)
+	return a.holdLocked(ctx, p, h)
+}
+
+// Keep says which pools the networks of this host's Docker have, each as often
+// as a network has it. Requests and releases that weft or Docker have missed
+// are made up for. Pools asked for less than a minute ago are left alone, since
+// their network may be in the making.
+func (a *Allocator) Keep(ctx context.Context, subnets []netip.Prefix) error {
+	counts := map[netip.Prefix]int{}
+	for _, subnet := range subnets {
+		counts[subnet.Masked()]++
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.cfg.Now()
+	for subnet, p := range a.pools {
+		age := now.Sub(p.held.At) // less than none if the host's clock has jumped back
+		if !p.recorded() || p.held.Count == counts[subnet] || age >= 0 && age < detachTime {
+			continue
+		}
+		h := p.held
+		h.Count = counts[subnet]
+		if err := a.holdLocked(ctx, p, h); err != nil {
+			return err
+		}
+		signal(a.kick)
+	}
+	return nil
+}
+
+// PoolOps gives the operations that remove the pools of a network, for the
+// transaction that removes the network. If that fails with
+// kvstore.ErrConflict, ask again.
+func (a *Allocator) PoolOps(ctx context.Context, subnets []netip.Prefix) ([]kvstore.Op, error) {
+	var ops []kvstore.Op
+	for _, subnet := range subnets {
+		pair, err := a.cfg.Cluster.Get(ctx, poolKey(subnet))
+		if errors.Is(err, kvstore.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("pool %v: %w", subnet, err)
+		}
+		ops = append(ops, kvstore.Op{Kind: kvstore.DeleteCAS, Key: pair.Key, Revision: pair.Revision})
+	}
+	return ops, nil
+}
