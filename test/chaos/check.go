@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/weft-net/weft/test/lab"
 )
@@ -264,61 +261,4 @@ func (r *runner) panics(h *lab.Host) {
 			r.history.fail(time.Now(), "weft's log on %s: %s", h.Name(), strings.TrimSpace(line))
 		}
 	}
-}
-
-// pingAll has every container ping every other of its networks.
-func (r *runner) pingAll(ctx context.Context) {
-	all, err := r.spaces()
-	if err != nil {
-		r.history.fail(time.Now(), "%v", err)
-		return
-	}
-	var networks []network
-	if err := r.weft(ctx, "h1", &networks, "network", "ls"); err != nil {
-		r.history.fail(time.Now(), "%v", err)
-		return
-	}
-	var subnets []netip.Prefix
-	for _, n := range networks {
-		subnets = append(subnets, n.Subnets...)
-	}
-	var g errgroup.Group
-	g.SetLimit(4)
-	pairs, seconds := 0, make(chan struct{}, 1<<16)
-	for _, from := range all {
-		for _, to := range all {
-			for _, a := range to.addrs {
-				i := slices.IndexFunc(subnets, func(p netip.Prefix) bool { return p.Contains(a) })
-				if from.id == to.id || i < 0 || !slices.ContainsFunc(from.addrs, subnets[i].Contains) {
-					continue
-				}
-				pairs++
-				g.Go(func() error {
-					first := ping(ctx, from, a)
-					if first == nil {
-						return nil
-					}
-					seconds <- struct{}{}
-					if err := ping(ctx, from, a); err != nil {
-						r.history.fail(time.Now(), "%.12s on %s (%v) does not reach %s of %.12s on %s: %v", from.id, from.host, from.addrs, a, to.id, to.host, err)
-					}
-					return nil
-				})
-			}
-		}
-	}
-	_ = g.Wait() // failures are noted
-	r.history.note(time.Now(), "%d containers, %d pings, %d needed a second", len(all), pairs, len(seconds))
-	r.Say("%d containers, %d networks, %d pings, %d needed a second", len(all), len(networks), pairs, len(seconds))
-}
-
-func ping(ctx context.Context, from space, to netip.Addr) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, "nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", from.pid), "--",
-		"busybox", "ping", "-c1", "-W1", to.String()).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%w: %s", err, complaint(string(out)))
-	}
-	return nil
 }

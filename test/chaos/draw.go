@@ -171,7 +171,7 @@ func (s *script) next() op {
 		default:
 			o.pause = time.Duration(s.rand.IntN(700)) * time.Millisecond
 		}
-		ok := true
+		var ok bool
 		if longest > 0 {
 			o, ok = s.fault(o, longest)
 		} else {

@@ -103,7 +103,7 @@ func (r *runner) left(ctx context.Context) []string {
 		if err != nil {
 			say("%v", err)
 		}
-		for _, l := range strings.Fields(links) {
+		for l := range strings.FieldsSeq(links) {
 			if strings.HasPrefix(l, "wp") || strings.HasPrefix(l, "wc") || strings.HasPrefix(l, "vx") || strings.HasPrefix(l, "weft") {
 				say("%s has link %s", h.Name(), l)
 			}
