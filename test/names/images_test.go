@@ -3,10 +3,12 @@ package names
 import (
 	"archive/tar"
 	"bytes"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -81,6 +83,16 @@ func glibcImage(t *testing.T) string {
 	return image(t, "glibc-lookup", files)
 }
 
+// muslImage has a static program with musl's resolver.
+func muslImage(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "lookup")
+	if out, err := exec.Command("musl-gcc", "-static", "-Os", "-Wall", "-o", path, "testdata/musl/lookup.c").CombinedOutput(); err != nil {
+		t.Fatalf("build (Debian's musl-tools has musl-gcc): %v: %s", err, out)
+	}
+	return image(t, "musl-lookup", map[string]string{"/bin/lookup": path})
+}
+
 func TestResolverLibraries(t *testing.T) {
 	n := network(t, "libraries")
 	world(t, func(w dns.ResponseWriter, m *dns.Msg) { _ = w.WriteMsg(new(dns.Msg).SetRcode(m, dns.RcodeNameError)) })
@@ -88,6 +100,7 @@ func TestResolverLibraries(t *testing.T) {
 	for name, run := range map[string][]string{
 		"go":      {goImage(t), "/bin/lookup"},
 		"glibc":   {glibcImage(t), "/bin/lookup", "ahostsv4"},
+		"musl":    {muslImage(t), "/bin/lookup", "-4"},
 		"busybox": {"busybox", "ping", "-c1"},
 	} {
 		for _, target := range []string{"target", "web", "TARGET", "target.libraries", "target."} {
@@ -96,6 +109,57 @@ func TestResolverLibraries(t *testing.T) {
 				if out := docker(t, "h1", append(args, target)...); !strings.Contains(out, ip) {
 					t.Errorf("%s: %s with search domain %s: %s", name, target, search, out)
 				}
+			}
+		}
+	}
+}
+
+// The C libraries ask for both families at once, or for one, and backwards.
+func TestResolverLibrariesOnADualStackNetwork(t *testing.T) {
+	n := network(t, "families", "--ipv6")
+	world(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg).SetReply(q)
+		switch header := (dns.RR_Header{Name: q.Question[0].Name, Rrtype: q.Question[0].Qtype, Class: dns.ClassINET, Ttl: 300}); {
+		case !strings.HasPrefix(strings.ToLower(header.Name), "www."):
+			m.Rcode = dns.RcodeNameError
+		case header.Rrtype == dns.TypeA:
+			m.Answer = []dns.RR{&dns.A{Hdr: header, A: net.IPv4(192, 0, 2, 1)}}
+		case header.Rrtype == dns.TypeAAAA:
+			m.Answer = []dns.RR{&dns.AAAA{Hdr: header, AAAA: net.ParseIP("2001:db8::1")}}
+		}
+		_ = w.WriteMsg(m)
+	})
+	far := start(t, "h2", "target", "--network", n, "--network-alias", "web")
+	ip, ip6 := far.ip(n), docker(t, "h2", "inspect", "-f", "{{.NetworkSettings.Networks.families.GlobalIPv6Address}}", "target")
+	for name, c := range map[string]struct{ run, any, v6, back []string }{
+		"glibc": {[]string{glibcImage(t), "/bin/lookup"}, []string{"ahosts"}, []string{"ahostsv6"}, []string{"hosts"}},
+		"musl":  {[]string{muslImage(t), "/bin/lookup"}, nil, []string{"-6"}, []string{"-x"}},
+	} {
+		look := func(args ...string) (string, error) {
+			return cluster.Host("h1").Docker(t.Context(), slices.Concat([]string{"run", "--rm", "--network", n}, c.run, args)...)
+		}
+		check := func(how []string, target string, want ...string) {
+			t.Helper()
+			out, err := look(slices.Concat(how, []string{target})...)
+			if err != nil {
+				t.Errorf("%s: %s: %v: %s", name, target, err, out)
+			}
+			for _, w := range want {
+				if !slices.Contains(strings.Fields(out), w) {
+					t.Errorf("%s: %q lacks %s: %s", name, slices.Concat(how, []string{target}), w, out)
+				}
+			}
+		}
+		for _, target := range []string{"target", "web", "target.families"} {
+			check(c.any, target, ip, ip6)
+			check(c.v6, target, ip6)
+		}
+		check(c.back, ip, "target.families")
+		check(c.back, ip6, "target.families")
+		check(c.any, "www.example.com", "192.0.2.1", "2001:db8::1")
+		for _, target := range []string{"nobody", "nobody.example.com", "nobody.families"} {
+			if out, err := look(slices.Concat(c.any, []string{target})...); err == nil {
+				t.Errorf("%s: %s is found: %s", name, target, out)
 			}
 		}
 	}

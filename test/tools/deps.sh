@@ -27,6 +27,7 @@ have mount || want mount mount
 { have busybox && ! ldd "$(command -v busybox)" >/dev/null 2>&1; } || want "a static busybox" busybox-static
 # The race detector needs a C compiler.
 { have gcc && echo '#include <stdlib.h>' | gcc -E - >/dev/null 2>&1; } || want gcc gcc libc6-dev
+have musl-gcc || want musl-gcc musl-tools # test/names: a container with musl's resolver
 # Of test/install: weft as a package under systemd, and Compose.
 have dpkg-deb || want dpkg-deb dpkg
 { have systemd-analyze && [ -x /lib/systemd/systemd ]; } || want systemd systemd
