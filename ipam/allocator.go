@@ -95,6 +95,10 @@ type sightings map[netip.Addr]time.Time
 // only compared for equality: the host's clock may have jumped since.
 type orphan struct{ seen, inUse time.Time }
 
+// ErrDamaged is in Open's error for a State with a record that cannot be read.
+// A new State is of more use.
+var ErrDamaged = errors.New("this host's addresses are damaged")
+
 // Open reads what this host's State knows. Cluster is not asked.
 func Open(ctx context.Context, cfg Config) (*Allocator, error) {
 	if cfg.Host == "" || cfg.Incarnation == "" {
@@ -126,10 +130,10 @@ func Open(ctx context.Context, cfg Config) (*Allocator, error) {
 	for _, pair := range pairs {
 		h, err := decode[held](pair)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
 		if heldKey(h.Pool.Subnet) != pair.Key {
-			return nil, fmt.Errorf("record %s: its subnet is %v", pair.Key, h.Pool.Subnet)
+			return nil, fmt.Errorf("%w: record %s: its subnet is %v", ErrDamaged, pair.Key, h.Pool.Subnet)
 		}
 		p := a.poolLocked(h.Pool.Subnet)
 		p.held, p.doubt = h, cfg.Now().Add(cfg.doubt) // who ran before may have left something under way
@@ -141,10 +145,10 @@ func Open(ctx context.Context, cfg Config) (*Allocator, error) {
 	for _, pair := range pairs {
 		subnet, addr, err := parseAddrKey(claimPrefix, pair.Key)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
 		if a.poolLocked(subnet).claims[addr], err = decode[claim](pair); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
 	}
 	return a, nil

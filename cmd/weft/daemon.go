@@ -3,11 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -123,7 +120,7 @@ func (d *daemon) openKernel(ctx context.Context) (err error) {
 	return nil
 }
 
-func (d *daemon) openRecords(ctx context.Context) error {
+func (d *daemon) readRecords(ctx context.Context) error {
 	var err error
 	d.registry, err = registry.Open(ctx, registry.Config{
 		Self: overlay.Host{
@@ -167,7 +164,7 @@ func (d *daemon) underlay(ctx context.Context) (dataplane.Underlay, error) {
 	return u, nil
 }
 
-func (d *daemon) openDrivers(context.Context) error {
+func (d *daemon) openDrivers(ctx context.Context) error {
 	d.reconciler = reconcile.New(reconcile.Config{
 		Kernel: kernel{d.kernel}, Snapshot: d.registry.Snapshot, Changes: d.registry.Changes,
 		Verify: verifyEvery, Log: d.log, Observe: d.metrics.Pass,
@@ -180,7 +177,7 @@ func (d *daemon) openDrivers(context.Context) error {
 		Observe: d.metrics.Query, Log: d.log,
 	})
 	if d.cfg.Docker == "" {
-		return nil
+		return d.trustState(ctx)
 	}
 	d.mirror = mirror.New(mirror.Config{
 		Registry: d.registry, Host: d.cfg.Docker, Driver: d.cfg.Name, IPAM: d.cfg.Name, Keep: d.allocator.Keep, Log: d.log,
@@ -266,24 +263,4 @@ type kernel struct{ *dataplane.Dataplane }
 func (k kernel) Set(ctx context.Context, cfg overlay.Config, verify bool) (reconcile.Outcome, error) {
 	report, err := k.Dataplane.Set(ctx, cfg, verify)
 	return reconcile.Outcome{Repaired: report.Repaired, Failed: report.Failed}, err
-}
-
-// stateFile is the host's durable state inside --state-dir.
-const stateFile = "state.db"
-
-func (d *daemon) openStores(context.Context) error {
-	if err := os.MkdirAll(d.cfg.StateDir, 0o700); err != nil {
-		return fmt.Errorf("make the state directory: %w", err)
-	}
-	state, err := openBolt(filepath.Join(d.cfg.StateDir, stateFile))
-	if err != nil {
-		return fmt.Errorf("open this host's state: %w", err)
-	}
-	d.state = state
-	d.onClose(state.Close)
-	if d.cluster, err = openCluster(d.cfg, d.self.Addr, d.log, d.metrics.Request); err != nil {
-		return err
-	}
-	d.onClose(d.cluster.Close)
-	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/weft-net/weft/kvstore"
-	"github.com/weft-net/weft/kvstore/bolt"
 	"github.com/weft-net/weft/kvstore/consul"
 )
 
@@ -20,14 +19,12 @@ func openCluster(cfg config, self netip.Addr, log logrus.FieldLogger, requests f
 			Addresses: cfg.consul, Prefix: cfg.prefix, NodeAddress: self.String(), Log: log, OnRequest: requests,
 		})
 	}
-	s, err := openBolt(cfg.bolt)
+	s, err := openBolt(cfg.bolt, log)
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
 	return s, nil
 }
-
-func openBolt(path string) (kvstore.Store, error) { return bolt.Open(path) }
 
 // via is the store's first address, if it is a literal one: what faces it is
 // this host's underlay unless --advertise says otherwise.

@@ -257,12 +257,11 @@ func (d *Dataplane) sweepHost(cfg overlay.Config) error {
 			wanted[overlay.ContainerLink(p.Endpoint)] = true
 		}
 	}
-	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(links)) {
-		l := links[name]
+	var left []netlink.Link
+	for name, l := range links {
 		if _, veth := l.(*netlink.Veth); veth && overlay.IsContainerLink(name) && !wanted[name] {
-			errs = append(errs, d.host.remove(l))
+			left = append(left, l)
 		}
 	}
-	return errors.Join(errs...)
+	return d.host.removeAll(left)
 }

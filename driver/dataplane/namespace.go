@@ -162,6 +162,9 @@ func dropNamespace(path string) error {
 	return nil
 }
 
+// Networks gives the ids of the networks that the kernel has a namespace of.
+func (d *Dataplane) Networks() ([]string, error) { return d.namespaces() }
+
 // namespaces gives the network ids of all namespace files with weft's mark.
 func (d *Dataplane) namespaces() ([]string, error) {
 	files, err := os.ReadDir(d.dir)

@@ -15,6 +15,9 @@ const leaveTime = 10 * time.Second
 func (r *Registry) MayLeave(force bool) error {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	if r.rebuild.lost && !force {
+		return fmt.Errorf("host %q has lost its state and is finding out from Docker which containers it has: try again in a minute, or leave with --force", r.self.Name)
+	}
 	if n := len(r.endpoints); n > 0 && !force {
 		return fmt.Errorf("host %q has %d containers attached to networks of weft's, which would lose their addresses: stop them first, or leave with --force", r.self.Name, n)
 	}

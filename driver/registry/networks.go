@@ -134,7 +134,11 @@ func (r *Registry) Create(ctx context.Context, dockerID string, want overlay.Net
 	if err != nil {
 		return overlay.Network{}, err
 	}
-	return n, r.attach(ctx, dockerID, n, n)
+	if err := r.attach(ctx, dockerID, n, n); err != nil {
+		r.withdraw(ctx, n)
+		return overlay.Network{}, err
+	}
+	return n, nil
 }
 
 // attach maps Docker's network to n.
@@ -210,6 +214,7 @@ func (r *Registry) detach(ctx context.Context, dockerID string, everywhere bool)
 		return err
 	}
 	delete(r.docker, dockerID)
+	delete(r.rebuild.inherited, at.Network)
 	maps.DeleteFunc(r.endpoints, func(_ string, e overlay.Endpoint) bool { return e.Network == at.Network })
 	if everywhere {
 		r.remove[at.Network] = true

@@ -27,8 +27,8 @@ type rebuild struct {
 	hosts    bool // the store's host/ records have been read
 	networks bool // and the net/ records
 
-	// inherited are the attachments that the store had of this host when it was
-	// first asked, by network id; nil: not asked yet.
+	// inherited are the attachments with endpoints that the store had of this
+	// host when it was first asked, by network id; nil: not asked yet.
 	inherited map[string]overlay.Attachment
 }
 
@@ -114,7 +114,9 @@ func (r *Registry) inherit(stored []kvstore.Pair) error {
 		if err := json.Unmarshal(p.Value, &at); err != nil {
 			return fmt.Errorf("decode %s: %w", p.Key, err)
 		}
-		r.rebuild.inherited[at.Network] = at
+		if len(at.Endpoints) > 0 {
+			r.rebuild.inherited[at.Network] = at
+		}
 	}
 	return nil
 }

@@ -190,7 +190,7 @@ func (r *Registry) beginSequence(ctx context.Context) error {
 	switch p, err := r.state.Get(ctx, stateSequence); {
 	case err == nil:
 		if err := json.Unmarshal(p.Value, &n); err != nil {
-			return fmt.Errorf("record %s: %w", stateSequence, err)
+			return fmt.Errorf("record %s is %w: %w", stateSequence, ErrDamaged, err)
 		}
 	case !errors.Is(err, kvstore.ErrNotFound):
 		return err

@@ -3,12 +3,17 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/kvstore"
 )
+
+// ErrDamaged is in Open's error for a state with a record that cannot be read.
+// A new state is of more use.
+var ErrDamaged = errors.New("damaged")
 
 // load fills the maps from this host's state.
 func (r *Registry) load(ctx context.Context) error {
@@ -19,7 +24,7 @@ func (r *Registry) load(ctx context.Context) error {
 	var self overlay.Host
 	for _, p := range pairs {
 		if err := r.loadOne(p, &self); err != nil {
-			return fmt.Errorf("record %s: %w", p.Key, err)
+			return fmt.Errorf("record %s is %w: %w", p.Key, ErrDamaged, err)
 		}
 	}
 	r.self.Incarnation = self.Incarnation

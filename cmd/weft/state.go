@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/ipam"
+	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/bolt"
+)
+
+// stateFile is the host's durable state inside --state-dir.
+const stateFile = "state.db"
+
+func (c *config) statePath() string { return filepath.Join(c.StateDir, stateFile) }
+
+// openBolt opens a file. One that is damaged is kept aside, and a new one takes
+// its place: what was in it comes back from Docker, the kernel and the cluster.
+func openBolt(path string, log logrus.FieldLogger) (kvstore.Store, error) {
+	s, err := bolt.Open(path)
+	if errors.Is(err, bolt.ErrCorrupt) {
+		if err := setAside(path, err, log); err != nil {
+			return nil, err
+		}
+		s, err = bolt.Open(path)
+	}
+	switch {
+	case err == nil:
+		return s, nil
+	case errors.Is(err, unix.EROFS), errors.Is(err, unix.ENOSPC), errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%w: weft keeps records there and must be able to write", err)
+	}
+	return nil, err
+}
+
+// setAside renames a damaged file, and says so.
+func setAside(path string, why error, log logrus.FieldLogger) error {
+	aside := path + ".corrupt-" + time.Now().UTC().Format("20060102T150405.000Z")
+	if err := os.Rename(path, aside); err != nil {
+		return fmt.Errorf("set the damaged file %s aside: %w", path, err)
+	}
+	log.WithError(why).WithField("kept", aside).
+		Error("A file of weft's records is damaged. It is kept aside, and its records are made anew from Docker, the kernel and the cluster.")
+	return nil
+}
+
+func (d *daemon) openStores(context.Context) error {
+	if err := os.MkdirAll(d.cfg.StateDir, 0o700); err != nil {
+		return fmt.Errorf("make the state directory: %w", err)
+	}
+	if err := d.openState(); err != nil {
+		return err
+	}
+	var err error
+	if d.cluster, err = openCluster(d.cfg, d.self.Addr, d.log, d.metrics.Request); err != nil {
+		return err
+	}
+	d.onClose(d.cluster.Close)
+	return nil
+}
+
+func (d *daemon) openState() (err error) {
+	if d.state, err = openBolt(d.cfg.statePath(), d.log); err != nil {
+		return fmt.Errorf("open this host's state: %w", err)
+	}
+	d.onClose(d.state.Close)
+	return nil
+}
+
+// openRecords reads this host's state. One whose file is whole but whose
+// records are not is as good as a damaged file.
+func (d *daemon) openRecords(ctx context.Context) error {
+	err := d.readRecords(ctx)
+	if !errors.Is(err, registry.ErrDamaged) && !errors.Is(err, ipam.ErrDamaged) {
+		return err
+	}
+	if err := d.state.Close(); err != nil {
+		return err
+	}
+	if err := setAside(d.cfg.statePath(), err, d.log); err != nil {
+		return err
+	}
+	if err := d.openState(); err != nil {
+		return err
+	}
+	return d.readRecords(ctx)
+}
+
+// trustState ends the wait for Docker's word after a loss of state where there
+// is no Docker to ask, if there is nothing that could be lost.
+func (d *daemon) trustState(ctx context.Context) error {
+	if lost, _ := d.registry.Rebuilding(); !lost {
+		return nil
+	}
+	left, err := d.kernel.Networks()
+	if err != nil {
+		return err
+	}
+	if len(left) == 0 {
+		return d.registry.Rebuilt(ctx)
+	}
+	d.log.WithField("networks", left).
+		Error("This host's state was lost, and without --docker weft cannot tell which containers it has: nothing of weft's is removed from the kernel until weft has run once with --docker, or has started without containers.")
+	return nil
+}
