@@ -418,11 +418,14 @@ func TestEndpointsThatDockerLostAreForgotten(t *testing.T) {
 	h.records.join(id, "young", time.Now())
 	h.records.join(id, "there", old)
 	h.show(id, "there", "c1")
-	h.records.join(id, "starting", old)
+	h.records.join(id, "starting", time.Now())
+	h.records.join(id, "unstarted", old) // weft was killed between CreateEndpoint and Join
 	c.change(func() {
-		e := h.records.endpoints["starting"]
-		e.Phase = overlay.Created
-		h.records.endpoints["starting"] = e
+		for _, id := range []string{"starting", "unstarted"} {
+			e := h.records.endpoints[id]
+			e.Phase = overlay.Created
+			h.records.endpoints[id] = e
+		}
 	})
 
 	log, _ := test.NewNullLogger()
@@ -442,8 +445,10 @@ func TestEndpointsThatDockerLostAreForgotten(t *testing.T) {
 		n.missing[id] = time.Now().Add(-missingFor)
 	}
 	n.look(t.Context())
-	if _, ok := h.records.endpoint("lost"); ok {
-		t.Error("an endpoint that Docker has lost is still there")
+	for _, id := range []string{"lost", "unstarted"} {
+		if _, ok := h.records.endpoint(id); ok {
+			t.Errorf("endpoint %q, which Docker does not have, is still there", id)
+		}
 	}
 	for _, id := range []string{"young", "there", "starting"} {
 		if _, ok := h.records.endpoint(id); !ok {

@@ -238,9 +238,8 @@ func (n *names) lack(ctx context.Context, e overlay.Endpoint, found bool) {
 	if !found { // the networks' passes deal with that
 		return
 	}
-	if e.Phase == overlay.Created {
-		return
-	}
+	// One that was never joined goes too: Docker, or weft, died before the Join,
+	// which otherwise follows within seconds.
 	switch since := n.missing[e.ID]; {
 	case since.IsZero():
 		n.missing[e.ID] = time.Now()
