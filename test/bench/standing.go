@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weft-net/weft/test/lab"
@@ -19,12 +20,13 @@ const (
 )
 
 // standing are the networks that are there while others are measured: used has
-// a container on each host all the time, unused has none.
-var standing = map[string]struct{ used, unused string }{
-	weft:       {"bench-weft", "bench-weft-unused"},
-	swarm:      {"bench-swarm", "bench-swarm-unused"},
-	userBridge: {"bench-bridge", "bench-bridge-unused"},
-	bridge:     {"bridge", "bridge"},
+// a container on each host all the time, unused has none, and internal, which
+// leads nowhere, has one on h1.
+var standing = map[string]struct{ used, unused, internal string }{
+	weft:       {"bench-weft", "bench-weft-unused", "bench-weft-internal"},
+	swarm:      {"bench-swarm", "bench-swarm-unused", "bench-swarm-internal"},
+	userBridge: {"bench-bridge", "bench-bridge-unused", "bench-bridge-internal"},
+	bridge:     {"bridge", "bridge", ""},
 }
 
 // drivers are the arguments that make a network of the kind.
@@ -52,8 +54,13 @@ func (b *bench) stand(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := b.container(ctx, b.h1, "bench-"+kindName(kind), names.used); err != nil {
+		if err := b.network(ctx, names.internal, slices.Concat(drivers[kind], []string{"--internal"})...); err != nil {
 			return err
+		}
+		for _, name := range []string{names.used, names.internal} { // a container is called as its network
+			if err := b.container(ctx, b.h1, name, name); err != nil {
+				return err
+			}
 		}
 		if kind == userBridge {
 			continue

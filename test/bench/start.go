@@ -23,9 +23,13 @@ func (b *bench) dockerRun(ctx context.Context, s *section) error {
 		kind, network string
 	}
 	used, unused := s.row("on a network in use here, ms", true), s.row("on one not in use here, ms", true)
+	internal := s.row("on an internal one in use here, ms", true)
 	var all []what
 	for _, kind := range s.Columns {
 		all = append(all, what{used, kind, standing[kind].used}, what{unused, kind, standing[kind].unused})
+		if name := standing[kind].internal; name != "" {
+			all = append(all, what{internal, kind, name})
+		}
 	}
 	for round := range b.runs + 1 {
 		if round%5 == 1 {
@@ -42,17 +46,20 @@ func (b *bench) dockerRun(ctx context.Context, s *section) error {
 			}
 		}
 	}
-	for _, r := range []*row{used, unused} {
+	for _, r := range []*row{used, unused, internal} {
 		for _, peer := range []string{bridge, userBridge, swarm} {
+			if r.Samples[peer] == nil {
+				continue
+			}
 			against := s.row(r.Name+", against "+peer, true)
-			*against = row{Name: against.Name, Lower: true, Samples: r.Samples}
+			against.Samples = r.Samples
 			against.compare(peer, allowance[peer])
 			against.Samples = nil // they are in r
 		}
 	}
 	s.Notes = append(s.Notes,
 		fmt.Sprintf("Median (min–max) of %d rounds. The ratio is weft's to the other's sample of the same round: median (quartiles).", b.runs),
-		"For every network but its default bridge Docker sets up a name server in the container, and for every overlay an interface on docker_gwbridge.")
+		"For every network but its default bridge Docker sets up a name server in the container, and for every overlay that is not internal a second interface, on docker_gwbridge. What weft itself takes shows on the internal ones.")
 	return nil
 }
 
