@@ -35,6 +35,9 @@ func (r *Registry) publishNew(ctx context.Context, n overlay.Network) (overlay.N
 		if !chosen {
 			n.VNI = firstVNI + rand.Uint32N(lastVNI-firstVNI+1)
 		}
+		if err := r.put(ctx, stateMaking+n.ID, n); err != nil {
+			return n, err
+		}
 		err := r.tryPublish(ctx, n)
 		var conflict *kvstore.ConflictError
 		switch {
@@ -91,21 +94,4 @@ func (r *Registry) vniTaken(ctx context.Context, vni uint32) error {
 		}
 	}
 	return fmt.Errorf("VNI %d is %w by %s: choose another weft.vni, or leave it out", vni, ErrTaken, by)
-}
-
-// withdraw takes back a network that was published a moment ago and could not
-// be recorded on this host, so Docker does not have it.
-func (r *Registry) withdraw(ctx context.Context, n overlay.Network) {
-	_, revision, err := r.readNetwork(ctx, n.ID)
-	if err == nil {
-		n.Deleted = time.Now().UTC()
-		var record []byte
-		if record, err = json.Marshal(n); err == nil {
-			_, err = r.cluster.Txn(ctx,
-				kvstore.Op{Kind: kvstore.CAS, Key: networkKey(n.ID), Value: record, Revision: revision}, deleteOp(vniKey(n.VNI)))
-		}
-	}
-	if err != nil {
-		r.log.WithError(err).WithField("id", n.ID).Warn("A network that could not be made on this host stays in the cluster, without a name.")
-	}
 }

@@ -40,6 +40,7 @@ const (
 	stateDocker   = "docker/"      // Docker's network id → attached
 	stateEndpoint = "endpoint/"    // endpoint id → overlay.Endpoint
 	stateRebuild  = "rebuild"      // there while the rest may not be all
+	stateMaking   = "making/"      // network id → overlay.Network that is being made here
 	stateRemove   = "remove/"      // network id: to be removed everywhere if unused
 	stateNetwork  = "replica/net/" // network id → overlay.Network
 	stateHost     = "replica/host/"

@@ -131,11 +131,11 @@ func (r *Registry) Create(ctx context.Context, dockerID string, want overlay.Net
 		return overlay.Network{}, fmt.Errorf("network id %q is %w to this cluster: let weft mirror the network, or name one of `weft network ls` in weft.id", want.ID, ErrUnknown)
 	}
 	n, err := r.publishNew(ctx, want)
-	if err != nil {
-		return overlay.Network{}, err
+	if err == nil {
+		err = r.attach(ctx, dockerID, n, n)
 	}
-	if err := r.attach(ctx, dockerID, n, n); err != nil {
-		r.withdraw(ctx, n)
+	if err != nil {
+		r.giveUp(n)
 		return overlay.Network{}, err
 	}
 	return n, nil
@@ -162,11 +162,12 @@ func (r *Registry) attach(ctx context.Context, dockerID string, n, want overlay.
 	if err != nil {
 		return err
 	}
-	if err := r.commit(ctx, network, docker, deleteOp(stateRemove+n.ID)); err != nil {
+	if err := r.commit(ctx, network, docker, deleteOp(stateRemove+n.ID), deleteOp(stateMaking+n.ID)); err != nil {
 		return err
 	}
 	r.docker[dockerID], r.networks[n.ID] = at, n
 	delete(r.remove, n.ID)
+	delete(r.halfMade, n.ID)
 	delete(r.unsaved, stateNetwork+n.ID)
 	r.changedLocally()
 	return nil

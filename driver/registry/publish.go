@@ -88,6 +88,9 @@ func (r *Registry) runPublisher(ctx context.Context) error {
 // publish makes the store have what this host wants it to have.
 func (p *publisher) publish(ctx context.Context) error {
 	distrust, due := p.takeDistrust(), !time.Now().Before(p.due())
+	if distrust {
+		p.doubt = time.Now().Add(doubtTime)
+	}
 	var err error
 	switch {
 	case distrust || p.sent == nil || due && !p.inDoubt():

@@ -47,6 +47,7 @@ type Registry struct {
 	docker    map[string]attached          // by Docker's network id
 	endpoints map[string]overlay.Endpoint  // own, by endpoint id
 	remove    map[string]bool              // network ids whose removal was asked here
+	halfMade  map[string]overlay.Network   // see settleHalfMade
 	networks  map[string]overlay.Network   // by id, tombstones too
 	hosts     map[string]peer              // without self
 	peers     map[string]map[string]record // host → network id → attachment
@@ -128,7 +129,7 @@ type Contact struct {
 func Open(ctx context.Context, cfg Config) (*Registry, error) {
 	r := &Registry{
 		cluster: cfg.Cluster, state: cfg.State, log: cfg.Log, self: cfg.Self,
-		docker: map[string]attached{}, endpoints: map[string]overlay.Endpoint{}, remove: map[string]bool{},
+		docker: map[string]attached{}, endpoints: map[string]overlay.Endpoint{}, remove: map[string]bool{}, halfMade: map[string]overlay.Network{},
 		networks: map[string]overlay.Network{}, hosts: map[string]peer{}, peers: map[string]map[string]record{},
 		links: map[string]*link{}, dirty: map[string][2]string{}, flushes: make(chan struct{}, 1),
 		unsaved:   map[string]kvstore.Op{},

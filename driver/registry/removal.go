@@ -25,6 +25,9 @@ func (p *publisher) settleRemovals(ctx context.Context) error {
 		}
 	}
 	p.mu.RUnlock()
+	if err := p.settleHalfMade(ctx); err != nil {
+		return err
+	}
 	for _, id := range asked {
 		if err := p.settleRemoval(ctx, id); err != nil {
 			return err

@@ -58,6 +58,8 @@ func (r *Registry) loadOne(p kvstore.Pair, self *overlay.Host) error {
 	case strings.HasPrefix(p.Key, stateRemove):
 		r.remove[p.Key[len(stateRemove):]] = true
 		return nil
+	case strings.HasPrefix(p.Key, stateMaking):
+		return into(r.halfMade, p.Key[len(stateMaking):], decode)
 	case strings.HasPrefix(p.Key, stateDocker):
 		return into(r.docker, p.Key[len(stateDocker):], decode)
 	case strings.HasPrefix(p.Key, stateEndpoint):

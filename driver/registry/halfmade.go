@@ -1,0 +1,80 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// giveUp has a network taken back that was published, or may have been or still
+// be, and that Docker does not have.
+func (r *Registry) giveUp(n overlay.Network) {
+	r.mu.Lock()
+	if n.ID != "" {
+		r.halfMade[n.ID] = n
+		r.distrust = true // the write may come late
+	}
+	r.mu.Unlock()
+	r.local.send()
+}
+
+// settleHalfMade takes back the networks that were published here without
+// becoming Docker's, since a call failed or the process died between the two.
+// Nobody else would: they have no name, so no host mirrors them.
+func (p *publisher) settleHalfMade(ctx context.Context) error {
+	p.mu.RLock()
+	all := maps.Clone(p.halfMade)
+	p.mu.RUnlock()
+	for id, made := range all {
+		if err := p.takeBack(ctx, made); err != nil {
+			return fmt.Errorf("take back network %q, which was not made to its end: %w", id, err)
+		}
+	}
+	return nil
+}
+
+func (p *publisher) takeBack(ctx context.Context, made overlay.Network) error {
+	n, revision, err := p.readNetwork(ctx, made.ID)
+	switch {
+	case errors.Is(err, kvstore.ErrNotFound):
+		if p.inDoubt() {
+			return nil // it may come yet
+		}
+		return p.forgetHalfMade(ctx, made.ID)
+	case err != nil:
+		return err
+	case n.Host != made.Host || !n.Created.Equal(made.Created) || n.Name != "" || !n.Deleted.IsZero() || p.Attached(made.ID):
+		return p.forgetHalfMade(ctx, made.ID) // it is another, or whole, or gone
+	}
+	n.Deleted = time.Now().UTC()
+	record, err := json.Marshal(n)
+	if err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	// Its pool is Docker's to release, or the IPAM side's.
+	if _, err := p.cluster.Txn(ctx,
+		kvstore.Op{Kind: kvstore.CAS, Key: networkKey(n.ID), Value: record, Revision: revision}, deleteOp(vniKey(n.VNI))); err != nil {
+		return err
+	}
+	p.log.WithField("id", n.ID).Warn("A network that was not made to its end on this host is taken back.")
+	if err := p.learn(ctx, n); err != nil {
+		return err
+	}
+	return p.forgetHalfMade(ctx, n.ID)
+}
+
+func (p *publisher) forgetHalfMade(ctx context.Context, id string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.commit(ctx, deleteOp(stateMaking+id)); err != nil {
+		return err
+	}
+	delete(p.halfMade, id)
+	return nil
+}

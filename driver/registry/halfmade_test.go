@@ -1,0 +1,66 @@
+package registry_test
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// full is a state that cannot take the record of a Docker network: what a
+// process leaves that dies at that moment.
+type full struct{ kvstore.Store }
+
+func (s full) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
+	for _, op := range ops {
+		if strings.HasPrefix(op.Key, "docker/") {
+			return nil, context.Canceled
+		}
+	}
+	return s.Store.Txn(ctx, ops...)
+}
+
+func TestAHalfMadeNetworkIsTakenBack(t *testing.T) {
+	for name, dies := range map[string]bool{"a call that fails": false, "a process that dies": true} {
+		t.Run(name, func(t *testing.T) {
+			cluster := openStore(t, "cluster.db")
+			h1 := newMachine(t, "h1", cluster)
+			eventually(t, "h1 is there", func() bool { _, err := cluster.Get(t.Context(), "host/h1/doc"); return err == nil })
+			whole := h1.state
+			h1.stop()
+			h1.state = full{whole}
+			h1.start(cluster)
+			if dies {
+				h1.stop() // nobody settles anything
+			}
+			if _, err := h1.Create(t.Context(), "d1", want(subnetA)); err == nil {
+				t.Fatal("the state took it")
+			}
+			if dies {
+				h1.state = whole
+				h1.start(cluster)
+			}
+			eventually(t, "a tombstone and no VNI", func() bool {
+				nets, _, err := cluster.List(t.Context(), "net/")
+				vnis, _, err2 := cluster.List(t.Context(), "vni/")
+				if err != nil || err2 != nil || len(vnis) > 0 {
+					return false
+				}
+				for _, p := range nets {
+					var n overlay.Network
+					if json.Unmarshal(p.Value, &n) == nil && n.ID != "" {
+						return !n.Deleted.IsZero()
+					}
+				}
+				return false
+			})
+			h1.stop()
+			h1.state = whole
+			h1.start(cluster)
+			h1.create("d2", want(subnetA))
+		})
+	}
+}
