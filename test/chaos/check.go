@@ -17,7 +17,7 @@ import (
 const (
 	healTime  = 60 * time.Second  // from the last fault's end until all is whole
 	leakTime  = 45 * time.Second  // from the last network's removal until nothing is left, idle connections included
-	poolTime  = 150 * time.Second // from then until no pool is left that never became a network's
+	poolTime  = 150 * time.Second // from then until nothing is left that never became a network or a container
 	calmTime  = 10 * time.Second  // without a repair, once all is whole
 	driverArg = "driver=weft"
 )
@@ -44,13 +44,16 @@ func (r *runner) heal(ctx context.Context) bool {
 	}
 	return r.await(ctx, healTime, "whole", func() []string {
 		out, _ := r.broken(ctx)
-		return slices.DeleteFunc(out, nobodysPool)
+		return slices.DeleteFunc(out, patient)
 	})
 }
 
-// nobodysPool says that the reason is a pool that Docker has asked for and made
-// no network of, since one of them died in between.
-func nobodysPool(reason string) bool { return strings.HasPrefix(reason, "the store has pool/") }
+// patient says that the reason is a pool or an endpoint that Docker has asked
+// for and made nothing of, since one of them died in between. Weft waits for a
+// minute or two before it believes that.
+func patient(reason string) bool {
+	return strings.HasPrefix(reason, tooMuch+" pool/") || strings.HasPrefix(reason, tooMuch+" endpoint ")
+}
 
 // await waits until there is no reason any more, and tells those that remain.
 func (r *runner) await(ctx context.Context, limit time.Duration, what string, reasons func() []string) bool {
@@ -220,9 +223,9 @@ func (r *runner) check(ctx context.Context) {
 	if after := r.repairs(ctx); !reflect.DeepEqual(before, after) {
 		r.history.fail(time.Now(), "the kernel was repaired though nothing happened: %v, then %v", before, after)
 	}
-	r.await(ctx, poolTime, "without pools of nobody", func() []string {
+	r.await(ctx, poolTime, "without what came to nothing", func() []string {
 		out, _ := r.broken(ctx)
-		return slices.DeleteFunc(out, func(reason string) bool { return !nobodysPool(reason) })
+		return slices.DeleteFunc(out, func(reason string) bool { return !patient(reason) })
 	})
 	out, strays := r.broken(ctx)
 	r.strays = strays

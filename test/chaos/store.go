@@ -66,6 +66,14 @@ type network struct {
 	Why     string         `json:"why"`
 }
 
+// tooMuch begins the reasons that are about what is not there any more.
+const tooMuch = "the store has"
+
+// missing are those of the first list that the second lacks.
+func missing(list, from []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(from, s) })
+}
+
 // storeDiffers says where the store is not what the networks and Docker are.
 // Strays are claims for a container that never came to be, or has gone without
 // a word, since a process died in between: weft waits before it believes that.
@@ -93,7 +101,7 @@ func storeDiffers(records map[string][]byte, networks []network, docker map[stri
 			if want[key] || key == "pool/.seq" {
 				continue
 			}
-			say("the store has %s, which is nobody's", key)
+			say("%s %s, which is nobody's", tooMuch, key)
 		}
 	}
 
@@ -123,10 +131,11 @@ func storeDiffers(records map[string][]byte, networks []network, docker map[stri
 			for _, e := range nets[n.Name].Containers {
 				has = append(has, e.EndpointID)
 			}
-			slices.Sort(has)
-			slices.Sort(stored)
-			if !slices.Equal(has, stored) {
-				say("of %s on %s the store has endpoints %.12s, and Docker %.12s", n.Name, host, stored, has)
+			for _, id := range missing(has, stored) {
+				say("the store lacks endpoint %.12s of %s on %s", id, n.Name, host)
+			}
+			for _, id := range missing(stored, has) {
+				say("%s endpoint %.12s of %s on %s, which Docker does not have", tooMuch, id, n.Name, host)
 			}
 		}
 	}
