@@ -117,6 +117,8 @@ func (r *runner) end(o op, err error, ended time.Time) {
 	defer r.mu.Unlock()
 	if o.kind == createNetwork && err == nil {
 		r.networks[o.net].created = ended
+	} else if o.kind == createNetwork {
+		r.networks[o.net].tried = true
 	}
 	if b := r.boxes[o.box]; b != nil && err != nil {
 		b.doubtful = true
@@ -150,6 +152,8 @@ func (r *runner) excuse(ctx context.Context, o op, text string, began, ended tim
 		return "dockerd away"
 	case troubled("weft", time.Second):
 		return "weft away"
+	case o.kind == createNetwork && net.tried && has("overlaps"):
+		return "half made before" // for a minute; no two networks of a run have one subnet
 	case o.kind == removeNetwork && has("has active endpoints"):
 		return "network in use"
 	case o.net != "" && has("not found", "No such network") && !has("endpoint") && r.unsettled(o, net, ended):

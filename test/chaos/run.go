@@ -46,6 +46,7 @@ type runner struct {
 type networkFate struct {
 	host     string
 	created  time.Time // zero: it was not, as far as known
+	tried    bool      // in vain, at least once
 	removing time.Time // zero: nobody wanted to
 }
 
