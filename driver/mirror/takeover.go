@@ -86,6 +86,8 @@ type takeover struct {
 	unknown map[string]time.Time // endpoint id → unknown in every look since
 	ready   time.Time            // since when Docker and the store have answered
 	failed  map[string]string    // endpoint id → why, as the log has it
+	stuck   bool                 // containers run in a network that nobody knows any more
+	told    bool                 // that not all can be taken over
 }
 
 // takeOver compares Docker's endpoints with the records until they agree. While
@@ -129,7 +131,7 @@ func (t *takeover) look(ctx context.Context, now time.Time) (left []string, err 
 	for _, e := range t.cfg.Registry.Snapshot().Local {
 		known[e.ID] = true
 	}
-	ours := map[string]bool{} // Docker's ids of networks that weft knows or will
+	ours := map[string]bool{} // Docker's ids of weft's networks: whether weft knows them, or will
 	for _, n := range networks {
 		if n.Driver != driverName(t.cfg.Driver) {
 			continue
@@ -143,11 +145,17 @@ func (t *takeover) look(ctx context.Context, now time.Time) (left []string, err 
 	}
 	seen := map[string]time.Time{}
 	var due []found
+	t.stuck = false
 	for _, e := range endpoints {
-		if !ours[e.network] || known[e.id] {
+		match, weft := ours[e.network]
+		if !weft || known[e.id] {
 			continue
 		}
 		left = append(left, fmt.Sprintf("endpoint %.12s", e.id))
+		if !match {
+			t.stuck = true
+			continue
+		}
 		since, again := t.unknown[e.id]
 		if !again {
 			since = now
@@ -241,12 +249,16 @@ func (t *takeover) settle(ctx context.Context, left []string, now time.Time) (bo
 	if len(left) > 0 && !late {
 		return false, nil
 	}
-	if late && len(left) > 0 {
+	if late && len(left) > 0 && !t.told {
+		t.told = true
 		t.cfg.Log.WithField("left", left).WithField("why", slices.Sorted(maps.Values(t.failed))).
 			Error("Not all that Docker has could be taken over after this host's state was lost: restart these containers.")
 	}
 	if !lost {
 		return true, nil
+	}
+	if t.stuck {
+		return false, nil // these containers have what the kernel has, until somebody removes the network
 	}
 	if err := t.cfg.Registry.Rebuilt(ctx); err != nil {
 		t.cfg.Log.WithError(err).Warn("It could not be recorded that this host's records are complete; this is tried again.")

@@ -90,6 +90,12 @@ func TestLostRecordsAreTakenOver(t *testing.T) {
 		t.Error("an endpoint was taken over at first sight")
 	}
 	h.records.join(id, "new", now)
+	if look(time.Second) || look(2*rebuildFor) {
+		t.Error("it is over although a container runs in a network that nobody knows")
+	}
+	h.mu.Lock()
+	delete(h.boxes, "cc3")
+	h.mu.Unlock()
 	if !look(time.Second) {
 		t.Error("it is not over although all is known")
 	}
