@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/network"
@@ -93,6 +94,7 @@ func parseNetwork(n network.Summary) dockerNetwork {
 
 // sighting is an endpoint as Docker's network shows it.
 type sighting struct {
+	network   string // name of Docker's network
 	name      string // of its container
 	container string // its id; "" while Docker is still at it
 }
@@ -114,7 +116,7 @@ func (d *docker) endpoints(ctx context.Context, dockerID string) (map[string]sig
 		if strings.HasPrefix(key, "ep-") { // and the endpoint's id
 			key = ""
 		}
-		out[c.EndpointID] = sighting{name: c.Name, container: key}
+		out[c.EndpointID] = sighting{network: n.Name, name: c.Name, container: key}
 	}
 	return out, true, nil
 }
@@ -134,14 +136,9 @@ func (d *docker) disconnect(ctx context.Context, dockerID, container string) err
 // names gives all names of a container's endpoint, the container's first.
 // Docker answers only when it is done with starting or connecting the container.
 func (d *docker) names(ctx context.Context, id, endpoint string) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	c, err := d.api.ContainerInspect(ctx, id)
+	c, err := d.container(ctx, id)
 	if err != nil {
-		return nil, fmt.Errorf("inspect container %.12s: %w", id, err)
-	}
-	if c.ContainerJSONBase == nil || c.Config == nil || c.NetworkSettings == nil {
-		return nil, fmt.Errorf("inspect container %.12s: Docker leaves parts of it out", id)
+		return nil, err
 	}
 	for _, n := range c.NetworkSettings.Networks {
 		if n != nil && n.EndpointID == endpoint {
@@ -151,17 +148,50 @@ func (d *docker) names(ctx context.Context, id, endpoint string) ([]string, erro
 	return nil, fmt.Errorf("container %.12s does not have endpoint %.12s", id, endpoint)
 }
 
+// created gives all names of a container that was not started yet, by the
+// networks that it is to be in; these are by name or id, as who made it wrote.
+func (d *docker) created(ctx context.Context, id string) (map[string][]string, error) {
+	c, err := d.container(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string][]string, len(c.NetworkSettings.Networks))
+	for ref, n := range c.NetworkSettings.Networks {
+		if n != nil {
+			out[ref] = allNames(c.Name, c.ID, c.Config.Hostname, n.Aliases, n.DNSNames)
+		}
+	}
+	return out, nil
+}
+
+func (d *docker) container(ctx context.Context, id string) (container.InspectResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	c, err := d.api.ContainerInspect(ctx, id)
+	if err != nil {
+		return c, fmt.Errorf("inspect container %.12s: %w", id, err)
+	}
+	if c.ContainerJSONBase == nil || c.Config == nil || c.NetworkSettings == nil {
+		return c, fmt.Errorf("inspect container %.12s: Docker leaves parts of it out", id)
+	}
+	return c, nil
+}
+
 // allNames gives at least two: the container's name and its short id. Docker
-// before version 25 tells the names of an endpoint only in parts.
+// before version 25 tells the names of an endpoint only in parts; the order is
+// Docker's, so that the names are the same before a start and after it.
 func allNames(container, id, hostname string, lists ...[]string) []string {
 	out := []string{strings.TrimPrefix(container, "/")}
-	for _, name := range append(slices.Concat(lists...), hostname) {
+	for _, name := range slices.Concat(lists...) {
 		if name != "" && !slices.Contains(out, name) {
 			out = append(out, name)
 		}
 	}
 	if short := id[:min(len(id), 12)]; !slices.Contains(out[1:], short) {
 		out = append(out, short)
+	}
+	if hostname != "" && !slices.Contains(out, hostname) {
+		out = append(out, hostname)
 	}
 	return out
 }

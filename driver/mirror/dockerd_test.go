@@ -138,6 +138,13 @@ func (d *dockerd) setSlow(slow chan struct{}) {
 	d.slow = slow
 }
 
+// setBusy lets containers be told when the channel is closed only.
+func (d *dockerd) setBusy(busy chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.busy = busy
+}
+
 // names are the networks of the driver, sorted as they were made.
 func (d *dockerd) byName(name string) []network.Inspect {
 	d.mu.Lock()
@@ -226,12 +233,36 @@ func (d *dockerd) show(id, endpoint, container string) {
 	}
 }
 
+// creates is what `docker create` does, for one network.
+func (d *dockerd) creates(in, name, containerID, hostname string, aliases ...string) {
+	d.mu.Lock()
+	d.boxes[containerID] = container.InspectResponse{
+		ContainerJSONBase: &container.ContainerJSONBase{ID: containerID, Name: "/" + name},
+		Config:            &container.Config{Hostname: hostname},
+		NetworkSettings:   &container.NetworkSettings{Networks: map[string]*network.EndpointSettings{in: {Aliases: aliases}}},
+	}
+	d.mu.Unlock()
+	d.send(events.Message{Type: "container", Action: "create", Actor: events.Actor{ID: containerID, Attributes: map[string]string{"name": name}}})
+}
+
 // started makes the network show the endpoint as that of a running container.
 func (d *dockerd) started(id, endpoint, name, containerID, hostname string, aliases ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.networks[id].Containers, "ep-"+endpoint)
 	d.networks[id].Containers[containerID] = network.EndpointResource{Name: name, EndpointID: endpoint}
+	d.setBoxLocked(id, endpoint, name, containerID, hostname, aliases)
+}
+
+// starting is like started while Docker is not done: containers are told later.
+func (d *dockerd) starting(id, endpoint, name, containerID, hostname string, aliases ...string) {
+	d.show(id, endpoint, name)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.setBoxLocked(id, endpoint, name, containerID, hostname, aliases)
+}
+
+func (d *dockerd) setBoxLocked(id, endpoint, name, containerID, hostname string, aliases []string) {
 	d.boxes[containerID] = container.InspectResponse{
 		ContainerJSONBase: &container.ContainerJSONBase{ID: containerID, Name: "/" + name},
 		Config:            &container.Config{Hostname: hostname},
@@ -266,7 +297,6 @@ func (d *dockerd) containers(w http.ResponseWriter, _ *http.Request) {
 // container answers like Docker only when nothing is done to the container.
 func (d *dockerd) container(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
-	c, ok := d.boxes[r.PathValue("id")]
 	busy := d.busy
 	d.mu.Unlock()
 	if busy != nil {
@@ -276,6 +306,9 @@ func (d *dockerd) container(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, ok := d.boxes[r.PathValue("id")]
 	if !ok {
 		answer(w, http.StatusNotFound, "container not found")
 		return

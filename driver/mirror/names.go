@@ -30,11 +30,14 @@ type names struct {
 	docker   inspector
 	log      logrus.FieldLogger
 	asked    chan struct{}
+	fresh    *fresh
 
 	mu  sync.Mutex
 	old map[string]bool // container names that are no more; guarded by mu, as what follows
 	// asking are endpoints whose container Docker is asked about.
-	asking  map[string]bool
+	asking map[string]bool
+	// early are endpoints whose names are those from before the container's start.
+	early   map[string]bool
 	answers sync.WaitGroup // that are waited for
 
 	// Only run's:
@@ -43,15 +46,16 @@ type names struct {
 	whole   time.Time            // when everything is to be looked at
 }
 
-// inspector asks Docker for one network's endpoints.
+// inspector asks Docker for one network's endpoints, and for containers' names.
 type inspector interface {
 	endpoints(ctx context.Context, dockerID string) (shown map[string]sighting, found bool, err error)
 	names(ctx context.Context, container, endpoint string) ([]string, error)
+	created(ctx context.Context, container string) (names map[string][]string, err error)
 	disconnect(ctx context.Context, dockerID, container string) error
 }
 
 func newNames(r Registry, d inspector, log logrus.FieldLogger) *names {
-	return &names{registry: r, docker: d, log: log, asked: make(chan struct{}, 1), old: map[string]bool{}, asking: map[string]bool{}, missing: map[string]time.Time{}, unknown: map[string]bool{}}
+	return &names{registry: r, docker: d, log: log, asked: make(chan struct{}, 1), fresh: newFresh(), old: map[string]bool{}, asking: map[string]bool{}, early: map[string]bool{}, missing: map[string]time.Time{}, unknown: map[string]bool{}}
 }
 
 // ask asks for a look at endpoints without a name.
@@ -59,6 +63,14 @@ func (n *names) ask() {
 	select {
 	case n.asked <- struct{}{}:
 	default:
+	}
+}
+
+// created reads the names of a container that was just created, if Docker is
+// faster with that than with starting it.
+func (n *names) created(ctx context.Context, id, name string) {
+	if err := n.fresh.add(ctx, n.docker, id, name); err != nil && ctx.Err() == nil {
+		n.log.WithField("container", name).WithError(err).Debug("A new container's names could not be read; they are when it has started.")
 	}
 }
 
@@ -131,19 +143,21 @@ func (n *names) look(ctx context.Context) {
 	n.mu.Lock()
 	old := n.old
 	n.old = map[string]bool{}
-	n.mu.Unlock()
-
 	endpoints := map[string][]overlay.Endpoint{} // by weft's network id
 	exists := map[string]bool{}
 	for _, e := range n.registry.Snapshot().Local {
 		endpoints[e.Network] = append(endpoints[e.Network], e)
 		exists[e.ID] = true
 	}
+	maps.DeleteFunc(n.early, func(id string, _ bool) bool { return !exists[id] })
+	early := maps.Clone(n.early)
+	n.mu.Unlock()
+
 	maps.DeleteFunc(n.missing, func(id string, _ time.Time) bool { return !exists[id] })
 	clear(n.unknown)
 	for dockerID, network := range n.registry.DockerIDs() {
 		wanted := slices.ContainsFunc(endpoints[network], func(e overlay.Endpoint) bool {
-			return all || partial(e) || old[e.Name] || !n.missing[e.ID].IsZero() || e.Phase == overlay.Lost
+			return all || partial(e) || early[e.ID] || old[e.Name] || !n.missing[e.ID].IsZero() || e.Phase == overlay.Lost
 		})
 		if !wanted {
 			continue
@@ -160,7 +174,7 @@ func (n *names) look(ctx context.Context) {
 			}
 			if ok {
 				delete(n.missing, e.ID)
-				n.name(ctx, e, s)
+				n.name(ctx, dockerID, e, s)
 				continue
 			}
 			n.lack(ctx, e, found)
@@ -169,29 +183,42 @@ func (n *names) look(ctx context.Context) {
 }
 
 // name takes over what Docker shows of an endpoint: at once its container's
-// name, and what only the container tells when Docker tells it.
-func (n *names) name(ctx context.Context, e overlay.Endpoint, s sighting) {
+// name, with the others if they are known from before its start; and what only
+// the container tells when Docker tells it.
+func (n *names) name(ctx context.Context, dockerID string, e overlay.Endpoint, s sighting) {
 	if s.name == "" {
 		if partial(e) {
 			n.unknown[e.ID] = true
 		}
 		return
 	}
-	if s.name == e.Name && !partial(e) {
+	n.mu.Lock()
+	early := n.early[e.ID]
+	n.mu.Unlock()
+	if s.name == e.Name && !partial(e) && !early {
 		return
 	}
 	n.unknown[e.ID] = true // until all of them are there
-	if s.name != e.Name {
+	id, names := n.fresh.find(s.name, s.network, dockerID)
+	switch {
+	case s.container == "" && partial(e) && len(names) > 0:
+		early = true
+		n.record(ctx, e, names)
+	case s.name != e.Name:
 		n.record(ctx, e, append([]string{s.name}, e.Names[min(1, len(e.Names)):]...))
 	}
+	container := cmp.Or(s.container, id)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if s.container == "" || n.asking[e.ID] {
+	if early {
+		n.early[e.ID] = true
+	}
+	if container == "" || n.asking[e.ID] {
 		return
 	}
 	n.asking[e.ID] = true
 	n.answers.Go(func() {
-		names, err := n.docker.names(ctx, s.container, e.ID)
+		names, err := n.docker.names(ctx, container, e.ID)
 		if err != nil {
 			n.log.WithFields(n.fields(e)).WithError(err).Debug("A container's names could not be read; it is tried again.")
 		} else {
@@ -200,6 +227,9 @@ func (n *names) name(ctx context.Context, e overlay.Endpoint, s sighting) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		delete(n.asking, e.ID)
+		if err == nil {
+			delete(n.early, e.ID)
+		}
 	})
 }
 

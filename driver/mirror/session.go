@@ -28,6 +28,7 @@ type session struct {
 	news  atomic.Bool   // Docker's networks have changed since the last pass
 
 	names *names
+	group *errgroup.Group // of all that the session does
 }
 
 // session mirrors until Docker's API fails, and says why it did. up is called
@@ -41,7 +42,7 @@ func (m *Mirror) session(ctx context.Context, up func()) error {
 	g, ctx := errgroup.WithContext(ctx)
 	s := &session{
 		Mirror: m, docker: d, up: up, ledger: newLedger(), asked: make(chan struct{}, 1),
-		names: newNames(m.cfg.Registry, d, m.cfg.Log),
+		names: newNames(m.cfg.Registry, d, m.cfg.Log), group: g,
 	}
 	s.news.Store(true) // of all that happened before
 
@@ -71,12 +72,12 @@ func (s *session) listen(ctx context.Context, messages <-chan events.Message, fa
 			}
 			return fmt.Errorf("follow Docker's events: %w", err)
 		case m := <-messages:
-			s.event(m)
+			s.event(ctx, m)
 		}
 	}
 }
 
-func (s *session) event(m events.Message) {
+func (s *session) event(ctx context.Context, m events.Message) {
 	switch {
 	case m.Type == events.NetworkEventType:
 		if m.Action == events.ActionConnect {
@@ -85,9 +86,18 @@ func (s *session) event(m events.Message) {
 		}
 		s.news.Store(true)
 		s.ask()
+	case m.Action == events.ActionCreate:
+		s.group.Go(func() error {
+			s.names.created(ctx, m.Actor.ID, m.Actor.Attributes["name"])
+			return nil
+		})
+	case m.Action == events.ActionDestroy:
+		s.names.fresh.forget(m.Actor.ID)
 	case m.Action == events.ActionRename:
+		s.names.fresh.forget(m.Actor.ID)
 		s.names.renamed(strings.TrimPrefix(m.Actor.Attributes["oldName"], "/"))
 	case m.Action == events.ActionStart:
+		s.names.fresh.forget(m.Actor.ID)
 		s.names.ask()
 	}
 }
