@@ -209,6 +209,7 @@ func (h *host) start() {
 		h.t.Fatal(err)
 	}
 	r.SetAddresses(noStock{})
+	h.do("rebuilt", r.Rebuilt(h.t.Context())) // nothing was lost
 	muted := &atomic.Bool{}
 	h.Registry = r
 	h.push = push.New(push.Config{Registry: r, Log: log, Listen: func(at netip.AddrPort) (push.PacketConn, error) {

@@ -22,6 +22,7 @@ func (m *machine) documents(since uint64) []overlay.Attachment {
 func TestNumbersOfAttachments(t *testing.T) {
 	cluster := openStore(t, "cluster.db")
 	h1 := newMachine(t, "h1", cluster)
+	h1.do("rebuilt", h1.Rebuilt(t.Context()))
 	a, b := h1.create("d1", want(subnetA)), h1.create("d2", want(subnetB))
 	first := h1.documents(0)
 	if len(first) != 2 || first[0].Seq == 0 || first[0].Seq >= first[1].Seq {
@@ -58,6 +59,7 @@ func TestNumbersOfAttachments(t *testing.T) {
 func TestNumbersAfterACrash(t *testing.T) {
 	cluster := openStore(t, "cluster.db")
 	h1 := newMachine(t, "h1", cluster)
+	h1.do("rebuilt", h1.Rebuilt(t.Context()))
 	n := h1.create("d1", want(subnetA))
 	h1.join("e1", n.ID, "10.1.0.5")
 	high := h1.documents(0)[0].Seq
@@ -74,6 +76,7 @@ func TestNumbersAfterACrash(t *testing.T) {
 func TestNumbersOfAnOldState(t *testing.T) {
 	cluster := openStore(t, "cluster.db")
 	h1 := newMachine(t, "h1", cluster)
+	h1.do("rebuilt", h1.Rebuilt(t.Context()))
 	n := h1.create("d1", want(subnetA))
 	old := snapshotOf(t, h1.state)
 	for range 600 { // more than a block
