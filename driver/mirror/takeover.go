@@ -104,8 +104,8 @@ func (s *session) takeOver(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if done, err := t.settle(ctx, left, time.Now()); done || err != nil {
-			return err
+		if t.settle(ctx, left, time.Now()) {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -237,17 +237,17 @@ func (f found) endpoint(n overlay.Network) (overlay.Endpoint, error) {
 }
 
 // settle says whether it is over, and lets the rest of weft know.
-func (t *takeover) settle(ctx context.Context, left []string, now time.Time) (bool, error) {
+func (t *takeover) settle(ctx context.Context, left []string, now time.Time) bool {
 	lost, ready := t.cfg.Registry.Rebuilding()
 	if !ready && lost {
-		return false, nil // without the store's networks nothing can be matched
+		return false // without the store's networks nothing can be matched
 	}
 	if t.ready.IsZero() {
 		t.ready = now
 	}
 	late := now.Sub(t.ready) >= rebuildFor
 	if len(left) > 0 && !late {
-		return false, nil
+		return false
 	}
 	if late && len(left) > 0 && !t.told {
 		t.told = true
@@ -255,15 +255,15 @@ func (t *takeover) settle(ctx context.Context, left []string, now time.Time) (bo
 			Error("Not all that Docker has could be taken over after this host's state was lost: restart these containers.")
 	}
 	if !lost {
-		return true, nil
+		return true
 	}
 	if t.stuck {
-		return false, nil // these containers have what the kernel has, until somebody removes the network
+		return false // these containers have what the kernel has, until somebody removes the network
 	}
 	if err := t.cfg.Registry.Rebuilt(ctx); err != nil {
 		t.cfg.Log.WithError(err).Warn("It could not be recorded that this host's records are complete; this is tried again.")
-		return false, nil
+		return false
 	}
 	t.cfg.Log.Info("This host's records agree with what Docker has.")
-	return true, nil
+	return true
 }
