@@ -109,7 +109,7 @@ func TestDeletedNamespaceIsMadeAgain(t *testing.T) {
 		hosts[0].settle(c[0].port)
 		for _, to := range []string{"10.9.0.2", "fd00:9::2"} {
 			// The kernel may still be busy with the namespace that died.
-			if !c[0].pings(ip(to)) && !c[0].pings(ip(to)) {
+			if reached := c[0].pings(ip(to)); !reached && !c[0].pings(ip(to)) {
 				t.Errorf("stale file %t: the container does not reach %s again", stale, to)
 			}
 		}

@@ -270,7 +270,9 @@ func TestNamesOfAllHostsInTheContainersNetworksOnly(t *testing.T) {
 				{ID: "p2", Name: "db1", Names: []string{"db1", "db"}, Addrs: addrs("192.0.2.10")},
 			}},
 			{Network: "n1", Host: "dead", Endpoints: []overlay.PeerEndpoint{{ID: "p3", Name: "db2", Names: []string{"db2", "db"}, Addrs: addrs("192.0.2.11")}}},
+			{Network: "n1", Host: "silent", Endpoints: []overlay.PeerEndpoint{{ID: "p4", Name: "db3", Addrs: addrs("192.0.2.12")}}},
 		}
+		o.Hosts["silent"], o.Silent = overlay.Host{Name: "silent"}, map[string]bool{"silent": true}
 	})
 	s.start()
 	for _, c := range []struct{ sandbox, name, want string }{
@@ -278,6 +280,7 @@ func TestNamesOfAllHostsInTheContainersNetworksOnly(t *testing.T) {
 		{"/sb/one", "db.", "192.0.2.10"},
 		{"/sb/one", "db1.net1.", "192.0.2.10"},
 		{"/sb/one", "db2.", "none"},
+		{"/sb/one", "db3.", "none"},
 		{"/sb/one", "one.", "192.0.2.1"},
 		{"/sb/one", "both.", "192.0.2.3"},
 		{"/sb/one", "both.net2.", "none"},

@@ -53,7 +53,7 @@ func (r Record) equal(o Record) bool {
 }
 
 // records are the network's endpoints that have names, on all hosts that are
-// not down.
+// neither down nor silent.
 func records(snapshot overlay.Snapshot, id string) []Record {
 	type keyed struct {
 		id string
@@ -66,7 +66,7 @@ func records(snapshot overlay.Snapshot, id string) []Record {
 		}
 	}
 	for _, at := range snapshot.Peers[id] {
-		if _, up := snapshot.Hosts[at.Host]; !up {
+		if _, up := snapshot.Hosts[at.Host]; !up || snapshot.Silent[at.Host] {
 			continue
 		}
 		for _, e := range at.Endpoints {

@@ -32,6 +32,9 @@ import (
 // host whose lease was lost with a leader or an outage has it back by then.
 const downAfter = 8 * time.Second
 
+// silentDownAfter is the same for a host that has fallen silent as well.
+const silentDownAfter = time.Second
+
 // tick is how often liveness is looked at.
 const tick = time.Second
 
@@ -85,7 +88,11 @@ func (r *Registry) judge(now time.Time) []string {
 			p.since = now
 			r.hosts[name] = p
 		}
-		down := !p.live && now.Sub(p.since) >= downAfter
+		grace := downAfter
+		if r.silentLocked(name) {
+			grace = silentDownAfter
+		}
+		down := !p.live && now.Sub(p.since) >= grace
 		if down != p.down {
 			p.down = down
 			r.hosts[name] = p
