@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -242,6 +243,15 @@ func (p *pool) wantedLocked(v view, now time.Time) bool {
 // in use in a pool that has been nobody's for long.
 func (a *Allocator) follow(ctx context.Context, p *pool, v view) error {
 	a.mu.Lock()
+	used := oldest(p.claims, len(p.claims), func(_ netip.Addr, c claim) bool { return c.State == inUse })
+	a.mu.Unlock()
+	// A container that still has its address keeps it, whatever became of its
+	// network's record.
+	owned := make(map[netip.Addr]bool, len(used))
+	for _, addr := range used {
+		owned[addr] = a.cfg.Networks.Owner(addr) != ""
+	}
+	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.cfg.Now()
 	if v.attached && !p.held.Attached && p.recorded() {
@@ -252,7 +262,9 @@ func (a *Allocator) follow(ctx context.Context, p *pool, v view) error {
 	if p.wantedLocked(v, now) || p.detached.IsZero() || now.Sub(p.detached) < leakTime {
 		return nil
 	}
-	leaked := oldest(p.claims, len(p.claims), func(_ netip.Addr, c claim) bool { return c.State == inUse })
+	leaked := slices.DeleteFunc(used, func(addr netip.Addr) bool {
+		return owned[addr] || p.claims[addr].State != inUse
+	})
 	if len(leaked) == 0 {
 		return nil
 	}

@@ -99,7 +99,7 @@ func TestWatchTellsOfTheHostsChangesAndEnds(t *testing.T) {
 	for _, change := range [][]string{
 		{"ip", "link", "set", "eth0", "mtu", "1400"},
 		{"ip", "address", "add", "192.0.2.101/24", "dev", "eth0"},
-		{"ip", "-6", "address", "add", "2001:db8::101/64", "dev", "eth0"},
+		{"ip", "-6", "address", "add", "2001:db8::101/64", "dev", "eth0", "nodad"},
 		{"ip", "route", "add", "198.51.100.0/24", "via", "192.0.2.254"},
 		{"ip", "link", "add", "new0", "type", "bridge"},
 		{"ip", "link", "del", "new0"},

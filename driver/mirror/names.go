@@ -258,6 +258,13 @@ func (n *names) expel(ctx context.Context, dockerID string, e overlay.Endpoint, 
 	log.Error("A container was disconnected from its network: its address is another host's.")
 }
 
+// young says whether e may be about to appear. An endpoint made in the future is
+// older than a clock that was set back.
+func young(e overlay.Endpoint) bool {
+	age := time.Since(e.Created)
+	return age >= 0 && age < missingFrom
+}
+
 // lack deals with an endpoint that Docker does not show. found says whether it
 // has the network and said so.
 func (n *names) lack(ctx context.Context, e overlay.Endpoint, found bool) {
@@ -274,7 +281,7 @@ func (n *names) lack(ctx context.Context, e overlay.Endpoint, found bool) {
 	case since.IsZero():
 		n.missing[e.ID] = time.Now()
 		return
-	case time.Since(since) < missingFor || time.Since(e.Created) < missingFrom:
+	case time.Since(since) < missingFor || young(e):
 		return
 	}
 	if err := n.registry.DeleteEndpoint(ctx, e.ID); err != nil {
