@@ -44,6 +44,7 @@ MINUTES ?= 10
 
 # What is measured, and with which options, as in
 # make bench BENCH=traffic,run BENCHFLAGS='-rounds 9 -json samples.json'.
+STARTS ?= 50
 BENCH ?= all
 BENCHFLAGS ?=
 
@@ -191,7 +192,13 @@ chaos: root deps-check consul build ## random operations and faults on three hos
 .PHONY: bench
 bench: root deps-check consul build ## weft beside Docker's own networks, as a table (root)
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o .cache/bin/bench ./test/bench
-	.cache/bin/bench -only '$(BENCH)' $(BENCHFLAGS)
+	[ '$(BENCH)' = names ] || .cache/bin/bench -only '$(BENCH)' $(BENCHFLAGS)
+	case '$(BENCH)' in all | names) $(MAKE) bench-names ;; esac
+
+.PHONY: bench-names
+bench-names: root deps-check consul build ## the names' part of bench alone (root)
+	WEFT_STARTS=$(STARTS) go test -v -p 1 -timeout 20m -run 'First|IsFound' -bench 'Latency|Flood|MemoryPerSandbox|UDP' \
+		./test/names ./driver/dns | grep -E '^Benchmark|starts|FAIL|p99|^ok|^cpu'
 
 .PHONY: gobench
 gobench: root deps-check consul ## the benchmarks in Go of single functions (root)
