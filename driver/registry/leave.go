@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weft-net/weft/kvstore"
@@ -38,12 +39,10 @@ func (r *Registry) Retire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for len(ops) > 0 {
-		n := min(len(ops), kvstore.MaxOps)
-		if _, err := r.cluster.Txn(ctx, ops[:n]...); err != nil {
+	for some := range slices.Chunk(ops, kvstore.MaxOps) {
+		if _, err := r.cluster.Txn(ctx, some...); err != nil {
 			return fmt.Errorf("leave the cluster: %w", err)
 		}
-		ops = ops[n:]
 	}
 	if _, err := r.cluster.Txn(ctx, gone, deleteOp(hostLiveKey(self.Name))); err != nil {
 		return fmt.Errorf("leave the cluster: %w", err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
@@ -139,12 +140,10 @@ func (r *Registry) reap(ctx context.Context, host string) error {
 	if err != nil {
 		return err
 	}
-	for len(ops) > 0 {
-		n := min(len(ops), kvstore.MaxOps-1)
-		if _, err := r.cluster.Txn(ctx, append([]kvstore.Op{fence}, ops[:n]...)...); err != nil {
+	for some := range slices.Chunk(ops, kvstore.MaxOps-1) {
+		if _, err := r.cluster.Txn(ctx, append([]kvstore.Op{fence}, some...)...); err != nil {
 			return fmt.Errorf("free what host %s had: %w", host, err)
 		}
-		ops = ops[n:]
 	}
 	gone, err := setOp(hostDocKey(host), peer{Host: r.hostRecord(host), Left: true})
 	if err != nil {
