@@ -86,7 +86,7 @@ func newRoot() *cobra.Command {
 		upCommand(at), downCommand(at), psCommand(at),
 		execCommand(at), shellCommand(at), logsCommand(at),
 		killCommand(at), startCommand(at),
-		cutCommand(at), healCommand(at),
+		powerCommand(at), cutCommand(at), healCommand(at),
 		sceneCommand(at),
 	)
 	for _, c := range root.Commands() {

@@ -20,6 +20,7 @@ func TestBadInputIsRefused(t *testing.T) {
 		{"up --hosts -1", "cannot make -1 hosts: a lab has 1 to 240"},
 		{"up --consul 2", "cannot make 2 Consul servers: a lab has 1 or 3"},
 		{"up --dockerd /nowhere/dockerd", "cannot use /nowhere/dockerd as dockerd: it is not an executable file"},
+		{"up --docker latest", `cannot make a host with Docker "latest": a version is written as 28.5 or 29`},
 		{"--lab A_B up", `"A_B" is not a lab name: use lower-case letters, digits and dashes, at most 31`},
 		{"--lab A_B down", `"A_B" is not a lab name: use lower-case letters, digits and dashes, at most 31`},
 		{"--dir /run/labs up", "a lab cannot live in /run/labs: every host has its own /run; choose another directory"},
@@ -88,4 +89,12 @@ func TestCommands(t *testing.T) {
 	// h1 may be in the second between two ARP requests.
 	play(0, " 0% packet loss", "exec", "h1", "--", "ping", "-c1", "-W3", "h2")
 	play(0, "API listen on", "logs", "h1", "dockerd")
+	play(0, "", "power", "h1", "off")
+	play(2, "does not exist any more", "start", "h1", "dockerd")
+	play(0, "", "power", "h1", "on")
+	play(2, "h1 is on", "power", "h1", "on")
+	play(2, "neither off nor on", "power", "h1", "down")
+	play(0, "", "start", "h1", "dockerd")
+	play(0, "busybox", "exec", "h1", "--", "docker", "image", "ls")
+	play(0, " 0% packet loss", "exec", "h1", "--", "ping", "-c1", "-W3", "h2")
 }

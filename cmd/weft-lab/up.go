@@ -29,6 +29,7 @@ func upCommand(at *place) *cobra.Command {
 	f.IntVar(&c.Hosts, "hosts", 3, "Docker hosts")
 	f.IntVar(&c.Consuls, "consul", 1, "Consul servers, 1 or 3")
 	f.StringVar(&c.Dockerd, "dockerd", "", "path of the Docker daemon; its directory is searched for docker, containerd and runc first")
+	f.StringSliceVar(&c.Docker, "docker", nil, "versions of Docker for the hosts in turn, as in 20.10,28.5,29 (default: $WEFT_DOCKER_VERSION, else the machine's)")
 	f.StringVar(&c.Weft, "weft", "", "path of weft (default: $WEFT_BIN, beside this program, PATH)")
 	f.BoolVar(&c.NoWeft, "no-weft", false, "make plain Docker hosts")
 	f.StringArrayVar(&c.WeftArgs, "weft-arg", nil, "one more argument for weft serve")

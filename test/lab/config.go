@@ -52,6 +52,12 @@ type Config struct {
 	// docker, containerd, runc and docker-proxy too. Empty means
 	// $WEFT_DOCKERD, then dockerd beside this program or in PATH.
 	Dockerd string
+	// Docker lists versions, such as 20.10 and 29, for the hosts in turn: h1
+	// gets the first, and after the last comes the first again. Such a host
+	// has the whole Debian that carries its Docker; test/tools/install.sh
+	// builds them, and $WEFT_DOCKERS may name the directory they are in. Empty
+	// means $WEFT_DOCKER_VERSION, then Dockerd; not both may be set.
+	Docker []string
 	// Weft is the path of the weft binary. Empty means $WEFT_BIN, then weft
 	// beside this program, in the checkout's bin, in PATH.
 	Weft string
@@ -59,6 +65,9 @@ type Config struct {
 	NoWeft bool
 	// WeftArgs and DockerdArgs are appended to the command lines.
 	WeftArgs, DockerdArgs []string
+	// ConsulArgs are appended to the command line of each Consul server, Env to
+	// the environment of everything that runs in the lab, as KEY=value.
+	ConsulArgs, Env []string
 	// Progress receives a line for each step; nil means silence.
 	Progress io.Writer
 }
@@ -70,7 +79,7 @@ var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,30}$`)
 func (c Config) resolved() (settings, error) {
 	s := settings{
 		Name: c.Name, Hosts: c.Hosts, Consuls: c.Consuls,
-		WeftArgs: c.WeftArgs, DockerdArgs: c.DockerdArgs,
+		WeftArgs: c.WeftArgs, DockerdArgs: c.DockerdArgs, ConsulArgs: c.ConsulArgs, Env: c.Env,
 	}
 	if s.Hosts == 0 {
 		s.Hosts = defaultHosts
@@ -94,7 +103,7 @@ func (c Config) resolved() (settings, error) {
 	}
 
 	var err error
-	if s.Dockerd, err = program("dockerd", cmp.Or(c.Dockerd, os.Getenv("WEFT_DOCKERD"))); err != nil {
+	if s.Engines, err = c.engines(); err != nil {
 		return s, err
 	}
 	if s.Consul, err = program("consul", os.Getenv("WEFT_CONSUL"), ".cache/bin/consul"); err != nil {
@@ -109,6 +118,22 @@ func (c Config) resolved() (settings, error) {
 		return s, err
 	}
 	return s, mustBeStatic(s.Busybox)
+}
+
+// engines returns what the hosts run, in turn.
+func (c Config) engines() ([]engine, error) {
+	asked := c.Docker
+	if len(asked) > 0 && c.Dockerd != "" {
+		return nil, refuse("cannot use both %s and Docker %s: choose one", c.Dockerd, strings.Join(asked, ", "))
+	}
+	if len(asked) == 0 && c.Dockerd == "" {
+		asked = versions(os.Getenv("WEFT_DOCKER_VERSION"))
+	}
+	if len(asked) > 0 {
+		return engines(asked)
+	}
+	path, err := program("dockerd", cmp.Or(c.Dockerd, os.Getenv("WEFT_DOCKERD")))
+	return []engine{{Dockerd: path}}, err
 }
 
 // directory returns the state directory of the lab called name below base.

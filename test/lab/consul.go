@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -53,7 +54,7 @@ func (c *Consul) line() []string {
 			line = append(line, "-retry-join", peer.Addr().String(), "-retry-interval", "1s")
 		}
 	}
-	return line
+	return append(line, c.lab.settings.ConsulArgs...)
 }
 
 func (c *Consul) data() string { return filepath.Join(c.Dir(), "data") }
@@ -114,7 +115,7 @@ func (c *Consul) AwaitLeader(ctx context.Context) error {
 	waiting, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	err := until(waiting, func() error {
-		leader, err := c.leader(waiting)
+		leader, err := c.Leader(waiting)
 		if err == nil && leader == "" {
 			err = errors.New("no leader")
 		}
@@ -130,30 +131,33 @@ func (c *Consul) AwaitLeader(ctx context.Context) error {
 }
 
 func (c *Consul) answers(ctx context.Context) error {
-	_, err := c.leader(ctx)
+	_, err := c.Leader(ctx)
 	return err
 }
 
-// leader asks the server for the leader's address, empty while there is none.
-func (c *Consul) leader(ctx context.Context) (string, error) {
+// Leader asks the server for the leader's address and port, empty while it knows
+// of none.
+func (c *Consul) Leader(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	client := c.HTTPClient()
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL()+"/v1/status/leader", nil)
+	text, err := c.Request(ctx, http.MethodGet, "/v1/status/leader", nil)
 	if err != nil {
 		return "", err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s answers %s", c.name, resp.Status)
 	}
 	var leader string
-	return leader, json.NewDecoder(resp.Body).Decode(&leader)
+	return leader, json.Unmarshal(text, &leader)
+}
+
+// Request makes a request of the server's HTTP API, of 10 s at most, and gives the
+// answer; any status but 200 is an error.
+func (c *Consul) Request(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, c.URL()+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	return c.Do(r)
 }
 
 // startConsuls starts every server and waits until each knows the leader.

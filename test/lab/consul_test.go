@@ -1,8 +1,6 @@
 package lab_test
 
 import (
-	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -71,20 +69,10 @@ func consulKV(t *testing.T, l *lab.Lab, c *lab.Consul, method, body string) (str
 // consulKVOnce makes one request of Consul's key-value API from h1's network.
 func consulKVOnce(t *testing.T, l *lab.Lab, method, url, body string) (string, error) {
 	t.Helper()
-	client := l.Host("h1").HTTPClient()
-	defer client.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		return "", err
 	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", resp.Status, text)
-	}
+	text, err := l.Host("h1").Do(req)
 	return string(text), err
 }

@@ -1,6 +1,7 @@
 # Furnishes the mount namespace of one member and then keeps it.
 # $1: its name. $2: its state directory; with an etc directory in it the member
 # is a host and gets its own /etc, /run and /sys, otherwise only a hostname.
+# $3: a Debian whose /usr and /etc a host gets in place of the machine's, or empty.
 set -eu
 hostname "$1"
 
@@ -8,10 +9,18 @@ hostname "$1"
 mount --make-rslave /
 
 if [ -d "$2/etc" ]; then
-	# The machine's /etc stays visible, changes stay here. This is also the
+	if [ "$3" ]; then
+		# dockerd loads modules, and they are the machine's.
+		if [ -d /usr/lib/modules ] && [ -d "$3/usr/lib/modules" ]; then
+			mount --bind /usr/lib/modules "$3/usr/lib/modules"
+		fi
+		mount --rbind "$3/usr" /usr
+	fi
+
+	# The lower /etc stays visible, changes stay here. This is also the
 	# test that the state directory can carry overlay2.
 	mkdir -p "$2/etc.work"
-	if ! mount -t overlay overlay -o "lowerdir=/etc,upperdir=$2/etc,workdir=$2/etc.work" /etc; then
+	if ! mount -t overlay overlay -o "lowerdir=$3/etc,upperdir=$2/etc,workdir=$2/etc.work" /etc; then
 		echo "$2 cannot carry overlayfs; choose a directory on ext4 or xfs (--dir)" >&2
 		exit 1
 	fi

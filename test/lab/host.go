@@ -39,7 +39,7 @@ type Host struct {
 }
 
 func newHost(l *Lab, i int) *Host {
-	h := &Host{member: member{lab: l, name: fmt.Sprintf("h%d", i+1), number: firstHost + i}}
+	h := &Host{member: member{lab: l, name: fmt.Sprintf("h%d", i+1), number: firstHost + i, engine: l.settings.Engines[i%len(l.settings.Engines)]}}
 	h.services = map[Service]*service{
 		Dockerd: {
 			member: &h.member, name: string(Dockerd), argv: h.dockerdLine(),
@@ -59,7 +59,7 @@ func newHost(l *Lab, i int) *Host {
 
 func (h *Host) dockerdLine() []string {
 	line := []string{
-		h.lab.settings.Dockerd,
+		h.engine.Dockerd,
 		"--host", "unix://" + dockerSocket,
 		"--data-root", filepath.Join(h.Dir(), "docker"),
 		"--exec-root", "/run/docker",
@@ -73,8 +73,13 @@ func (h *Host) dockerdLine() []string {
 		// Clear of the underlay and of weft's own 10.128.0.0/10.
 		"--default-address-pool", "base=172.16.0.0/12,size=24",
 	}
+	line = append(line, h.engine.flags(hasTimeNamespaces())...)
 	return append(line, h.lab.settings.DockerdArgs...)
 }
+
+// DockerVersion returns the version of Docker that was asked for, such as 28.5;
+// empty if the host has the machine's own.
+func (h *Host) DockerVersion() string { return h.engine.Version }
 
 // clearPidFiles removes what a killed dockerd and its containerd left behind.
 // Docker takes a zombie for a running daemon, and a killed one is a zombie for
@@ -125,6 +130,15 @@ func (h *Host) weftLine() []string {
 		"--state-dir", filepath.Join(h.Dir(), "weft"),
 	}
 	return append(line, h.lab.settings.WeftArgs...)
+}
+
+// WeftArgs has weft started with these arguments after the lab's own from its
+// next start on; of a flag that is given twice the last one counts. Other
+// processes that have the lab open do not know of them.
+func (h *Host) WeftArgs(args ...string) {
+	if s := h.services[Weft]; s != nil {
+		s.argv = append(h.weftLine(), args...)
+	}
 }
 
 // furnish lays out what the host has on disk before its namespaces exist.
@@ -264,7 +278,7 @@ func (h *Host) CommandInContainer(ctx context.Context, container string, argv ..
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + netns, "--"}, argv...)...)
-	cmd.Env = h.lab.environ()
+	cmd.Env = h.environ()
 	return cmd, nil
 }
 
@@ -280,7 +294,7 @@ func (h *Host) Load(ctx context.Context, tarball string) error {
 		return fmt.Errorf("load an image on %s: %w", h.name, err)
 	}
 	req.Header.Set("Content-Type", "application/x-tar")
-	client := h.dockerClient()
+	client := h.DockerClient()
 	defer client.CloseIdleConnections()
 	resp, err := client.Do(req)
 	if err != nil {
@@ -303,8 +317,9 @@ func (h *Host) Load(ctx context.Context, tarball string) error {
 	return nil
 }
 
-// dockerClient speaks HTTP to the host's Docker, from this process.
-func (h *Host) dockerClient() *http.Client {
+// DockerClient speaks HTTP to the host's Docker, from this process, whatever the
+// host in the URL. Close its idle connections when done.
+func (h *Host) DockerClient() *http.Client {
 	path := h.Path(dockerSocket)
 	return &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -317,7 +332,7 @@ func (h *Host) dockerAnswers(ctx context.Context) error {
 	// A ping is answered at once or not at all, before the API is open.
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	client := h.dockerClient()
+	client := h.DockerClient()
 	defer client.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/_ping", nil)
 	if err != nil {

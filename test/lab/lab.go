@@ -221,29 +221,35 @@ func (l *Lab) member(name string) (*member, error) {
 }
 
 // environ is the environment of everything that runs in the lab: none of the
-// caller's, whose proxies, tokens and Docker contexts mean other machines.
-func (l *Lab) environ() []string {
+// caller's, whose proxies, tokens and Docker contexts mean other machines. The
+// programs beside the daemon of e, if it has one, come first.
+func (l *Lab) environ(e engine) []string {
 	path := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	if l.settings.Weft != "" {
 		path = filepath.Dir(l.settings.Weft) + ":" + path
 	}
+	if e.Dockerd != "" {
+		path = filepath.Dir(e.Dockerd) + ":" + path
+	}
 	env := []string{
-		"PATH=" + filepath.Dir(l.settings.Dockerd) + ":" + path,
+		"PATH=" + path,
 		"HOME=/root",
 		"LANG=C.UTF-8",
 		"DOCKER_HOST=unix://" + dockerSocket,
 		"DOCKER_CONFIG=/run/docker-cli",
+		mark + "=" + l.dir,
+	}
+	if e.Version == "" {
 		// Docker 29 refuses clients older than API 1.44 unless told
 		// otherwise, and the client may be the distribution's.
-		"DOCKER_MIN_API_VERSION=1.24",
-		mark + "=" + l.dir,
+		env = append(env, "DOCKER_MIN_API_VERSION=1.24")
 	}
 	for _, name := range []string{"GORACE", "GOCOVERDIR", "GODEBUG", "GOTRACEBACK"} {
 		if v, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+v)
 		}
 	}
-	return env
+	return append(env, l.settings.Env...)
 }
 
 // progress tells a person how far the lab is.

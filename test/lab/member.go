@@ -23,7 +23,8 @@ var Underlay = netip.MustParsePrefix("198.51.100.0/24")
 type member struct {
 	lab    *Lab
 	name   string
-	number int // last octet of the address
+	number int    // last octet of the address
+	engine engine // of a host; nothing in any other member
 }
 
 // Name returns the member's name, which is its hostname too.
@@ -50,6 +51,8 @@ func (m *member) mac() string {
 
 // Dir returns the member's part of the lab's state directory.
 func (m *member) Dir() string { return filepath.Join(m.lab.dir, m.name) }
+
+func (m *member) environ() []string { return append(m.lab.environ(m.engine), memberMark+"="+m.name) }
 
 // holder returns the process which keeps the member's namespaces, and no process
 // once it is gone: its pid may be somebody else's by now, whose namespaces
@@ -85,7 +88,7 @@ func (m *member) Netns() string { return fmt.Sprintf("/proc/%d/ns/net", m.holder
 func (m *member) Command(ctx context.Context, argv ...string) *exec.Cmd {
 	args := append(m.enter(), argv...)
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Env = append(m.lab.environ(), "TERM="+os.Getenv("TERM"))
+	cmd.Env = append(m.environ(), "TERM="+os.Getenv("TERM"))
 	return cmd
 }
 
@@ -121,8 +124,8 @@ func (m *member) hold(ctx context.Context) error {
 	}
 	defer said.Close()
 
-	cmd := exec.Command("sh", "-c", holderScript, "weft-lab-holder", m.name, m.Dir())
-	cmd.Env = m.lab.environ()
+	cmd := exec.Command("sh", "-c", holderScript, "weft-lab-holder", m.name, m.Dir(), m.engine.Root)
+	cmd.Env = m.environ()
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = say, complaints
 	cmd.SysProcAttr = &syscall.SysProcAttr{

@@ -74,7 +74,7 @@ func (s *service) Start(ctx context.Context) error {
 		defer log.Close()
 		args := append(s.member.enter(), s.argv...)
 		cmd := exec.Command(args[0], args[1:]...)
-		cmd.Env = s.member.lab.environ()
+		cmd.Env = s.member.environ()
 		cmd.Stdout, cmd.Stderr = log, log
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		if err := s.member.lab.launch(cmd, s.pidFile()); err != nil {

@@ -14,12 +14,14 @@ type settings struct {
 	Name        string   `json:"name"`
 	Hosts       int      `json:"hosts"`
 	Consuls     int      `json:"consuls"`
-	Dockerd     string   `json:"dockerd"`
+	Engines     []engine `json:"engines"`        // the hosts' in turn
 	Weft        string   `json:"weft,omitempty"` // empty: plain Docker hosts
 	Consul      string   `json:"consul"`
 	Busybox     string   `json:"busybox"`
 	WeftArgs    []string `json:"weft_args,omitempty"`
 	DockerdArgs []string `json:"dockerd_args,omitempty"`
+	ConsulArgs  []string `json:"consul_args,omitempty"`
+	Env         []string `json:"env,omitempty"`
 }
 
 const settingsFile = "lab.json"
@@ -54,6 +56,9 @@ func loadSettings(dir string) (settings, error) {
 // mark is the environment variable every process of a lab carries; its value
 // is the lab's state directory.
 const mark = "WEFTLAB"
+
+// memberMark is another one, whose value is the name of the lab's member.
+const memberMark = "WEFTLAB_MEMBER"
 
 // cgroup is the parent of all of the lab's cgroups, a path below the root of
 // each hierarchy. The hash keeps apart labs of one name in two directories.

@@ -21,8 +21,7 @@ func (l *Lab) plug(ctx context.Context, members []*member) error {
 	fmt.Fprintf(&b, "link set lo up\nlink add %s type bridge\nlink set %s up\n", bridgeName, bridgeName)
 	fmt.Fprintf(&b, "addr add %s/24 dev %s\naddr add %s/64 dev %s nodad\n", l.sw.Addr(), bridgeName, l.sw.Addr6(), bridgeName)
 	for _, m := range members {
-		fmt.Fprintf(&b, "link add %s type veth peer name eth0 address %s netns %d\n", m.name, m.mac(), m.holder().pid)
-		fmt.Fprintf(&b, "link set %s master %s up\n", m.name, bridgeName)
+		b.WriteString(m.wire())
 	}
 	if _, err := l.sw.run(ctx, strings.NewReader(b.String()), "ip", "-batch", "-"); err != nil {
 		return fmt.Errorf("join the underlay: %w", err)
@@ -32,6 +31,20 @@ func (l *Lab) plug(ctx context.Context, members []*member) error {
 		return fmt.Errorf("make the switch the default route: %w", err)
 	}
 	return nil
+}
+
+// plugIn joins one member to the switch that the others are joined to.
+func (l *Lab) plugIn(ctx context.Context, m *member) error {
+	if _, err := l.sw.run(ctx, strings.NewReader(m.wire()), "ip", "-batch", "-"); err != nil {
+		return fmt.Errorf("join %s to the underlay: %w", m.name, err)
+	}
+	return nil
+}
+
+// wire is what ip makes the link between the switch and the member from.
+func (m *member) wire() string {
+	return fmt.Sprintf("link add %s type veth peer name eth0 address %s netns %d\nlink set %s master %s up\n",
+		m.name, m.mac(), m.holder().pid, m.name, bridgeName)
 }
 
 // address gives the member its place on the underlay.

@@ -30,6 +30,14 @@ type suspect struct {
 // shares a network or mount namespace with such a process, or descends from
 // one: containers hide the first three, each in another way.
 func findProcesses(name, dir string) (found, error) {
+	return findMarked(func(pid int) bool {
+		return carries(pid, mark, dir) || inCgroup(pid, cgroup(name, dir))
+	})
+}
+
+// findMarked returns every process that is marked, and those that share a
+// namespace with one or descend from one.
+func findMarked(marked func(pid int) bool) (found, error) {
 	all, err := pids()
 	if err != nil {
 		return found{}, err
@@ -48,7 +56,7 @@ func findProcesses(name, dir string) (found, error) {
 		}
 		suspects[pid] = &suspect{
 			process: process{pid: pid, start: s.start}, parent: s.parent,
-			marked:     carriesMark(pid, dir) || inCgroup(pid, cgroup(name, dir)),
+			marked:     marked(pid),
 			namespaces: namespacesOf(pid),
 		}
 	}
@@ -81,12 +89,13 @@ func findProcesses(name, dir string) (found, error) {
 	return f, nil
 }
 
-func carriesMark(pid int, dir string) bool {
+// carries says whether the process has the variable of that value.
+func carries(pid int, variable, value string) bool {
 	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 	if err != nil {
 		return false
 	}
-	want := []byte(mark + "=" + dir)
+	want := []byte(variable + "=" + value)
 	return slices.ContainsFunc(bytes.Split(env, []byte{0}), func(v []byte) bool { return bytes.Equal(v, want) })
 }
 

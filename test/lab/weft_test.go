@@ -69,6 +69,20 @@ func TestWeftStartsBeforeDocker(t *testing.T) {
 	if want := first + "docker.sock first: false\n" + first + "docker.sock first: true\n"; read(t, h.Log(lab.Weft)) != want {
 		t.Errorf("weft's second run is not in its log:\n%s", read(t, h.Log(lab.Weft)))
 	}
+	// It may be started with other arguments, and with its own again.
+	for _, more := range []string{" --store=bolt:///elsewhere", ""} {
+		if err := h.Stop(t.Context(), lab.Weft); err != nil {
+			t.Fatal(err)
+		}
+		h.WeftArgs(strings.Fields(more)...)
+		if err := h.Start(t.Context(), lab.Weft); err != nil {
+			t.Fatal(err)
+		}
+		want := strings.TrimSuffix(first, "\n") + more + "\ndocker.sock first: true\n"
+		if log := read(t, h.Log(lab.Weft)); !strings.HasSuffix(log, want) {
+			t.Errorf("weft's log does not end with %q:\n%s", want, log)
+		}
+	}
 	// A stopped process is still there, and goes on.
 	pid := h.PID(lab.Weft)
 	for _, sig := range []unix.Signal{unix.SIGSTOP, unix.SIGCONT} {

@@ -21,8 +21,10 @@ have runc || want runc runc
 have ip || want ip iproute2
 have nft || want nft nftables
 have iptables || want iptables iptables
+have ping || want ping iputils-ping
 have nsenter || want nsenter util-linux
 have mount || want mount mount
+have mkfs.ext4 || want mkfs.ext4 e2fsprogs # test/recovery: a file system that turns read-only
 # Static: it is all that the lab's container image has.
 { have busybox && ! ldd "$(command -v busybox)" >/dev/null 2>&1; } || want "a static busybox" busybox-static
 # The race detector needs a C compiler.
@@ -32,6 +34,7 @@ have musl-gcc || want musl-gcc musl-tools # test/names: a container with musl's 
 have dpkg-deb || want dpkg-deb dpkg
 { have systemd-analyze && [ -x /lib/systemd/systemd ]; } || want systemd systemd
 have docker-compose || want docker-compose docker-compose
+have debootstrap || want debootstrap debootstrap # make test-docker
 have shellcheck || want shellcheck shellcheck # make lint
 # dockerd starts no container where the kernel has AppArmor and this is missing.
 if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null || true)" = Y ]; then

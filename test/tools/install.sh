@@ -2,8 +2,9 @@
 # Builds the programs that weft's tests and lab need beside Debian's packages,
 # from source, through the Go module proxy:
 #
-#   install.sh [--check] consul | golangci-lint ...
+#   install.sh [--check] consul | golangci-lint | docker-20.10 | docker-26.1 | docker-28.5 | docker-29 ...
 #
+# docker-VERSION is a directory with a Debian of that Docker's age, see docker.sh.
 # Each is built once per version into a folder outside the checkout,
 # ${WEFT_CACHE:-${XDG_CACHE_HOME:-~/.cache}/weft}/bin/NAME-VERSION, and linked
 # as .cache/bin/NAME. --check only says whether they are there.
@@ -21,11 +22,18 @@ cache=${WEFT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/weft}/bin
 consul_version=$(sed -n 's|.*github.com/hashicorp/consul v\([^ ]*\).*|\1|p' "$here/go.mod")
 golangci_version=2.15.0
 
+# Docker 29 is in no Debian yet: its daemon is built from source.
+docker29_version=$(sed -n 's|.*github.com/moby/moby/v2 v\([^ ]*\).*|\1|p' "$here/docker29/go.mod")
+
 version_of() {
 	case $1 in
 	consul) echo "$consul_version" ;;
 	golangci-lint) echo "$golangci_version" ;;
-	*) echo "install.sh: no tool is called $1; there are consul and golangci-lint" >&2; exit 2 ;;
+	docker-20.10) echo bookworm ;;
+	docker-26.1) echo trixie ;;
+	docker-28.5) echo forky ;;
+	docker-29) echo "$docker29_version" ;;
+	*) echo "install.sh: no tool is called $1; there are consul, golangci-lint, docker-20.10, docker-26.1, docker-28.5 and docker-29" >&2; exit 2 ;;
 	esac
 }
 
@@ -41,6 +49,15 @@ compile() {
 		exec nice -n 10 go install "${flags[@]}" \
 			"github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$golangci_version"
 		;;
+	docker-29)
+		# The programs around it are those of the newest Debian here.
+		mkdir -p "$2/docker-29/bin"
+		ln -s "$(readlink -f "$links/docker-28.5")/root" "$2/docker-29/root"
+		cd docker29
+		exec nice -n 10 go build "${flags[@]}" -ldflags "-s -w -X github.com/moby/moby/v2/dockerversion.Version=29-moby-$docker29_version" -o "$2/docker-29/bin/" \
+			github.com/moby/moby/v2/cmd/dockerd github.com/moby/moby/v2/cmd/docker-proxy
+		;;
+	docker-*) exec nice -n 10 "$here/docker.sh" "${1#docker-}" "$(version_of "$1")" "$2/$1" ;;
 	esac
 }
 
@@ -53,7 +70,7 @@ watch() {
 	while kill -0 "$1" 2>/dev/null; do
 		sleep 1
 		tick=$((tick + 1))
-		((tick % 20)) || echo "    $3: $(clock $((SECONDS - start))), $(grep -vc '^go: ' "$2" || true) packages compiled"
+		((tick % 20)) || echo "    $3: $(clock $((SECONDS - start))), $(grep -vc '^go: ' "$2" || true) lines of its log, mostly a package each"
 	done
 	wait "$1"
 }
@@ -72,7 +89,7 @@ build() {
 	trap 'kill "$pid" 2>/dev/null || true; rm -rf "$dir"' EXIT
 	if ! watch "$pid" "$dir/log" "$name"; then
 		tail -n 20 "$dir/log" >&2
-		echo "install.sh: building $name $version failed, see above; it needs Go (see go.mod) and the Go module proxy" >&2
+		echo "install.sh: building $name $version failed, see above; it needs Go (see go.mod) and the Go module proxy, or for docker-* a Debian mirror" >&2
 		exit 1
 	fi
 	mv "$dir/$name" "$cache/$name-$version"
@@ -87,7 +104,13 @@ if [ "${1-}" = --check ]; then
 	check=true
 	shift
 fi
+# Docker 29's daemon stands in the same Debian as 28.5's.
+names=()
 for name in "$@"; do
+	[ "$name" != docker-29 ] || names+=(docker-28.5)
+	names+=("$name")
+done
+for name in "${names[@]}"; do
 	version=$(version_of "$name")
 	target=$cache/$name-$version
 	if [ ! -x "$target" ]; then
