@@ -86,9 +86,12 @@ func says(udp net.PacketConn, tcp net.Listener, word string) {
 	go func() {
 		buf := make([]byte, 512)
 		for {
-			_, from, err := udp.ReadFrom(buf)
+			n, from, err := udp.ReadFrom(buf)
 			if err != nil {
 				return
+			}
+			if string(buf[:n]) == slow {
+				time.Sleep(slowness)
 			}
 			_, _ = udp.WriteTo([]byte(word), from)
 		}
@@ -104,6 +107,12 @@ func says(udp net.PacketConn, tcp net.Listener, word string) {
 		}
 	}()
 }
+
+// slow is a query by UDP whose answer takes this long.
+const (
+	slow     = "who, slowly?"
+	slowness = 300 * time.Millisecond
+)
 
 // ask gives who answers a client of the sandbox.
 func (s sandbox) ask(network string) string {
@@ -260,6 +269,46 @@ func TestSocketKeptByTheClientIsFollowed(t *testing.T) {
 	}
 	if got := word(c); got != "docker" {
 		t.Errorf("a socket that has asked weft is answered by %q afterwards", got)
+	}
+}
+
+// The container's query was on its way to Docker's resolver when the
+// interception began, and ours, as of the weft that was there before. The
+// container's next one comes to us, by the same socket.
+func TestQueriesUnderWayAreAnswered(t *testing.T) {
+	for name, rules := range dockerRules {
+		t.Run(name, func(t *testing.T) {
+			s := newSandbox(t, rules)
+			r := newResolver(t, s)
+			var clients [2]net.Conn
+			s.Do(func() (err error) {
+				clients[0], err = net.Dial("udp4", "127.0.0.11:53")
+				return err
+			})
+			var err error
+			if clients[1], err = r.Dial(t.Context(), "udp4"); err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range clients {
+				defer c.Close()
+				if _, err := io.WriteString(c, slow); err != nil {
+					t.Fatal(err)
+				}
+			}
+			intercept(t, r, time.Minute)
+			for i, c := range clients {
+				buf := make([]byte, 100)
+				_ = c.SetDeadline(time.Now().Add(10 * slowness))
+				n, err := c.Read(buf)
+				if got := string(buf[:n]); err != nil || got != "docker" {
+					t.Errorf("client %d: %q, %v", i, got, err)
+				}
+			}
+			intercept(t, r, time.Minute)
+			if got := word(clients[0]); got != "weft" {
+				t.Errorf("the container's socket is answered by %q later", got)
+			}
+		})
 	}
 }
 

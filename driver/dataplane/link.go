@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -19,7 +21,9 @@ import (
 // snooped is flooded, so multicast needs no querier).
 func (p *pass) bridge() error {
 	l := p.links[overlay.Bridge]
-	if br, ok := l.(*netlink.Bridge); l != nil && (!ok || br.MulticastSnooping == nil || *br.MulticastSnooping) {
+	mac := bridgeMAC(p.n)
+	if br, ok := l.(*netlink.Bridge); l != nil && (!ok || br.MulticastSnooping == nil || *br.MulticastSnooping ||
+		p.n.Address.IsValid() && !slices.Equal(br.HardwareAddr, mac[:])) {
 		p.fix("bridge of network %s had other settings", p.n.ID)
 		if err := p.h.remove(l); err != nil {
 			return err
@@ -31,10 +35,6 @@ func (p *pass) bridge() error {
 		off := false
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name, attrs.MTU = overlay.Bridge, p.n.MTU
-		// A MAC of its own: else the bridge takes that of its lowest port, and
-		// each time it changes it loses all neighbours, permanent ones too.
-		mac := overlay.MACOf(p.n.ID, netip.Addr{})
-		mac[0] = bridgeMAC
 		attrs.HardwareAddr = mac[:]
 		if err := p.h.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &off}); err != nil {
 			return fmt.Errorf("add bridge: %w", err)
@@ -56,12 +56,48 @@ func (p *pass) bridge() error {
 	if err := p.mtu(overlay.Bridge); err != nil {
 		return err
 	}
-	return p.up(overlay.Bridge)
+	return errors.Join(p.address(), p.up(overlay.Bridge))
 }
 
-// bridgeMAC is the first byte of bridges' MACs: locally administered, and
-// different from those of endpoints.
-const bridgeMAC = 0x0a
+// bridgeMAC gives the bridge a MAC of its own: else it takes that of its lowest
+// port, and each time it changes it loses all neighbours, permanent ones too.
+// It is locally administered and different from those of endpoints, or that of
+// the bridge's address.
+func bridgeMAC(n overlay.NetworkConfig) overlay.MAC {
+	if n.Address.IsValid() {
+		return overlay.MACOf(n.ID, n.Address.Addr())
+	}
+	mac := overlay.MACOf(n.ID, netip.Addr{})
+	mac[0] = 0x0a
+	return mac
+}
+
+// address gives the bridge the address that this host has in the network.
+func (p *pass) address() error {
+	if !p.n.Address.IsValid() {
+		return nil
+	}
+	br := p.links[overlay.Bridge]
+	list, err := dump(func() ([]netlink.Addr, error) { return p.h.AddrList(br, netlink.FAMILY_V4) })
+	if err != nil {
+		return fmt.Errorf("list addresses of the bridge: %w", err)
+	}
+	has := slices.ContainsFunc(list, func(a netlink.Addr) bool {
+		have, ok := prefixOf(a.IPNet)
+		return ok && have == p.n.Address
+	})
+	if has {
+		return nil
+	}
+	if !p.fresh[overlay.Bridge] {
+		p.fix("address %s of network %s was missing", p.n.Address, p.n.ID)
+	}
+	net := &net.IPNet{IP: p.n.Address.Addr().AsSlice(), Mask: net.CIDRMask(p.n.Address.Bits(), p.n.Address.Addr().BitLen())}
+	if err := p.h.AddrAdd(br, &netlink.Addr{IPNet: net}); err != nil {
+		return fmt.Errorf("add address %s to the bridge: %w", p.n.Address, err)
+	}
+	return nil
+}
 
 // tunnel makes vx0 in its final namespace with its socket in the host's, and
 // makes it a port of the bridge.

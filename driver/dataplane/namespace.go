@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netns"
@@ -23,9 +24,14 @@ func isNamespace(path string) bool {
 	return unix.Statfs(path, &st) == nil && st.Type == nsfsMagic
 }
 
-// visit runs f on a thread inside ns. The thread goes back to the runtime only
-// if it could return to where it came from.
+// visit runs f on a thread inside ns.
 func visit(ns netns.NsHandle, f func() error) error {
+	return elsewhere(func() error { return netns.Set(ns) }, f)
+}
+
+// elsewhere runs f on a thread that enter has taken to another namespace. The
+// thread goes back to the runtime only if it could return to where it came from.
+func elsewhere(enter, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -36,12 +42,9 @@ func visit(ns netns.NsHandle, f func() error) error {
 			return
 		}
 		defer back.Close()
-		if err := netns.Set(ns); err != nil {
-			runtime.UnlockOSThread()
-			done <- err
-			return
+		if err = enter(); err == nil {
+			err = f()
 		}
-		err = f()
 		if netns.Set(back) == nil {
 			runtime.UnlockOSThread()
 		}
@@ -118,31 +121,13 @@ func makeNamespace(path string) error {
 		return err
 	}
 	f.Close()
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		back, err := netns.Get()
-		if err != nil {
-			runtime.UnlockOSThread()
-			done <- err
-			return
+	err = elsewhere(func() error { return unix.Unshare(unix.CLONE_NEWNET) }, func() error {
+		if _, err := setSysctls(namespaceSysctls); err != nil {
+			return err
 		}
-		defer back.Close()
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			runtime.UnlockOSThread()
-			done <- err
-			return
-		}
-		_, err = setSysctls(namespaceSysctls)
-		if err == nil {
-			err = unix.Mount("/proc/thread-self/ns/net", path, "none", unix.MS_BIND, "")
-		}
-		if netns.Set(back) == nil {
-			runtime.UnlockOSThread()
-		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
+		return unix.Mount("/proc/thread-self/ns/net", path, "none", unix.MS_BIND, "")
+	})
+	if err != nil {
 		return errors.Join(err, os.Remove(path))
 	}
 	return nil
@@ -162,12 +147,19 @@ func dropNamespace(path string) error {
 	return nil
 }
 
-// Networks gives the ids of the networks that the kernel has a namespace of.
-func (d *Dataplane) Networks() ([]string, error) { return d.namespaces() }
+// Networks gives the ids of the users' networks that the kernel has a namespace
+// of.
+func (d *Dataplane) Networks() ([]string, error) {
+	ids, err := d.namespaces()
+	return slices.DeleteFunc(ids, func(id string) bool { return id == overlay.ProbeNetwork }), err
+}
 
 // namespaces gives the network ids of all namespace files with weft's mark.
-func (d *Dataplane) namespaces() ([]string, error) {
-	files, err := os.ReadDir(d.dir)
+func (d *Dataplane) namespaces() ([]string, error) { return networksIn(d.dir) }
+
+// networksIn gives the network ids of the namespace files with weft's mark.
+func networksIn(dir string) ([]string, error) {
+	files, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("list namespaces: %w", err)
 	}

@@ -1,7 +1,6 @@
 package dataplane
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
@@ -35,7 +33,8 @@ type Resolver struct {
 	tcp  *net.TCPListener
 	tap  *tap // nil: nothing is intercepted as far as is known
 
-	tapped bool // something was
+	tapped  bool // something was
+	waiting bool // a flow was left to Docker's resolver for an answer to come
 }
 
 // OpenResolver opens the sockets inside the sandbox, on ports that the kernel
@@ -117,6 +116,9 @@ func (r *Resolver) Intercept(ttl time.Duration) error {
 	if r.tap != nil {
 		err := r.tap.renew(ttl)
 		if err == nil {
+			if r.waiting {
+				r.forgetFlows(false)
+			}
 			return nil
 		}
 		// Somebody else has taken the table away, or it is from before.
@@ -163,42 +165,3 @@ func (r *Resolver) Close() error {
 	}
 	return err
 }
-
-// forgetFlows makes the kernel decide anew about UDP sockets that have asked
-// before: a flow stays for half a minute with whom it began. Some resolver
-// libraries keep their sockets, and a new one may get the port of an old one. A
-// kernel without this table, or one that refuses, costs such a client one more
-// try, no more. Those of ours are left alone while somebody may wait for an
-// answer, which could not go back.
-func (r *Resolver) forgetFlows(ours bool) {
-	// Looking for them takes the kernel 10 ms, and most sandboxes have none yet.
-	if none, err := r.noFlows(); none || err != nil {
-		return
-	}
-	h, err := netlink.NewHandleAt(r.ns, unix.NETLINK_NETFILTER)
-	if err != nil {
-		return
-	}
-	defer h.Close()
-	port := r.udp.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-	_, _ = h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, flows(func(f *netlink.ConntrackFlow) bool {
-		return f.Forward.Protocol == unix.IPPROTO_UDP && f.Forward.DstPort == dnsPort &&
-			f.Forward.DstIP.Equal(dockerResolver[:]) && (f.Reverse.SrcPort == port) == ours
-	}))
-}
-
-// noFlows says whether the kernel follows no flow at all in the sandbox.
-func (r *Resolver) noFlows() (bool, error) {
-	var count []byte
-	err := visit(r.ns, func() (err error) {
-		count, err = os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count")
-		return err
-	})
-	return string(bytes.TrimSpace(count)) == "0", err
-}
-
-// flows chooses flows.
-type flows func(*netlink.ConntrackFlow) bool
-
-// MatchConntrackFlow implements netlink.CustomConntrackFilter.
-func (f flows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool { return f(flow) }

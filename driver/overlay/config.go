@@ -28,6 +28,10 @@ type NetworkConfig struct {
 	Remotes []Remote     // sorted by MAC
 	Flood   []netip.Addr // VTEPs that get broadcast, multicast and unknown unicast; sorted
 	Members []netip.Addr // VTEPs whose packets are accepted for this VNI; sorted, a superset of Flood
+
+	// Address is this host's own in the network, its bridge's; the zero Prefix
+	// if it has none, as in all but the probe network.
+	Address netip.Prefix
 }
 
 // Port is one local endpoint: a veth pair PortLink/ContainerLink.

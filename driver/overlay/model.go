@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
 )
@@ -18,7 +19,7 @@ type Subnet struct {
 type Network struct {
 	ID         string            `json:"id"`             // weft's own id, see ValidID
 	Name       string            `json:"name,omitempty"` // Docker's name; empty until Docker's API has told it
-	VNI        uint32            `json:"vni"`            // 1 to 2^24-1 (RFC 7348 section 5)
+	VNI        uint32            `json:"vni"`            // 1 to 2^24-3, see TrialVNI
 	Subnets    []Subnet          `json:"subnets"`        // IPv4 before IPv6, in Docker's order
 	MTU        int               `json:"mtu,omitempty"`  // bytes; 0 follows the underlay
 	Internal   bool              `json:"internal,omitempty"`
@@ -27,10 +28,17 @@ type Network struct {
 	Labels     map[string]string `json:"labels,omitempty"`
 	Attachable bool              `json:"attachable,omitempty"`
 	IPv6       bool              `json:"ipv6,omitempty"`
-	Host       string            `json:"host"` // where it was created
-	Created    time.Time         `json:"created"`
-	Deleted    time.Time         `json:"deleted,omitzero"` // set: a tombstone. Absence of a record never means deletion.
+	Swarm      bool              `json:"swarm,omitempty"`   // Swarm takes it to the nodes, so weft does not mirror it
+	Host       string            `json:"host"`              // where it was created
+	Created    time.Time         `json:"created"`           // after that of any network which had the ID before
+	Version    uint64            `json:"version,omitempty"` // counts the changes since Created
+	Rebuilt    bool              `json:"rebuilt,omitempty"` // made again from what a host had left of it, after every record was lost
+	Deleted    time.Time         `json:"deleted,omitzero"`  // set: a tombstone. Absence of a record never means deletion.
 }
+
+// Title is how a sentence calls the network: by Docker's name, or by its id as
+// long as Docker's API has not told the name. Not quoted.
+func (n Network) Title() string { return cmp.Or(n.Name, n.ID) }
 
 // Host is one host's record, written only by that host.
 type Host struct {
@@ -44,6 +52,10 @@ type Host struct {
 	// Push is where the host hears other hosts directly, over UDP and TCP;
 	// invalid: nowhere, it knows only what the store says.
 	Push netip.AddrPort `json:"push,omitzero"`
+
+	// Probe grows when the host asks all hosts to probe the paths between them,
+	// to an odd number, and when it has its answer, to an even one.
+	Probe uint64 `json:"probe,omitempty"`
 }
 
 // Phase is how far an endpoint has come:
@@ -103,6 +115,14 @@ type PeerEndpoint struct {
 	Names []string     `json:"names,omitempty"`
 }
 
+// Remains is what one host's kernel has of a network, whatever its records say.
+type Remains struct {
+	ID    string
+	VNI   uint32       // 0: it has no tunnel
+	Ports []string     // names of its bridge ports, see PortLink; sorted
+	Peers []netip.Addr // VTEPs of the other hosts that have addresses in it, in use or claimed; sorted
+}
+
 // Snapshot is everything that Plan looks at.
 type Snapshot struct {
 	Self     Host
@@ -115,4 +135,8 @@ type Snapshot struct {
 	// Silent are the hosts that were heard directly and are not any more. Plan
 	// goes on forwarding to them; their names are no use.
 	Silent map[string]bool
+
+	// Probes are the requests to probe the paths between hosts that have not
+	// ended, as numbers by host.
+	Probes map[string]uint64
 }

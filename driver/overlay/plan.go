@@ -22,7 +22,8 @@ func Overhead(vtep netip.Addr) int {
 }
 
 // Plan gives what s.Self's kernel must contain. Only networks that have an
-// endpoint on this host need kernel objects.
+// endpoint on this host need kernel objects, and the probe network while a
+// probe goes on.
 func Plan(s Snapshot) Config {
 	cfg := Config{VTEP: s.Self.VTEP, Port: s.Self.Port, Partial: s.Partial}
 	local := map[string][]Endpoint{}
@@ -35,6 +36,9 @@ func Plan(s Snapshot) Config {
 		if n, ok := s.Networks[id]; ok {
 			cfg.Networks = append(cfg.Networks, planNetwork(s, n, endpoints))
 		}
+	}
+	if len(s.Probes) > 0 && !s.Partial {
+		cfg.Networks = append(cfg.Networks, planProbe(s))
 	}
 	slices.SortFunc(cfg.Networks, func(a, b NetworkConfig) int { return cmp.Compare(a.ID, b.ID) })
 	return cfg

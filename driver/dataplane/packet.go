@@ -1,0 +1,150 @@
+package dataplane
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// Packet is the first of a flow, about which Drops asks the host's firewall.
+type Packet struct {
+	In       bool   // it arrives; else it leaves
+	TCP      bool   // else it is UDP
+	Link     string // over which
+	Src, Dst netip.Addr
+	SrcPort  uint16 // 0: any
+	DstPort  uint16
+
+	index uint32 // of Link in the kernel, see Drops; 0: not known
+}
+
+func (p Packet) proto() byte {
+	if p.TCP {
+		return unix.IPPROTO_TCP
+	}
+	return unix.IPPROTO_UDP
+}
+
+// field is some bytes, of which some may not be known.
+type field struct {
+	data  []byte
+	known []bool
+}
+
+func newField(size int) field { return field{make([]byte, size), make([]bool, size)} }
+
+// sure is a field of which all is known.
+func sure(data ...byte) field {
+	f := newField(len(data))
+	f.put(0, data...)
+	return f
+}
+
+// put makes bytes known.
+func (f field) put(at int, data ...byte) {
+	for i, b := range data {
+		f.data[at+i], f.known[at+i] = b, true
+	}
+}
+
+// part is a copy of length bytes at the offset; what lies behind is not known.
+func (f field) part(offset, length int) field {
+	out := newField(length)
+	for i := range length {
+		if at := offset + i; at < len(f.data) {
+			out.data[i], out.known[i] = f.data[at], f.known[at]
+		}
+	}
+	return out
+}
+
+// all says whether every byte is known.
+func (f field) all() bool {
+	for _, k := range f.known {
+		if !k {
+			return false
+		}
+	}
+	return len(f.known) > 0
+}
+
+// header gives one of the packet's headers (RFC 791, 8200, 768, 9293).
+func (p Packet) header(base expr.PayloadBase) field {
+	switch {
+	case base == expr.PayloadBaseNetworkHeader && p.Dst.Is4():
+		f := newField(20)
+		f.put(0, 0x45)
+		f.put(9, p.proto())
+		f.put(12, p.Src.AsSlice()...)
+		f.put(16, p.Dst.AsSlice()...)
+		return f
+	case base == expr.PayloadBaseNetworkHeader:
+		f := newField(40)
+		f.put(6, p.proto())
+		f.put(8, p.Src.AsSlice()...)
+		f.put(24, p.Dst.AsSlice()...)
+		return f
+	case base == expr.PayloadBaseTransportHeader:
+		f := newField(20)
+		if p.SrcPort != 0 {
+			f.put(0, binary.BigEndian.AppendUint16(nil, p.SrcPort)...)
+		}
+		f.put(2, binary.BigEndian.AppendUint16(nil, p.DstPort)...)
+		if p.TCP {
+			f.put(13, 0x02) // SYN
+		}
+		return f
+	}
+	return field{}
+}
+
+// meta gives what the kernel knows beside the packet.
+func (p Packet) meta(key expr.MetaKey) field {
+	link := make([]byte, unix.IFNAMSIZ)
+	copy(link, p.Link)
+	none := make([]byte, unix.IFNAMSIZ)
+	switch key {
+	case expr.MetaKeyL4PROTO:
+		return sure(p.proto())
+	case expr.MetaKeyNFPROTO:
+		if p.Dst.Is4() {
+			return sure(unix.NFPROTO_IPV4)
+		}
+		return sure(unix.NFPROTO_IPV6)
+	case expr.MetaKeyPROTOCOL:
+		if p.Dst.Is4() {
+			return sure(typeIPv4...)
+		}
+		return sure(typeIPv6...)
+	case expr.MetaKeyIIFNAME:
+		if p.In {
+			return sure(link...)
+		}
+		return sure(none...)
+	case expr.MetaKeyOIFNAME:
+		if p.In {
+			return sure(none...)
+		}
+		return sure(link...)
+	case expr.MetaKeyIIF:
+		return p.linkIndex(p.In)
+	case expr.MetaKeyOIF:
+		return p.linkIndex(!p.In)
+	default:
+		return field{}
+	}
+}
+
+// linkIndex is the number of the link that the packet comes by, or leaves by; 0
+// if it does not.
+func (p Packet) linkIndex(does bool) field {
+	switch {
+	case !does:
+		return sure(make([]byte, 4)...)
+	case p.index == 0:
+		return field{}
+	}
+	return sure(binary.NativeEndian.AppendUint32(nil, p.index)...)
+}
