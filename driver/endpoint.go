@@ -24,10 +24,10 @@ func (d *Driver) createEndpoint(ctx context.Context, req *network.CreateEndpoint
 	}
 	e, err := parseEndpoint(n, req)
 	if err != nil {
-		return nil, fmt.Errorf("create endpoint %.12s in network %q: %w", req.EndpointID, title(n), err)
+		return nil, fmt.Errorf("create endpoint %.12s in network %q: %w", req.EndpointID, n.Title(), err)
 	}
 	if err := d.registry.CreateEndpoint(ctx, e); err != nil {
-		return nil, fmt.Errorf("create endpoint in network %q: %w", title(n), err)
+		return nil, fmt.Errorf("create endpoint in network %q: %w", n.Title(), err)
 	}
 	// Docker refuses an answer that repeats what it has given itself.
 	answer := &network.EndpointInterface{}
@@ -134,16 +134,9 @@ func (d *Driver) endpoint(dockerID, id string) (overlay.Endpoint, error) {
 	}
 	e, ok := d.registry.Endpoint(id)
 	if !ok || e.Network != n.ID {
-		return e, fmt.Errorf("network %q has no endpoint %q on this host: see `weft endpoint ls`", title(n), id)
+		return e, fmt.Errorf("network %q has no endpoint %q on this host: see `weft endpoint ls`", n.Title(), id)
 	}
 	return e, nil
-}
-
-func title(n overlay.Network) string {
-	if n.Name != "" {
-		return n.Name
-	}
-	return n.ID
 }
 
 // about is the log for what happens to an endpoint of Docker's network.

@@ -15,31 +15,40 @@ const (
 	internalKey = "com.docker.network.internal"    // bool
 	ipv6Key     = "com.docker.network.enable_ipv6" // bool
 	mtuKey      = "com.docker.network.driver.mtu"  // bytes
-	ownPrefix   = "weft."
-	idKey       = "weft.id"
-	vniKey      = "weft.vni"
-	modeKey     = "weft.mode"
-	guardKey    = "weft.port_isolation"
+	// vniListKey is where Docker's own overlay keeps a network's VNI.
+	vniListKey = "com.docker.network.driver.overlay.vxlanid_list"
+	ownPrefix  = "weft."
+	idKey      = "weft.id"
+	vniKey     = "weft.vni"
+	modeKey    = "weft.mode"
+	guardKey   = "weft.port_isolation"
 )
 
 // known are the options of weft's own, for the sentence that refuses others.
 var known = []string{idKey, modeKey, guardKey, vniKey}
 
 const (
-	minMTU = 1280      // the least that IPv6 works with (RFC 8200 section 5)
-	maxVNI = 1<<24 - 1 // 24 bits (RFC 7348 section 5)
+	minMTU = 1280                 // the least that IPv6 works with (RFC 8200 section 5)
+	maxVNI = overlay.TrialVNI - 1 // the two above are weft's own, see overlay.TrialVNI
 )
 
 // parseOptions fills a network's record from CreateNetwork's options. Options
 // of weft's own are strict; Docker's and other people's pass.
 func parseOptions(options map[string]any) (overlay.Network, error) {
-	n := overlay.Network{Options: map[string]string{}}
-	n.Internal, _ = options[internalKey].(bool)
-	n.IPv6, _ = options[ipv6Key].(bool)
 	generic, err := stringMap(options[genericKey])
 	if err != nil {
-		return n, err
+		return overlay.Network{}, err
 	}
+	n, err := ParseOptions(generic)
+	n.Internal, _ = options[internalKey].(bool)
+	n.IPv6, _ = options[ipv6Key].(bool)
+	return n, err
+}
+
+// ParseOptions fills a network's record from what the user gave with -o, as
+// Docker's API shows it too.
+func ParseOptions(generic map[string]string) (overlay.Network, error) {
+	n := overlay.Network{Options: map[string]string{}}
 	for key, value := range generic {
 		if key != idKey {
 			n.Options[key] = value
@@ -55,7 +64,7 @@ func parseOption(n *overlay.Network, key, value string) error {
 	refuse := func(want string) error { return fmt.Errorf("option %s=%q is refused: it takes %s", key, value, want) }
 	switch key {
 	case idKey:
-		if !overlay.ValidID(value) {
+		if !overlay.ValidID(value) || value == overlay.ProbeNetwork {
 			return refuse("a network's id or name: 1 to 63 letters, digits, '_', '.' or '-'")
 		}
 		n.ID = value
@@ -69,10 +78,13 @@ func parseOption(n *overlay.Network, key, value string) error {
 			return refuse("true or false")
 		}
 		n.Unguarded = !guarded
-	case vniKey:
+	case vniKey, vniListKey:
 		vni, err := strconv.ParseUint(value, 10, 32)
 		if err != nil || vni < 1 || vni > maxVNI {
 			return refuse(fmt.Sprintf("a number from 1 to %d", maxVNI))
+		}
+		if n.VNI != 0 && n.VNI != uint32(vni) {
+			return fmt.Errorf("options %s and %s differ: give one of them", vniKey, vniListKey)
 		}
 		n.VNI = uint32(vni)
 	case mtuKey:

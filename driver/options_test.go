@@ -51,10 +51,12 @@ func TestParseOptions(t *testing.T) {
 
 func TestParseOptionsRefuses(t *testing.T) {
 	tests := []struct{ key, value, sentence string }{
-		{"weft.vni", "0", `weft.vni="0" is refused: it takes a number from 1 to 16777215`},
-		{"weft.vni", "16777216", "a number from 1 to 16777215"},
-		{"weft.vni", "-1", "a number from 1 to 16777215"},
-		{"weft.vni", "x", "a number from 1 to 16777215"},
+		{"weft.vni", "0", `weft.vni="0" is refused: it takes a number from 1 to 16777213`},
+		{"weft.vni", "16777214", "a number from 1 to 16777213"},
+		{"weft.vni", "16777215", "a number from 1 to 16777213"},
+		{"weft.vni", "-1", "a number from 1 to 16777213"},
+		{"weft.vni", "x", "a number from 1 to 16777213"},
+		{vniListKey, "16777214", "a number from 1 to 16777213"},
 		{"weft.mode", "ipvlan", `"overlay", the only mode so far`},
 		{"weft.port_isolation", "maybe", "true or false"},
 		{"weft.id", "a/b", "id or name"},

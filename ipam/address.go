@@ -11,10 +11,6 @@ import (
 	"github.com/weft-net/weft/kvstore"
 )
 
-// claimTimeout is how long Docker waits at most for an address that has to be
-// claimed while it waits.
-const claimTimeout = 3 * time.Second
-
 // AddressRequest asks for an address.
 type AddressRequest struct {
 	Pool    PoolID
@@ -27,8 +23,17 @@ type AddressRequest struct {
 
 // RequestAddress gives an address with the length of its subnet. Any address
 // comes from this host's stock without the Cluster store, unless the stock is
-// empty; a named one is claimed first.
-func (a *Allocator) RequestAddress(ctx context.Context, r AddressRequest) (netip.Prefix, error) {
+// empty; a named one is claimed first. Then Docker waits for kvstore.Patience at
+// most.
+func (a *Allocator) RequestAddress(ctx context.Context, r AddressRequest) (addr netip.Prefix, err error) {
+	err = kvstore.Patiently(ctx, func(ctx context.Context) (err error) {
+		addr, err = a.requestAddress(ctx, r)
+		return err
+	})
+	return addr, err
+}
+
+func (a *Allocator) requestAddress(ctx context.Context, r AddressRequest) (netip.Prefix, error) {
 	p, err := a.find(ctx, r.Pool)
 	if err != nil {
 		return netip.Prefix{}, err
@@ -37,7 +42,7 @@ func (a *Allocator) RequestAddress(ctx context.Context, r AddressRequest) (netip
 	addr := r.Addr
 	switch {
 	case addr.IsValid() && !p.subnet.Contains(addr):
-		return netip.Prefix{}, fmt.Errorf("address %v is not inside subnet %v", addr, p.subnet)
+		return netip.Prefix{}, fmt.Errorf("address %v is not inside subnet %v: choose another", addr, p.subnet)
 	case r.Gateway:
 		addr, err = a.requestGateway(ctx, p, v, addr)
 	case addr.IsValid():
@@ -46,9 +51,6 @@ func (a *Allocator) RequestAddress(ctx context.Context, r AddressRequest) (netip
 		}
 	default:
 		addr, err = a.requestAny(ctx, p, v)
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return netip.Prefix{}, fmt.Errorf("%w (the store has not answered within %v: try again when it does)", err, claimTimeout)
 	}
 	if err != nil {
 		return netip.Prefix{}, err
@@ -92,15 +94,25 @@ func (a *Allocator) requestAny(ctx context.Context, p *pool, v view) (netip.Addr
 	if addr, err := a.take(ctx, p, v, FromStock); err != nil || addr.IsValid() {
 		return addr, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
-	defer cancel()
-	// Another pool if this one was removed meanwhile.
-	now, leave, err := a.enter(ctx, p.subnet)
+	var addr netip.Addr
+	err := a.allowed(ctx, func(by permit) (err error) {
+		addr, err = a.claimAny(ctx, p, v, by)
+		return err
+	})
 	if err != nil {
 		return netip.Addr{}, a.outOfStock(p, v, err)
 	}
+	return addr, nil
+}
+
+// claimAny claims some addresses and hands out one.
+func (a *Allocator) claimAny(ctx context.Context, p *pool, v view, by permit) (netip.Addr, error) {
+	// Another pool if this one was removed meanwhile.
+	p, leave, err := a.enter(ctx, p.subnet)
+	if err != nil {
+		return netip.Addr{}, err
+	}
 	defer leave()
-	p = now
 	// Whoever had the gate may have filled the stock; whoever else is served
 	// without the gate may empty it again.
 	for {
@@ -110,8 +122,8 @@ func (a *Allocator) requestAny(ctx context.Context, p *pool, v view) (netip.Addr
 		a.mu.Lock()
 		n := max(p.targetLocked(v, a.cfg.Now()), 1)
 		a.mu.Unlock()
-		if err := a.claim(ctx, p, v, n); err != nil {
-			return netip.Addr{}, a.outOfStock(p, v, err)
+		if err := a.claim(ctx, p, v, n, by); err != nil {
+			return netip.Addr{}, err
 		}
 	}
 }
@@ -120,21 +132,27 @@ func (a *Allocator) outOfStock(p *pool, v view, err error) error {
 	if errors.Is(err, errExhausted) || errors.Is(err, errState) {
 		return err
 	}
-	return fmt.Errorf("no address left in stock for %s on this host and the store is unavailable: %w", a.nameOf(p, v), err)
+	why := "none can be claimed"
+	if errors.Is(err, kvstore.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+		why = "the store is unavailable"
+	}
+	return fmt.Errorf("no address left in stock for %s on this host and %s: %w", a.nameOf(p, v), why, err)
 }
 
 // take hands out the address that has been in stock longest, or none. event is
 // how it came there.
 func (a *Allocator) take(ctx context.Context, p *pool, v view, event Event) (netip.Addr, error) {
+	disputed := a.disputed(p)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.cfg.Now()
 	p.setup = time.Time{} // this was for a container: the network is made
-	some := oldest(p.claims, len(p.claims), p.stocked(v))
+	good := p.stocked(v)
+	some := oldest(p.claims, len(p.claims), func(addr netip.Addr, c claim) bool { return good(addr, c) && disputed[addr] == "" })
 	if len(some) == 0 {
 		return netip.Addr{}, nil
 	}
-	if err := a.setLocked(ctx, p, some[:1], &claim{State: inUse, At: now}); err != nil {
+	if err := a.setLocked(ctx, p, some[:1], p.claims[some[0]].used(now, false)); err != nil {
 		return netip.Addr{}, err
 	}
 	a.cfg.Observe(event)
@@ -165,53 +183,12 @@ func (a *Allocator) requestNamed(ctx context.Context, p *pool, v view, addr neti
 	case what != "":
 		return fmt.Errorf("address %v is %s of %s: choose another", addr, what, name)
 	case v.live && !v.attached && !endpoint:
-		return fmt.Errorf("address %v is no aux address of %s", addr, name)
+		return fmt.Errorf("address %v is no aux address of %s: use what `weft network inspect` shows", addr, name)
 	}
 	if done, err := a.useOwn(ctx, p, addr); done || err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
-	defer cancel()
-	p, leave, err := a.enter(ctx, p.subnet)
-	if err != nil {
-		return fmt.Errorf("cannot claim address %v: %w", addr, err)
-	}
-	defer leave()
-	if done, err := a.useOwn(ctx, p, addr); done || err != nil {
-		return err
-	}
-	return a.claimNamed(ctx, p, addr)
-}
-
-// useOwn hands out the address if it is in this host's stock.
-func (a *Allocator) useOwn(ctx context.Context, p *pool, addr netip.Addr) (bool, error) {
-	a.mu.Lock()
-	c := p.claims[addr]
-	var err error
-	if c.State == inStock {
-		err = a.setLocked(ctx, p, []netip.Addr{addr}, &claim{State: inUse, At: a.cfg.Now(), Explicit: true})
-	}
-	a.mu.Unlock()
-	switch {
-	case c.State == inStock:
-		return err == nil, err
-	case c.State != inUse:
-		return false, nil
-	case c.Lost != "":
-		return false, a.inUseBy(addr, c.Lost)
-	default:
-		return false, a.inUseBy(addr, a.cfg.Host)
-	}
-}
-
-func (a *Allocator) inUseBy(addr netip.Addr, host string) error {
-	if owner := a.cfg.Networks.Owner(addr); owner != "" {
-		return fmt.Errorf("address %v is in use by %s", addr, owner)
-	}
-	if host == a.cfg.Host {
-		return fmt.Errorf("address %v is in use on this host", addr)
-	}
-	return fmt.Errorf("address %v is in use or kept in stock on host %s: choose another, or free it there", addr, host)
+	return a.allowed(ctx, func(by permit) error { return a.claimNamed(ctx, p, addr, by) })
 }
 
 // requestGateway gives the pool's gateway, the same on every host. While the
@@ -226,14 +203,14 @@ func (a *Allocator) requestGateway(ctx context.Context, p *pool, v view, addr ne
 		return now, nil
 	}
 	if recorded && (v.live || shared) {
-		return netip.Addr{}, fmt.Errorf("gateway %v differs from %v, the gateway of %s on its other hosts", addr, now, name)
+		return netip.Addr{}, fmt.Errorf("gateway %v differs from %v, the gateway of %s on its other hosts: leave --gateway out, or give that one", addr, now, name)
 	}
 	open := !addr.IsValid()
 	if open {
 		addr = now
 	}
 	if !usable(p.subnet).contains(addr) {
-		return netip.Addr{}, fmt.Errorf("gateway %v cannot be a host's address in subnet %v", addr, p.subnet)
+		return netip.Addr{}, fmt.Errorf("gateway %v cannot be a host's address in subnet %v: choose another", addr, p.subnet)
 	}
 	err := a.reserve(ctx, p, addr, func(r *poolRecord) error {
 		if open && r.Gateway.IsValid() {
@@ -241,10 +218,10 @@ func (a *Allocator) requestGateway(ctx context.Context, p *pool, v view, addr ne
 			return nil
 		}
 		if r.Gateway.IsValid() && r.Gateway != addr && len(r.Hosts) > 1 {
-			return fmt.Errorf("gateway %v differs from %v, the gateway of %s on its other hosts", addr, r.Gateway, name)
+			return fmt.Errorf("gateway %v differs from %v, the gateway of %s on its other hosts: leave --gateway out, or give that one", addr, r.Gateway, name)
 		}
 		if slices.Contains(r.Aux, addr) {
-			return fmt.Errorf("gateway %v is an aux address of %s", addr, name)
+			return fmt.Errorf("gateway %v is an aux address of %s: choose another", addr, name)
 		}
 		r.Gateway = addr
 		return nil
@@ -254,8 +231,6 @@ func (a *Allocator) requestGateway(ctx context.Context, p *pool, v view, addr ne
 
 // reserve takes an address out of the pool for the network itself.
 func (a *Allocator) reserve(ctx context.Context, p *pool, addr netip.Addr, change func(*poolRecord) error) error {
-	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
-	defer cancel()
 	p, leave, err := a.enter(ctx, p.subnet)
 	if err != nil {
 		return fmt.Errorf("cannot reserve address %v: %w", addr, err)
@@ -286,22 +261,33 @@ func (a *Allocator) ReleaseAddress(ctx context.Context, id PoolID, addr netip.Ad
 	v := a.view(id.Subnet)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.released != nil {
+		a.released[addr] = struct{}{}
+	}
 	p := a.pools[id.Subnet]
 	if p == nil || p.claims[addr].State != inUse {
 		return nil
 	}
-	c := p.claims[addr]
-	if c.Lost != "" {
-		return a.setLocked(ctx, p, []netip.Addr{addr}, nil)
-	}
-	c.State, c.At = inStock, a.cfg.Now()
-	if err := a.setLocked(ctx, p, []netip.Addr{addr}, &c); err != nil {
+	now := a.cfg.Now()
+	if err := a.freeLocked(ctx, p, []netip.Addr{addr}, now); err != nil {
 		return err
 	}
-	if len(a.extraLocked(p, v, c.At)) > 0 {
+	if len(a.extraLocked(p, v, now)) > 0 {
 		signal(a.kick)
 	}
 	return nil
+}
+
+// freeLocked puts addresses in use back into stock. Those that are another host's by
+// now are forgotten.
+func (a *Allocator) freeLocked(ctx context.Context, p *pool, addrs []netip.Addr, now time.Time) error {
+	return a.changeLocked(ctx, p, addrs, func(c claim) *claim {
+		if c.Lost != "" {
+			return nil
+		}
+		c.State, c.At = inStock, now
+		return &c
+	})
 }
 
 // extraLocked gives the addresses in stock that this host should not keep:
@@ -314,65 +300,4 @@ func (a *Allocator) extraLocked(p *pool, v view, now time.Time) []netip.Addr {
 	})
 	stock := oldest(p.claims, len(p.claims), good)
 	return append(extra, stock[:surplus(len(stock), p.targetLocked(v, now))]...)
-}
-
-// claimNamed claims one address for Docker. The caller has the gate.
-func (a *Allocator) claimNamed(ctx context.Context, p *pool, addr netip.Addr) error {
-	a.mu.Lock()
-	old := p.claims[addr].State == leaving
-	a.mu.Unlock()
-	if old {
-		if err := a.giveBack(ctx, p, []netip.Addr{addr}); err != nil {
-			return fmt.Errorf("cannot claim address %v: %w", addr, err)
-		}
-	}
-	if err := a.createNamed(ctx, p, addr); err != nil {
-		return err
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if p.taken != nil {
-		p.taken[addr] = struct{}{}
-	}
-	err := a.setLocked(ctx, p, []netip.Addr{addr}, &claim{State: inUse, At: a.cfg.Now(), Explicit: true})
-	if err != nil {
-		p.checked = time.Time{}
-	}
-	return err
-}
-
-// createNamed makes this host the holder of an address. What this host claimed
-// before it lost its State is its own.
-func (a *Allocator) createNamed(ctx context.Context, p *pool, addr netip.Addr) error {
-	op := kvstore.Op{Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.mark()}
-	for range attempts {
-		_, err := a.cfg.Cluster.Txn(ctx, append([]kvstore.Op{op}, a.cfg.Fence...)...)
-		if err == nil {
-			return nil
-		}
-		var conflict *kvstore.ConflictError
-		if !errors.As(err, &conflict) || conflict.Op > 0 {
-			a.recheck(p)
-			return fmt.Errorf("cannot claim address %v: %w", addr, err)
-		}
-		pair, err := a.cfg.Cluster.Get(ctx, op.Key)
-		if errors.Is(err, kvstore.ErrNotFound) {
-			op.Revision = 0
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("cannot claim address %v: %w", addr, err)
-		}
-		h, err := decode[holder](pair)
-		switch {
-		case err != nil:
-			return err
-		case h.Host != a.cfg.Host:
-			return a.inUseBy(addr, h.Host)
-		case h.Incarnation == a.cfg.Incarnation:
-			return nil
-		}
-		op.Revision = pair.Revision
-	}
-	return fmt.Errorf("cannot claim address %v: other hosts keep taking and leaving it; try again", addr)
 }

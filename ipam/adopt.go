@@ -13,16 +13,32 @@ import (
 // and for an address before it makes an endpoint with it, so something is
 // missing only if State, or a part of it, was lost. What Cluster says of the
 // addresses is the next check's business.
+//
+// Since when this host had an address went with State. It counts as claimed in the
+// present epoch, at an unknown moment of it: whoever has it by then, since this
+// host was declared dead, keeps it. While nothing may be claimed, since Cluster has
+// lost its data too, it counts as older than all that is claimed later.
 func (a *Allocator) adopt(ctx context.Context) error {
+	by, _ := a.ask() // epoch 0 if nothing may be claimed
+	a.adopting.Lock()
+	defer a.adopting.Unlock()
+	a.mu.Lock()
+	a.released = set{}
+	a.mu.Unlock()
+	defer func() {
+		a.mu.Lock()
+		a.released = nil
+		a.mu.Unlock()
+	}()
 	for subnet, addrs := range a.cfg.Networks.Held() {
-		if err := a.adoptPool(ctx, subnet, addrs); err != nil {
+		if err := a.adoptPool(ctx, subnet, addrs, birth{Epoch: by.epoch}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (a *Allocator) adoptPool(ctx context.Context, subnet netip.Prefix, addrs []netip.Addr) error {
+func (a *Allocator) adoptPool(ctx context.Context, subnet netip.Prefix, addrs []netip.Addr, born birth) error {
 	v := a.view(subnet)
 	if !v.attached {
 		return nil // it is going at this moment
@@ -38,11 +54,11 @@ func (a *Allocator) adoptPool(ctx context.Context, subnet netip.Prefix, addrs []
 		}
 		a.cfg.Log.WithField("pool", subnet).Warn("This host's state had lost a pool that Docker has; it is taken over.")
 	}
-	lost := slices.DeleteFunc(slices.Clone(addrs), func(addr netip.Addr) bool { return p.claims[addr].State == inUse })
+	lost := slices.DeleteFunc(slices.Clone(addrs), func(addr netip.Addr) bool { return p.claims[addr].State == inUse || a.released.has(addr) })
 	if len(lost) == 0 {
 		return nil
 	}
-	if err := a.setLocked(ctx, p, lost, &claim{State: inUse, At: now}); err != nil {
+	if err := a.setLocked(ctx, p, lost, &claim{State: inUse, At: now, Born: born}); err != nil {
 		return err
 	}
 	p.checked, p.doubt = time.Time{}, now.Add(a.cfg.doubt) // now, and after a check that is under way

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sirupsen/logrus/hooks/test"
+
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -26,6 +28,7 @@ func holds(t *testing.T, cluster kvstore.Store, id PoolID, a netip.Addr) holder 
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.birth = birth{} // TestBirths' business
 	return h
 }
 
@@ -33,12 +36,12 @@ func holds(t *testing.T, cluster kvstore.Store, id PoolID, a netip.Addr) holder 
 // have: those that the cluster has of it, those that the cluster has lost, and
 // loses those that are another host's by now. What nobody uses comes free.
 func TestLostStateIsMadeFromEndpoints(t *testing.T) {
-	cluster := newMemory()
-	h := newHost(t, "h1", cluster)
+	cluster, g := newMemory(), &gate{epoch: 1}
+	h := g.host(t, "h1", cluster)
 	id := h.network("n", "10.1.0.0/24", "")
 	h.work()
 	running, forgotten, stolen, ended := h.mustAny(id), h.mustAny(id), h.mustAny(id), h.mustAny(id)
-	other := newHost(t, "h2", cluster)
+	other := g.host(t, "h2", cluster)
 	network, _ := h.networks.Network("n")
 	otherID := other.mirror("n", network.Subnets[0])
 	for _, a := range []netip.Addr{forgotten, stolen} {
@@ -59,7 +62,7 @@ func TestLostStateIsMadeFromEndpoints(t *testing.T) {
 		h.work()
 	}
 	for _, a := range []netip.Addr{running, ended} {
-		if got := holds(t, cluster, id, a); got != (holder{"h1", "1"}) {
+		if got := holds(t, cluster, id, a); got != (holder{Host: "h1", Incarnation: "1"}) {
 			t.Errorf("before this host knows its containers, %v is %+v's", a, got)
 		}
 	}
@@ -70,7 +73,7 @@ func TestLostStateIsMadeFromEndpoints(t *testing.T) {
 	h.networks.rebuild(false)
 	h.work()
 	for _, a := range []netip.Addr{running, forgotten} {
-		if got := holds(t, cluster, id, a); got != (holder{"h1", "2"}) {
+		if got := holds(t, cluster, id, a); got != (holder{Host: "h1", Incarnation: "2"}) {
 			t.Errorf("%v is %+v's", a, got)
 		}
 	}
@@ -89,7 +92,7 @@ func TestLostStateIsMadeFromEndpoints(t *testing.T) {
 	if got := holds(t, cluster, id, ended); got.Incarnation == "1" {
 		t.Errorf("%v, which nobody uses, is still %+v's", ended, got)
 	}
-	if got := holds(t, cluster, id, running); got != (holder{"h1", "2"}) {
+	if got := holds(t, cluster, id, running); got != (holder{Host: "h1", Incarnation: "2"}) {
 		t.Errorf("%v, which is in use, is %+v's", running, got)
 	}
 	// It comes and goes like any other.
@@ -97,6 +100,59 @@ func TestLostStateIsMadeFromEndpoints(t *testing.T) {
 	h.release(id, running)
 	if h.stock(id) == 0 {
 		t.Error("a released address is not in stock")
+	}
+}
+
+// What a host had in stock before it lost its State comes free with the pool, even
+// if that goes soon.
+func TestStrandedStockGoesWithItsPool(t *testing.T) {
+	cluster := newMemory()
+	h := newHost(t, "h1", cluster)
+	id := h.network("n", "10.1.0.0/24", "")
+	h.work()
+	if h.stock(id) == 0 {
+		t.Fatal("there is no stock")
+	}
+	h.state, h.config.Incarnation = newMemory(), "2"
+	h.networks.rebuild(true)
+	h.open()
+	h.work()
+	h.networks.rebuild(false)
+	h.work()
+	h.networks.remove("n")
+	if err := h.ReleasePool(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	h.work()
+	pairs, _, err := cluster.List(t.Context(), addrPrefix)
+	if err != nil || len(pairs) > 0 {
+		t.Errorf("these addresses are left: %+v (%v)", pairs, err)
+	}
+}
+
+// What a host takes over while all records are lost is older than what another
+// host claims afterwards.
+func TestWhatIsTakenOverInALossIsOlder(t *testing.T) {
+	cluster, g := newMemory(), &gate{epoch: 2}
+	h1, h2 := g.host(t, "h1", cluster), g.host(t, "h2", cluster)
+	id := h1.network("n", "10.1.0.0/24", "")
+	network, _ := h1.networks.Network("n")
+	id2 := h2.mirror("n", network.Subnets[0])
+	a := netip.MustParseAddr("10.1.0.5")
+	if err := h2.named(id2, a.String()); err != nil { // it settled first, and knew nothing of h1
+		t.Fatal(err)
+	}
+	g.set(errors.New("the store has lost data"))
+	h1.networks.endpoint(a)
+	h1.work()
+	g.set(nil)
+	h1.clock.add(checkTime)
+	h1.work()
+	if err := h2.Verify(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	if got := holds(t, cluster, id, a); got.Host != "h1" || len(h1.lost) > 0 || len(h2.lost) != 1 {
+		t.Errorf("%v is %s's, h1 lost %v, h2 lost %v", a, got.Host, h1.lost, h2.lost)
 	}
 }
 
@@ -168,7 +224,7 @@ func TestFullDisk(t *testing.T) {
 	disk := &full{Store: h.state}
 	h.state = disk
 	h.open()
-	id := h.network("n", "10.1.0.0/24", "")
+	id := h.network("n", "10.1.0.0/16", "10.1.1.0/24")
 	h.work()
 	used := h.mustAny(id)
 	h.networks.endpoint(used)
@@ -230,4 +286,54 @@ func TestFullDiskWithoutStock(t *testing.T) {
 	}
 	disk.now = false
 	h.mustAny(id)
+}
+
+// With its State lost and the new one's disk full, a host does not know a pool that
+// it is asked about; it does not remove it for that.
+func TestFullDiskRemovesNoPool(t *testing.T) {
+	cluster := newMemory()
+	h := newHost(t, "h1", cluster)
+	id := h.mustPool("10.1.0.0/24", "", "weft.id=lan")
+	h.state, h.config.Incarnation = &full{Store: newMemory(), now: true}, "2"
+	h.open()
+	if a, err := h.any(id); !errors.Is(err, errFull) {
+		t.Fatalf("any address: %v, %v", a, err)
+	}
+	h.work()
+	if got := cluster.keys(poolKey(id.Subnet)); len(got) != 1 {
+		t.Error("the pool is gone")
+	}
+}
+
+// A pool that Docker has and that nobody has a record of is told of, once, and
+// not while this host does not know what it has.
+func TestUnknownPoolIsToldOf(t *testing.T) {
+	h := newHost(t, "h1", newMemory())
+	log, said := test.NewNullLogger()
+	h.config.Log = log
+	h.open()
+	known := h.network("n", "10.1.0.0/24", "")
+	unknown := netip.MustParsePrefix("10.9.0.0/24")
+	keep := func(subnets ...netip.Prefix) int {
+		t.Helper()
+		said.Reset()
+		for range 5 {
+			h.clock.add(detachTime / 2)
+			if err := h.Keep(t.Context(), subnets); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return len(said.AllEntries())
+	}
+	h.networks.rebuild(true)
+	if n := keep(known.Subnet, unknown); n != 0 {
+		t.Errorf("it was told of %d times while records may come back", n)
+	}
+	h.networks.rebuild(false)
+	if n := keep(known.Subnet, unknown); n != 1 {
+		t.Errorf("it was told of %d times", n)
+	}
+	if n := keep(known.Subnet, unknown) + keep(known.Subnet); n != 0 {
+		t.Errorf("it was told of %d times more", n)
+	}
 }

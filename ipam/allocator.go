@@ -12,12 +12,11 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/kvstore"
 )
 
-// Config is what an Allocator works with. All fields but Auto, ULA, Routes,
-// Lost, Observe and Now are needed.
+// Config is what an Allocator works with. All fields but Auto, ULA, Routes, Fence,
+// Admit, Yield, Look, Lost, Observe and Now are needed.
 type Config struct {
 	Host        string // this host's name, unique in the cluster
 	Incarnation string // new whenever this host lost its State
@@ -37,6 +36,16 @@ type Config struct {
 	// Fence holds as long as this host may claim addresses: nobody has declared
 	// it dead. It is part of every transaction that claims one.
 	Fence []kvstore.Op
+	// Admit says under which conditions this host may claim what is nobody's
+	// according to Cluster, and in which epoch of Cluster; or why it may not at
+	// the moment. It must not block. nil: always.
+	Admit func() (checks []kvstore.Op, epoch uint64, err error)
+	// Yield says whether this host was declared dead and has not compared all its
+	// claims since: none is taken back then. It must not block; nil: never.
+	Yield func() bool
+	// Look reads Cluster once more after something was claimed, and fails if it
+	// has lost data: then nothing comes of the claim. nil: never.
+	Look func(ctx context.Context) error
 	// Lost is told when an address in use here turns out to be another host's.
 	// It is told again after every check until the address is released.
 	Lost func(a netip.Addr, by string)
@@ -59,8 +68,14 @@ type Allocator struct {
 	changed chan struct{}
 	scanned time.Time // Run's alone: last look for own claims in unknown pools
 
-	mu    sync.Mutex // taken after a pool's gate; never while calling cfg.Networks, cfg.Lost or Cluster
-	pools map[netip.Prefix]*pool
+	adopting sync.Mutex // one adoption at a time; taken before mu
+
+	mu       sync.Mutex // taken after a pool's gate; never while calling cfg.Networks, cfg.Lost or Cluster
+	pools    map[netip.Prefix]*pool
+	unknown  map[netip.Prefix]time.Time // pools of Docker's without a record: since when; zero once the log has said so
+	released set                        // addresses released since the adoption that goes on began; nil: none does
+	docker   map[netip.Prefix]int       // how many of Docker's networks have each pool, as Keep was told last; nil: it was not
+	later    bool                       // recognise is still to be done
 }
 
 // pool is what this host knows about one subnet. Pools never overlap in a
@@ -74,26 +89,24 @@ type pool struct {
 	gate chan struct{}
 
 	// The rest is under Allocator.mu.
-	held     held // Pool.Subnet is invalid until the pool is recorded in State
+	held     held // as State has it; or only a Pool, of a record that is Run's to remove; see recorded
 	claims   map[netip.Addr]claim
 	recent   recent
 	taken    set                   // addresses that somebody has, as far as known; nil before the first check
 	strange  sightings             // keys that name this host in an earlier incarnation
 	orphans  map[netip.Addr]orphan // addresses in use that no endpoint has
+	looked   time.Time             // last search for orphans
 	doubt    time.Time             // until then a create that seemed to fail may still be carried out
 	checked  time.Time             // last comparison with Cluster; zero: due now
 	settle   time.Time             // Docker is still choosing gateway and aux addresses: do not claim before
 	setup    time.Time             // until then an explicit address may be an aux address
 	detached time.Time             // since when no network of this host has the pool; zero: it has one
 	gone     bool                  // no longer in Allocator.pools
+	yield    bool                  // see Verify; under the gate
 }
 
 // sightings are addresses by when they were first seen.
 type sightings map[netip.Addr]time.Time
-
-// orphan is an address in use without an endpoint. Since when it is in use is
-// only compared for equality: the host's clock may have jumped since.
-type orphan struct{ seen, inUse time.Time }
 
 // ErrDamaged is in Open's error for a State with a record that cannot be read.
 // A new State is of more use.
@@ -106,6 +119,12 @@ func Open(ctx context.Context, cfg Config) (*Allocator, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Admit == nil {
+		cfg.Admit = func() ([]kvstore.Op, uint64, error) { return nil, 0, nil }
+	}
+	if cfg.Look == nil {
+		cfg.Look = func(context.Context) error { return nil }
 	}
 	if cfg.Observe == nil {
 		cfg.Observe = func(Event) {}
@@ -122,6 +141,7 @@ func Open(ctx context.Context, cfg Config) (*Allocator, error) {
 		kick:    make(chan struct{}, 1),
 		changed: make(chan struct{}, 1),
 		pools:   map[netip.Prefix]*pool{},
+		unknown: map[netip.Prefix]time.Time{},
 	}
 	pairs, _, err := cfg.State.List(ctx, heldPrefix)
 	if err != nil {
@@ -214,7 +234,7 @@ func (a *Allocator) enter(ctx context.Context, subnet netip.Prefix) (p *pool, le
 		select {
 		case p.gate <- struct{}{}:
 		case <-ctx.Done():
-			return nil, nil, fmt.Errorf("pool %v is busy: %w", subnet, ctx.Err())
+			return nil, nil, fmt.Errorf("pool %v is busy: %w", subnet, context.Cause(ctx))
 		}
 		a.mu.Lock()
 		gone := p.gone
@@ -236,6 +256,7 @@ func (a *Allocator) leave(p *pool) {
 	<-p.gate
 }
 
+// recorded says whether this host knows of a record of the pool, its own or Cluster's.
 func (p *pool) recorded() bool { return p.held.Pool.Subnet.IsValid() }
 
 // holdLocked records h as the pool's state.
@@ -250,11 +271,16 @@ func (a *Allocator) holdLocked(ctx context.Context, p *pool, h held) error {
 
 // setLocked records the claims of some addresses; nil forgets them.
 func (a *Allocator) setLocked(ctx context.Context, p *pool, addrs []netip.Addr, c *claim) error {
+	return a.changeLocked(ctx, p, addrs, func(claim) *claim { return c })
+}
+
+// changeLocked records what becomes of the claims of some addresses; nil forgets one.
+func (a *Allocator) changeLocked(ctx context.Context, p *pool, addrs []netip.Addr, change func(claim) *claim) error {
 	for some := range slices.Chunk(addrs, kvstore.MaxOps) {
 		ops := make([]kvstore.Op, 0, len(some))
 		for _, addr := range some {
 			op := kvstore.Op{Kind: kvstore.Delete, Key: claimKey(p.subnet, addr)}
-			if c != nil {
+			if c := change(p.claims[addr]); c != nil {
 				op.Kind, op.Value = kvstore.Set, encode(c)
 			}
 			ops = append(ops, op)
@@ -263,10 +289,10 @@ func (a *Allocator) setLocked(ctx context.Context, p *pool, addrs []netip.Addr, 
 			return fmt.Errorf("record addresses of pool %v: %w", p.subnet, err)
 		}
 		for _, addr := range some {
-			if c == nil {
-				delete(p.claims, addr)
-			} else {
+			if c := change(p.claims[addr]); c != nil {
 				p.claims[addr] = *c
+			} else {
+				delete(p.claims, addr)
 			}
 		}
 		signal(a.changed)
@@ -276,7 +302,7 @@ func (a *Allocator) setLocked(ctx context.Context, p *pool, addrs []netip.Addr, 
 
 // errState is in the error that says that nothing can be recorded on this host,
 // and so nothing handed out or taken back.
-var errState = errors.New("this host's state cannot be written (make room on its disk)")
+var errState = errors.New("this host's state cannot be written (make room on its disk, or make it writable)")
 
 // writeLocked changes State. It is not given up half way when a caller goes.
 func (a *Allocator) writeLocked(ctx context.Context, ops ...kvstore.Op) error {
@@ -284,133 +310,4 @@ func (a *Allocator) writeLocked(ctx context.Context, ops ...kvstore.Op) error {
 		return fmt.Errorf("%w: %w", errState, err)
 	}
 	return nil
-}
-
-// view is what the rest of weft knows about a pool at one moment.
-type view struct {
-	network  overlay.Network
-	live     bool // a network of the cluster has the subnet
-	attached bool // and this host's Docker has the network
-	hosts    int
-	subnet   overlay.Subnet // of network
-	unsure   bool           // containers of this host may have addresses that nothing here tells of
-}
-
-func (a *Allocator) view(subnet netip.Prefix) view {
-	unsure, _ := a.cfg.Networks.Rebuilding()
-	n, ok := a.cfg.Networks.NetworkOf(subnet)
-	if !ok {
-		return view{hosts: 1, unsure: unsure}
-	}
-	v := view{
-		network: n, live: true, unsure: unsure,
-		attached: a.cfg.Networks.Attached(n.ID),
-		hosts:    max(a.cfg.Networks.Hosts(n.ID), 1),
-	}
-	for _, s := range n.Subnets {
-		if s.Prefix == subnet {
-			v.subnet = s
-		}
-	}
-	return v
-}
-
-// nameOf is how an error calls the pool.
-func (a *Allocator) nameOf(p *pool, v view) string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return p.nameLocked(v)
-}
-
-func (p *pool) nameLocked(v view) string {
-	switch {
-	case v.live:
-		return fmt.Sprintf("network %q (%v)", networkName(v.network), p.subnet)
-	case p.held.Pool.Group != "":
-		return fmt.Sprintf("group %q (%v)", p.held.Pool.Group, p.subnet)
-	default:
-		return fmt.Sprintf("pool %v", p.subnet)
-	}
-}
-
-func networkName(n overlay.Network) string {
-	if n.Name != "" {
-		return n.Name
-	}
-	return n.ID
-}
-
-// hosts is how many hosts draw from the pool.
-func (p *pool) hosts(v view) int { return max(v.hosts, len(p.held.Pool.Hosts), 1) }
-
-// gateway is the pool's gateway: what the network says, else what is recorded,
-// else the address that it will be if nobody chooses another.
-func (p *pool) gateway(v view) netip.Addr {
-	switch {
-	case v.subnet.Gateway.IsValid():
-		return v.subnet.Gateway
-	case p.held.Pool.Gateway.IsValid():
-		return p.held.Pool.Gateway
-	default:
-		return usable(p.subnet).first
-	}
-}
-
-// What reservedAs says of addresses that belong to the network.
-const (
-	asGateway = "the gateway"
-	asAux     = "an aux address"
-)
-
-// reservedAs says what an address that no endpoint may have is, or is empty.
-func (p *pool) reservedAs(v view, addr netip.Addr) string {
-	if addr == p.gateway(v) {
-		return asGateway
-	}
-	if slices.Contains(p.held.Pool.Aux, addr) {
-		return asAux
-	}
-	for _, aux := range v.subnet.Aux {
-		if addr == aux {
-			return asAux
-		}
-	}
-	if s := usable(p.subnet); addr.Less(s.first) {
-		return "the network address"
-	} else if s.last.Less(addr) {
-		return "the broadcast address"
-	}
-	return ""
-}
-
-// reserveLocked makes the addresses that reservedAs names count as taken.
-func (p *pool) reserveLocked(v view) {
-	p.taken[p.gateway(v)] = struct{}{}
-	for _, aux := range p.held.Pool.Aux {
-		p.taken[aux] = struct{}{}
-	}
-	for _, aux := range v.subnet.Aux {
-		p.taken[aux] = struct{}{}
-	}
-}
-
-// dynamic is where addresses that nobody names come from.
-func (p *pool) dynamic() span { return dynamic(PoolID{p.subnet, p.held.Pool.Range}) }
-
-// stocked says whether a claim can be handed out to whoever asks for any
-// address.
-func (p *pool) stocked(v view) func(netip.Addr, claim) bool {
-	s := p.dynamic()
-	return func(addr netip.Addr, c claim) bool {
-		return c.State == inStock && !c.Explicit && c.Lost == "" && s.contains(addr) && p.reservedAs(v, addr) == ""
-	}
-}
-
-// targetLocked is the stock that the pool should have now.
-func (p *pool) targetLocked(v view, now time.Time) int {
-	size := p.dynamic().size()
-	taken := uint64(max(len(p.taken), len(p.claims)))
-	return target(demand{
-		recent: p.recent.count(now), size: size, free: size - min(size, taken), hosts: p.hosts(v),
-	})
 }

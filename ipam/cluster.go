@@ -16,12 +16,20 @@ type Cluster interface {
 	// NetworkOf gives the live network that has exactly this subnet.
 	NetworkOf(p netip.Prefix) (overlay.Network, bool)
 
+	// Mirrored gives the live network that has exactly this subnet and that
+	// Docker here is just being asked to make, since the cluster has it.
+	Mirrored(p netip.Prefix) (overlay.Network, bool)
+
 	// Attached says whether this host's Docker has the network with this id.
 	Attached(network string) bool
 
 	// Owner describes who uses an address, as in `container "web" on host h2`,
 	// or is empty.
 	Owner(a netip.Addr) string
+
+	// Claimed gives the addresses in the subnet that other hosts have, in use or
+	// in stock, by host, according to what each has said last.
+	Claimed(subnet netip.Prefix) map[netip.Addr]string
 
 	// Hosts is the number of hosts that take part in the network, at least 1.
 	Hosts(network string) int

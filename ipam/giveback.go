@@ -23,31 +23,25 @@ func (a *Allocator) giveBack(ctx context.Context, p *pool, addrs []netip.Addr) e
 
 func (a *Allocator) giveBackSome(ctx context.Context, p *pool, addrs []netip.Addr) error {
 	// Reading first also means that nothing is marked while the store is away.
-	revisions, err := a.revisions(ctx, p, addrs)
-	if err == nil && len(revisions) < len(addrs) {
-		// Some are somebody else's or gone: that has to be certain.
-		if err = a.catchUp(ctx, p); err == nil {
-			revisions, err = a.revisions(ctx, p, addrs)
-		}
-	}
+	seen, err := a.holdersOf(ctx, p, addrs)
 	if err != nil {
 		return err
 	}
 	some, err := a.markLeaving(ctx, p, addrs)
-	if err != nil {
+	if err != nil || len(some) == 0 {
 		return err
 	}
-	var ops []kvstore.Op
+	ops := []kvstore.Op{nothing(p)}
 	for _, addr := range some {
-		if revision, ok := revisions[addr]; ok {
-			ops = append(ops, kvstore.Op{Kind: kvstore.DeleteCAS, Key: addrKey(p.subnet, addr), Revision: revision})
+		op := kvstore.Op{Kind: kvstore.Check, Key: addrKey(p.subnet, addr), Revision: seen[addr].revision}
+		if seen[addr].host == a.cfg.Host {
+			op.Kind = kvstore.DeleteCAS
 		}
+		ops = append(ops, op)
 	}
-	if len(ops) > 0 {
-		if _, err := a.cfg.Cluster.Txn(ctx, ops...); err != nil {
-			a.recheck(p)
-			return err
-		}
+	if _, err := a.cfg.Cluster.Txn(ctx, ops...); err != nil {
+		a.recheck(p)
+		return err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -57,9 +51,15 @@ func (a *Allocator) giveBackSome(ctx context.Context, p *pool, addrs []netip.Add
 	return a.setLocked(ctx, p, some, nil)
 }
 
-// revisions gives those of the addresses' keys that name this host.
-func (a *Allocator) revisions(ctx context.Context, p *pool, addrs []netip.Addr) (map[netip.Addr]uint64, error) {
-	out := make(map[netip.Addr]uint64, len(addrs))
+// seenAs is whose an address was when its key was read, and the key's revision;
+// zero if there was none.
+type seenAs struct {
+	host     string
+	revision uint64
+}
+
+func (a *Allocator) holdersOf(ctx context.Context, p *pool, addrs []netip.Addr) (map[netip.Addr]seenAs, error) {
+	out := make(map[netip.Addr]seenAs, len(addrs))
 	for _, addr := range addrs {
 		pair, err := a.cfg.Cluster.Get(ctx, addrKey(p.subnet, addr))
 		if errors.Is(err, kvstore.ErrNotFound) {
@@ -72,9 +72,7 @@ func (a *Allocator) revisions(ctx context.Context, p *pool, addrs []netip.Addr) 
 		if err != nil {
 			return nil, err
 		}
-		if h.Host == a.cfg.Host {
-			out[addr] = pair.Revision
-		}
+		out[addr] = seenAs{h.Host, pair.Revision}
 	}
 	return out, nil
 }

@@ -312,6 +312,7 @@ func script(w *world) {
 }
 
 func TestCrashAtEveryStoreCall(t *testing.T) {
+	t.Parallel()
 	clean := newWorld(t, 1, 2)
 	script(clean)
 	calls := clean.calls
@@ -339,6 +340,7 @@ func TestCrashAtEveryStoreCall(t *testing.T) {
 }
 
 func TestRandomHistories(t *testing.T) {
+	t.Parallel()
 	histories := 600
 	if testing.Short() {
 		histories = 100

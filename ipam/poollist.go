@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strconv"
 	"time"
@@ -46,8 +47,11 @@ func (l *poolList) bump(a *Allocator) kvstore.Op {
 	return kvstore.Op{Kind: kvstore.CAS, Key: poolSeq, Value: []byte(value), Revision: l.seq}
 }
 
-// changePool rewrites a pool's record in Cluster and gives what it is now.
-func (a *Allocator) changePool(ctx context.Context, subnet netip.Prefix, change func(*poolRecord) error) (poolRecord, error) {
+// changePool rewrites a pool's record in Cluster, if the checks hold, and gives what
+// it is now.
+func (a *Allocator) changePool(
+	ctx context.Context, subnet netip.Prefix, change func(*poolRecord) error, checks ...kvstore.Op,
+) (poolRecord, error) {
 	for range attempts {
 		pair, err := a.cfg.Cluster.Get(ctx, poolKey(subnet))
 		if err != nil {
@@ -65,11 +69,13 @@ func (a *Allocator) changePool(ctx context.Context, subnet netip.Prefix, change 
 		if string(before) == string(after) {
 			return record, nil
 		}
-		_, err = a.cfg.Cluster.Txn(ctx, kvstore.Op{Kind: kvstore.CAS, Key: pair.Key, Value: after, Revision: pair.Revision})
+		op := kvstore.Op{Kind: kvstore.CAS, Key: pair.Key, Value: after, Revision: pair.Revision}
+		_, err = a.cfg.Cluster.Txn(ctx, append([]kvstore.Op{op}, checks...)...)
 		if err == nil {
 			return record, nil
 		}
-		if !errors.Is(err, kvstore.ErrConflict) {
+		var conflict *kvstore.ConflictError
+		if !errors.As(err, &conflict) || conflict.Op > 0 {
 			return record, fmt.Errorf("pool %v: %w", subnet, err)
 		}
 	}
@@ -101,9 +107,14 @@ func (a *Allocator) Keep(ctx context.Context, subnets []netip.Prefix) error {
 	for _, subnet := range subnets {
 		counts[subnet.Masked()]++
 	}
+	lost, _ := a.cfg.Networks.Rebuilding()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.cfg.Now()
+	a.docker = counts
+	if !lost {
+		a.noteUnknownLocked(counts, now)
+	}
 	for subnet, p := range a.pools {
 		age := now.Sub(p.held.At) // less than none if the host's clock has jumped back
 		if !p.recorded() || p.held.Count == counts[subnet] || age >= 0 && age < detachTime {
@@ -117,6 +128,24 @@ func (a *Allocator) Keep(ctx context.Context, subnets []netip.Prefix) error {
 		signal(a.kick)
 	}
 	return nil
+}
+
+// noteUnknownLocked says once of each pool that Docker has had for a while and of
+// which nobody has a record that it cannot come back.
+func (a *Allocator) noteUnknownLocked(counts map[netip.Prefix]int, now time.Time) {
+	maps.DeleteFunc(a.unknown, func(subnet netip.Prefix, _ time.Time) bool { return counts[subnet] == 0 || a.pools[subnet] != nil })
+	for subnet := range counts {
+		since, again := a.unknown[subnet]
+		switch {
+		case a.pools[subnet] != nil || again && since.IsZero():
+		case !again:
+			a.unknown[subnet] = now
+		case now.Sub(since) >= detachTime:
+			a.unknown[subnet] = time.Time{} // said
+			a.cfg.Log.WithField("pool", subnet).
+				Warn("This host's Docker has a network with a pool of weft's of which nobody has a record any more: no address of it is given out, and another network may get the subnet; remove that network and create it again.")
+		}
+	}
 }
 
 // PoolOps gives the operations that remove the pools of a network, for the

@@ -52,6 +52,26 @@ type held struct {
 type holder struct {
 	Host        string `json:"h"`
 	Incarnation string `json:"i"`
+	birth
+}
+
+// birth is when an address was claimed first: revisions grow within an epoch of
+// Cluster, and epochs from one to the next.
+type birth struct {
+	Epoch    uint64 `json:"e,omitempty"`
+	Revision uint64 `json:"r,omitempty"` // of the key then; 0: it has not been written since
+}
+
+func (b birth) before(o birth) bool {
+	return b.Epoch < o.Epoch || b.Epoch == o.Epoch && b.Revision != 0 && b.Revision < o.Revision
+}
+
+// born is when the holder of a key with this revision claimed the address.
+func (h holder) born(revision uint64) birth {
+	if h.Revision == 0 {
+		h.Revision = revision
+	}
+	return h.birth
 }
 
 // status is what this host does with an address that it has claimed.
@@ -68,7 +88,13 @@ type claim struct {
 	State    status    `json:"state"`
 	At       time.Time `json:"at"` // since when in this state
 	Explicit bool      `json:"explicit,omitempty"`
+	Born     birth     `json:"born,omitzero"`
 	Lost     string    `json:"lost,omitempty"` // the host that has it according to Cluster
+}
+
+// used is the claim of an address that Docker gets now.
+func (c claim) used(now time.Time, explicit bool) *claim {
+	return &claim{State: inUse, At: now, Explicit: explicit, Born: c.Born}
 }
 
 // slot is a prefix as one element of a key.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -38,23 +39,39 @@ type PoolRequest struct {
 }
 
 // RequestPool gives the pool of the network or group that option weft.id
-// names, or a new one that overlaps no other in the cluster. Only the pool of
-// an existing network is given without the Cluster store.
+// names or that is being mirrored, or a new one that overlaps no other in the
+// cluster. Only the pool of an existing network, or of a group that this host takes
+// part in, is given without the Cluster store; for any other Docker waits for
+// kvstore.Patience at most.
 func (a *Allocator) RequestPool(ctx context.Context, r PoolRequest) (PoolID, error) {
 	if err := r.check(); err != nil {
 		return PoolID{}, err
 	}
 	group := r.Options[idOption]
 	if group == "" {
-		if r.Subnet.IsValid() {
-			return a.create(ctx, PoolID{r.Subnet, r.Range}, "")
+		if n, ok := a.cfg.Networks.Mirrored(r.Subnet); ok {
+			return a.joinNetwork(ctx, n, r)
 		}
-		return a.auto(ctx, r.V6, "")
-	}
-	if n, ok := a.cfg.Networks.Network(group); ok {
+	} else if n, ok := a.cfg.Networks.Network(group); ok {
 		return a.joinNetwork(ctx, n, r)
+	} else if id, ok, err := a.rejoin(ctx, group, r); ok || err != nil {
+		return id, err
 	}
-	return a.joinGroup(ctx, group, r)
+	var id PoolID
+	err := kvstore.Patiently(ctx, func(ctx context.Context) error {
+		return a.allowed(ctx, func(by permit) (err error) {
+			switch {
+			case group != "":
+				id, err = a.joinGroup(ctx, group, r, by)
+			case r.Subnet.IsValid():
+				id, err = a.create(ctx, PoolID{r.Subnet, r.Range}, "", by)
+			default:
+				id, err = a.auto(ctx, r.V6, "", by)
+			}
+			return err
+		})
+	})
+	return id, err
 }
 
 func (r *PoolRequest) check() error {
@@ -106,11 +123,11 @@ func (a *Allocator) joinNetwork(ctx context.Context, n overlay.Network, r PoolRe
 			family = r.Subnet.String()
 		}
 		return PoolID{}, fmt.Errorf("network %q has no %s subnet: leave --subnet out, or use what `weft network inspect` shows",
-			networkName(n), family)
+			n.Title(), family)
 	}
 	s := n.Subnets[i]
 	if r.Range.IsValid() && r.Range != s.Range {
-		return PoolID{}, fmt.Errorf("--ip-range %v differs from that of network %q: leave it out", r.Range, networkName(n))
+		return PoolID{}, fmt.Errorf("--ip-range %v differs from that of network %q: leave it out", r.Range, n.Title())
 	}
 	record := recordOf(n, s)
 	a.mu.Lock()
@@ -147,75 +164,6 @@ func (a *Allocator) countLocked(ctx context.Context, p *pool, record poolRecord)
 	return nil
 }
 
-// joinGroup gives the pool that networks of other drivers on several hosts
-// share, and makes it if this is the first one.
-func (a *Allocator) joinGroup(ctx context.Context, group string, r PoolRequest) (PoolID, error) {
-	for range attempts {
-		if id, ok, err := a.rejoin(ctx, group, r); ok || err != nil {
-			return id, err
-		}
-		pools, err := a.listPools(ctx)
-		if err != nil {
-			return PoolID{}, fmt.Errorf("cannot join group %q: %w", group, err)
-		}
-		i := slices.IndexFunc(pools.records, func(p poolRecord) bool { return p.Group == group && r.wants(p.Subnet) })
-		var id PoolID
-		switch {
-		case i >= 0:
-			id, err = a.joinRecord(ctx, pools.records[i], r)
-		case r.Subnet.IsValid():
-			id, err = a.create(ctx, PoolID{r.Subnet, r.Range}, group)
-		default:
-			id, err = a.auto(ctx, r.V6, group)
-		}
-		if !errors.Is(err, kvstore.ErrConflict) {
-			return id, err
-		}
-	}
-	return PoolID{}, fmt.Errorf("cannot join group %q: other hosts keep changing it; try again", group)
-}
-
-// rejoin serves a group that this host already takes part in from State.
-func (a *Allocator) rejoin(ctx context.Context, group string, r PoolRequest) (PoolID, bool, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, p := range a.pools {
-		if p.held.Pool.Group != group || p.held.Count == 0 || !r.wants(p.subnet) {
-			continue
-		}
-		record := p.held.Pool
-		if r.Range.IsValid() {
-			record.Range = r.Range
-		}
-		return record.id(), true, a.countLocked(ctx, p, record)
-	}
-	return PoolID{}, false, nil
-}
-
-func (a *Allocator) joinRecord(ctx context.Context, record poolRecord, r PoolRequest) (PoolID, error) {
-	p, leave, err := a.enter(ctx, record.Subnet)
-	if err != nil {
-		return PoolID{}, err
-	}
-	defer leave()
-	if err := a.intend(ctx, p, record); err != nil {
-		return PoolID{}, err
-	}
-	record, err = a.changePool(ctx, record.Subnet, func(r *poolRecord) error {
-		r.Hosts = with(r.Hosts, a.cfg.Host)
-		return nil
-	})
-	if err != nil {
-		return PoolID{}, fmt.Errorf("cannot join group %q: %w", record.Group, err)
-	}
-	if r.Range.IsValid() {
-		record.Range = r.Range
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return record.id(), a.countLocked(ctx, p, record)
-}
-
 // intend records a pool that Docker does not have yet, so that it is removed
 // again if nothing comes of it.
 func (a *Allocator) intend(ctx context.Context, p *pool, record poolRecord) error {
@@ -230,7 +178,7 @@ func (a *Allocator) intend(ctx context.Context, p *pool, record poolRecord) erro
 
 // auto makes a pool in a free part of the configured prefixes. Where it begins
 // to look is random, so that hosts rarely choose the same one at once.
-func (a *Allocator) auto(ctx context.Context, v6 bool, group string) (PoolID, error) {
+func (a *Allocator) auto(ctx context.Context, v6 bool, group string, by permit) (PoolID, error) {
 	bases, err := a.bases(v6)
 	if err != nil {
 		return PoolID{}, err
@@ -257,12 +205,13 @@ func (a *Allocator) auto(ctx context.Context, v6 bool, group string) (PoolID, er
 		for _, p := range pools.records {
 			taken = append(taken, p.Subnet)
 		}
+		taken = slices.AppendSeq(taken, maps.Keys(a.cfg.Networks.Held())) // even if Cluster has lost them
 		subnet, ok := a.freeBlock(bases, taken)
 		if !ok {
 			return PoolID{}, fmt.Errorf("no free subnet left in %v: give one with --subnet, or weft more with --pool", bases)
 		}
-		id, err := a.createIn(ctx, PoolID{Subnet: subnet}, group, &pools)
-		if !errors.Is(err, kvstore.ErrConflict) {
+		id, err := a.createIn(ctx, PoolID{Subnet: subnet}, group, &pools, by)
+		if by.ended(err) || !errors.Is(err, kvstore.ErrConflict) {
 			return id, err
 		}
 	}
@@ -299,14 +248,14 @@ func (a *Allocator) bases(v6 bool) ([]Auto, error) {
 }
 
 // create makes the pool, or fails with the reason.
-func (a *Allocator) create(ctx context.Context, id PoolID, group string) (PoolID, error) {
+func (a *Allocator) create(ctx context.Context, id PoolID, group string, by permit) (PoolID, error) {
 	for range attempts {
 		pools, err := a.listPools(ctx)
 		if err != nil {
 			return PoolID{}, fmt.Errorf("cannot make pool %v: %w", id.Subnet, err)
 		}
-		id, err := a.createIn(ctx, id, group, &pools)
-		if !errors.Is(err, kvstore.ErrConflict) {
+		id, err := a.createIn(ctx, id, group, &pools, by)
+		if by.ended(err) || !errors.Is(err, kvstore.ErrConflict) {
 			return id, err
 		}
 	}
@@ -315,7 +264,7 @@ func (a *Allocator) create(ctx context.Context, id PoolID, group string) (PoolID
 
 // createIn makes the pool if pools is still what Cluster has, and fails with
 // kvstore.ErrConflict if it is not.
-func (a *Allocator) createIn(ctx context.Context, id PoolID, group string, pools *poolList) (PoolID, error) {
+func (a *Allocator) createIn(ctx context.Context, id PoolID, group string, pools *poolList, by permit) (PoolID, error) {
 	p, leave, err := a.enter(ctx, id.Subnet)
 	if err != nil {
 		return PoolID{}, err
@@ -338,11 +287,23 @@ func (a *Allocator) createIn(ctx context.Context, id PoolID, group string, pools
 		// Rewritten, so that a delete still under way misses it.
 		revision = pools.revisions[i]
 	}
+	for subnet := range a.cfg.Networks.Held() {
+		if n, live := a.cfg.Networks.NetworkOf(subnet); live && subnet.Overlaps(id.Subnet) {
+			return PoolID{}, fmt.Errorf("subnet %v overlaps %s: choose another --subnet", id.Subnet, a.describe(poolRecord{Subnet: subnet, Host: n.Host}))
+		}
+	}
 	if err := a.intend(ctx, p, record); err != nil {
 		return PoolID{}, err
 	}
-	_, err = a.cfg.Cluster.Txn(ctx, pools.bump(a),
-		kvstore.Op{Kind: kvstore.CAS, Key: poolKey(id.Subnet), Value: encode(record), Revision: revision})
+	_, err = a.cfg.Cluster.Txn(ctx, append([]kvstore.Op{
+		pools.bump(a),
+		{Kind: kvstore.CAS, Key: poolKey(id.Subnet), Value: encode(record), Revision: revision},
+	}, by.checks...)...)
+	if err == nil {
+		if err = a.look(ctx); err != nil {
+			signal(a.kick) // Run removes it
+		}
+	}
 	if err != nil {
 		return PoolID{}, fmt.Errorf("cannot make pool %v: %w", id.Subnet, err)
 	}
@@ -367,10 +328,10 @@ func (a *Allocator) abandoned(p *pool, other poolRecord, group string) bool {
 // describe names a pool and whose it is, for an error.
 func (a *Allocator) describe(r poolRecord) string {
 	if n, ok := a.cfg.Networks.NetworkOf(r.Subnet); ok {
-		return fmt.Sprintf("%v of network %q (created on host %s)", r.Subnet, networkName(n), n.Host)
+		return fmt.Sprintf("%v of network %q (created on host %s)", r.Subnet, n.Title(), n.Host)
 	}
 	if r.Group != "" {
 		return fmt.Sprintf("%v of group %q (made on host %s)", r.Subnet, r.Group, r.Host)
 	}
-	return fmt.Sprintf("%v, a pool made on host %s", r.Subnet, r.Host)
+	return fmt.Sprintf("%v, a pool made on host %s (free in two minutes if no network came of it)", r.Subnet, r.Host)
 }

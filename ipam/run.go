@@ -73,6 +73,14 @@ func (a *Allocator) pass(ctx context.Context) (time.Duration, error) {
 		a.scanned = now
 	}
 	a.mu.Lock()
+	later := a.later
+	a.mu.Unlock()
+	if later {
+		if err := a.recognise(ctx); err != nil {
+			return 0, err
+		}
+	}
+	a.mu.Lock()
 	subnets := make([]netip.Prefix, 0, len(a.pools))
 	for subnet := range a.pools {
 		subnets = append(subnets, subnet)
@@ -126,6 +134,7 @@ func (a *Allocator) scan(ctx context.Context) error {
 // work is what is to do for one pool.
 type work struct {
 	wanted bool // somebody on this host has the pool
+	free   bool // it is time to look for addresses that nobody has
 	check  bool
 	back   []netip.Addr
 	claim  int
@@ -159,6 +168,11 @@ func (a *Allocator) tend(ctx context.Context, subnet netip.Prefix) (time.Duratio
 	a.mu.Lock()
 	w = a.workLocked(p, v)
 	a.mu.Unlock()
+	if w.free { // first, since it needs no store
+		if err := a.freeOrphans(ctx, p); err != nil {
+			return 0, err
+		}
+	}
 	if w.check {
 		if err := a.checkPool(ctx, p, v, w.wanted); err != nil {
 			return 0, err
@@ -170,8 +184,12 @@ func (a *Allocator) tend(ctx context.Context, subnet netip.Prefix) (time.Duratio
 	if err := a.giveBack(ctx, p, w.back); err != nil {
 		return 0, err
 	}
-	if w.claim > 0 {
-		if err := a.claim(ctx, p, v, w.claim); err != nil && !errors.Is(err, errExhausted) {
+	if by, err := a.ask(); w.claim > 0 && err == nil { // else when it may: the network's records change then
+		err := a.claim(ctx, p, v, w.claim, by)
+		if by.ended(err) {
+			return permitLook, nil
+		}
+		if err != nil && !errors.Is(err, errExhausted) {
 			return 0, err
 		}
 	}
@@ -181,7 +199,7 @@ func (a *Allocator) tend(ctx context.Context, subnet netip.Prefix) (time.Duratio
 	return w.next, nil
 }
 
-func (w work) idle() bool { return w.wanted && !w.check && len(w.back) == 0 && w.claim == 0 }
+func (w work) idle() bool { return w.wanted && !w.free && !w.check && len(w.back) == 0 && w.claim == 0 }
 
 // workLocked decides what is to do for the pool.
 func (a *Allocator) workLocked(p *pool, v view) work {
@@ -193,6 +211,7 @@ func (a *Allocator) workLocked(p *pool, v view) work {
 		p.detached = now
 	}
 	w := work{wanted: p.wantedLocked(v, now), next: lookTime}
+	w.free = v.attached && !v.unsure && now.Sub(p.looked) >= orphanLook
 	w.check = now.Sub(p.checked) >= a.checkEvery(p) || !p.doubt.IsZero() && !now.Before(p.doubt)
 	if v.attached && !p.held.Attached {
 		w.check = true // also has it recorded
@@ -259,7 +278,11 @@ func (a *Allocator) follow(ctx context.Context, p *pool, v view) error {
 		h.Attached = true
 		return a.holdLocked(ctx, p, h)
 	}
-	if p.wantedLocked(v, now) || p.detached.IsZero() || now.Sub(p.detached) < leakTime {
+	limit := leakTime
+	if p.held.Attached && !v.live && !v.unsure {
+		limit = orphanTime // it was a network's, and only a network's endpoints have addresses of it
+	}
+	if p.wantedLocked(v, now) || p.detached.IsZero() || now.Sub(p.detached) < limit {
 		return nil
 	}
 	leaked := slices.DeleteFunc(used, func(addr netip.Addr) bool {
@@ -269,7 +292,7 @@ func (a *Allocator) follow(ctx context.Context, p *pool, v view) error {
 		return nil
 	}
 	a.cfg.Log.WithField("pool", p.subnet).Warnf("%d addresses were not released before their pool: they are free again.", len(leaked))
-	return a.setLocked(ctx, p, leaked, &claim{State: inStock, At: now})
+	return a.freeLocked(ctx, p, leaked, now)
 }
 
 // checkPool compares the pool and its addresses with Cluster.
@@ -280,134 +303,4 @@ func (a *Allocator) checkPool(ctx context.Context, p *pool, v view, wanted bool)
 		}
 	}
 	return a.check(ctx, p, v)
-}
-
-// assertPool makes the pool's record again if Cluster has lost it.
-func (a *Allocator) assertPool(ctx context.Context, p *pool) error {
-	a.mu.Lock()
-	record := p.held.Pool
-	a.mu.Unlock()
-	now, err := a.changePool(ctx, p.subnet, func(r *poolRecord) error {
-		if r.Group != "" && r.Group == record.Group {
-			r.Hosts = with(r.Hosts, a.cfg.Host)
-		}
-		return nil
-	})
-	if err == nil && record.Group != "" && now.Group == record.Group {
-		return a.learn(ctx, p, now)
-	}
-	if !errors.Is(err, kvstore.ErrNotFound) {
-		return err
-	}
-	pools, err := a.listPools(ctx)
-	if err != nil {
-		return err
-	}
-	for _, other := range pools.records {
-		if other.Subnet.Overlaps(p.subnet) {
-			a.cfg.Log.Errorf("Subnet %v on this host overlaps %s: remove one of the networks.", p.subnet, a.describe(other))
-			return nil
-		}
-	}
-	record.Host = a.cfg.Host // whoever made it again removes it
-	if record.Group != "" {
-		record.Hosts = []string{a.cfg.Host}
-	}
-	_, err = a.cfg.Cluster.Txn(ctx, pools.bump(a),
-		kvstore.Op{Kind: kvstore.CAS, Key: poolKey(p.subnet), Value: encode(record)})
-	if err != nil {
-		return fmt.Errorf("record pool %v again: %w", p.subnet, err)
-	}
-	return nil
-}
-
-// learn takes over what other hosts of a group have changed in its record.
-func (a *Allocator) learn(ctx context.Context, p *pool, record poolRecord) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	h := p.held
-	record.Range = h.Pool.Range // each host may have its own
-	if string(encode(record)) == string(encode(h.Pool)) {
-		return nil
-	}
-	h.Pool = record
-	return a.holdLocked(ctx, p, h)
-}
-
-// remove forgets a pool of which nothing is left, here and, if this host made
-// it and no network has it, in Cluster.
-func (a *Allocator) remove(ctx context.Context, p *pool, v view) error {
-	a.mu.Lock()
-	left, h, doubt := len(p.claims), p.held, !p.doubt.IsZero()
-	a.mu.Unlock()
-	if left > 0 || doubt || h.Count > 0 && !h.Attached {
-		return nil
-	}
-	if err := a.removeRecord(ctx, p, v, h.Unsure); err != nil {
-		return err
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if p.held.Count != h.Count || !p.held.At.Equal(h.At) || len(p.claims) > 0 {
-		p.checked = time.Time{} // Docker asked for it again meanwhile
-		return nil
-	}
-	if err := a.writeLocked(ctx, kvstore.Op{Kind: kvstore.Delete, Key: heldKey(p.subnet)}); err != nil {
-		return fmt.Errorf("forget pool %v: %w", p.subnet, err)
-	}
-	p.held, p.gone = held{}, true
-	delete(a.pools, p.subnet)
-	return nil
-}
-
-func (a *Allocator) removeRecord(ctx context.Context, p *pool, v view, unsure bool) error {
-	if err := a.catchUp(ctx, p); err != nil {
-		return err
-	}
-	pair, err := a.cfg.Cluster.Get(ctx, poolKey(p.subnet))
-	if errors.Is(err, kvstore.ErrNotFound) {
-		if unsure {
-			return a.fence(ctx)
-		}
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("remove pool %v: %w", p.subnet, err)
-	}
-	record, err := decodePool(pair)
-	if err != nil {
-		return err
-	}
-	op := kvstore.Op{Kind: kvstore.DeleteCAS, Key: pair.Key, Revision: pair.Revision}
-	switch {
-	case v.live:
-		return nil
-	case record.Group != "":
-		hosts := without(record.Hosts, a.cfg.Host)
-		if len(hosts) == len(record.Hosts) {
-			return nil
-		}
-		if record.Hosts = hosts; len(hosts) > 0 {
-			op.Kind, op.Value = kvstore.CAS, encode(record)
-		}
-	case record.Host != a.cfg.Host:
-		return nil
-	}
-	if _, err := a.cfg.Cluster.Txn(ctx, op); err != nil {
-		return fmt.Errorf("remove pool %v: %w", p.subnet, err)
-	}
-	return nil
-}
-
-// fence makes sure that a creation of a pool that has not been carried out so
-// far never will be: it holds only for a poolSeq from before.
-func (a *Allocator) fence(ctx context.Context) error {
-	pools, err := a.listPools(ctx)
-	if err != nil {
-		return err
-	}
-	if _, err := a.cfg.Cluster.Txn(ctx, pools.bump(a)); err != nil && !errors.Is(err, kvstore.ErrConflict) {
-		return fmt.Errorf("fence the making of a pool: %w", err)
-	}
-	return nil
 }

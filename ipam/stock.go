@@ -36,9 +36,10 @@ func target(d demand) int {
 }
 
 // missing is how many addresses to claim. A stock is filled when half of the
-// target is gone, so that one transaction serves several starts.
+// target is gone, so that one transaction serves several starts, but not below
+// largeStock: so many starts are promised without the store, at any moment.
 func missing(stock, target int) int {
-	if stock > target/2 || stock >= target {
+	if stock > target/2 && stock >= largeStock || stock >= target {
 		return 0
 	}
 	return target - stock

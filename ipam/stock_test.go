@@ -43,6 +43,18 @@ func TestStockSettles(t *testing.T) {
 	}
 }
 
+// Whatever was drawn before, a host of a quiet pool has eight addresses ahead.
+func TestEightStartsArePromised(t *testing.T) {
+	for used := range 20 {
+		d := demand{recent: min(used, maxStock/2), size: 254, free: 200, hosts: 3}
+		for stock := range maxStock + 1 {
+			if n := stock + missing(stock, target(d)); n < largeStock {
+				t.Errorf("after %d starts, a stock of %d is filled up to %d", used, stock, n)
+			}
+		}
+	}
+}
+
 func TestRecent(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	var r recent

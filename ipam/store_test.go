@@ -174,9 +174,12 @@ type networks struct {
 	byID     map[string]overlay.Network
 	attached map[string]bool
 	owners   map[netip.Addr]string
-	mine     map[netip.Addr]bool // addresses of this host's endpoints
-	lost     bool                // see Rebuilding
+	others   map[netip.Addr]string // what other hosts say that they have
+	mine     map[netip.Addr]bool   // addresses of this host's endpoints
+	lost     bool                  // see Rebuilding
 	hosts    int
+
+	mirroring string // id of the network that Docker is being asked for
 }
 
 func newNetworks() *networks {
@@ -192,6 +195,13 @@ func (n *networks) Network(ref string) (overlay.Network, bool) {
 		}
 	}
 	return overlay.Network{}, false
+}
+
+func (n *networks) Mirrored(p netip.Prefix) (overlay.Network, bool) {
+	net, ok := n.NetworkOf(p)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return net, ok && n.mirroring == net.ID
 }
 
 func (n *networks) NetworkOf(p netip.Prefix) (overlay.Network, bool) {
@@ -217,6 +227,30 @@ func (n *networks) Owner(a netip.Addr) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.owners[a]
+}
+
+func (n *networks) Claimed(subnet netip.Prefix) map[netip.Addr]string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := map[netip.Addr]string{}
+	for a, host := range n.others {
+		if subnet.Contains(a) {
+			out[a] = host
+		}
+	}
+	return out
+}
+
+// says makes another host say that it has an address, or not if host is empty.
+func (n *networks) says(host string, a netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.others == nil {
+		n.others = map[netip.Addr]string{}
+	}
+	if n.others[a] = host; host == "" {
+		delete(n.others, a)
+	}
 }
 
 func (n *networks) Hosts(string) int {

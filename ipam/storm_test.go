@@ -61,8 +61,10 @@ type stormHost struct {
 	cluster  *weakStore
 	log      logrus.FieldLogger
 	busy     sync.RWMutex
+	crashing sync.Mutex // taken before busy
 	*Allocator
 	state *weakStore
+	doubt time.Duration // how long Consul may still carry out what has failed
 	stop  func()
 }
 
@@ -126,13 +128,13 @@ func TestStorm(t *testing.T) {
 	for i := range hosts {
 		store, err := consul.Open(consul.Config{
 			Addresses: []string{server.Addr}, Prefix: "weft/storm", Log: log,
-			OnRequest: func(string, error) { s.requests.Add(1) },
+			OnRequest: func(string, time.Duration, error) { s.requests.Add(1) },
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = store.Close() })
-		h := &stormHost{storm: s, name: fmt.Sprintf("h%d", i+1), networks: newNetworks(), log: log}
+		h := &stormHost{storm: s, name: fmt.Sprintf("h%d", i+1), networks: newNetworks(), log: log, doubt: 10 * time.Second}
 		h.path = filepath.Join(dir, h.name)
 		h.networks.hosts = stormHosts
 		h.cluster = &weakStore{Store: store, late: true, delayed: &s.delayed}
@@ -197,7 +199,7 @@ func (h *stormHost) open() {
 	ctx, cancel := context.WithCancel(context.Background())
 	cluster := &weakStore{Store: h.cluster, late: true, delayed: &h.storm.delayed} // this process's, see crash
 	h.Allocator, err = Open(ctx, Config{
-		Host: h.name, Incarnation: "1", Cluster: cluster, State: h.state, Networks: h.networks, Log: h.log, doubt: 10 * time.Second,
+		Host: h.name, Incarnation: "1", Cluster: cluster, State: h.state, Networks: h.networks, Log: h.log, doubt: h.doubt,
 		Lost: func(a netip.Addr, by string) { h.storm.t.Errorf("%s lost %v to %s", h.name, a, by) },
 	})
 	if err != nil {
@@ -220,6 +222,8 @@ func (h *stormHost) open() {
 
 // crash ends the host's weft in the middle of whatever it does.
 func (h *stormHost) crash() {
+	h.crashing.Lock()
+	defer h.crashing.Unlock()
 	h.state.cut.Store(true)
 	h.busy.Lock()
 	defer h.busy.Unlock()
@@ -363,6 +367,7 @@ func (s *storm) drain(hosts []*stormHost) {
 	}
 	s.delayed.Wait()
 	for _, h := range hosts {
+		h.doubt = 2 * time.Second // Consul has answered all for long
 		h.crash()
 	}
 	s.delayed.Wait()

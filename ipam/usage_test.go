@@ -35,12 +35,12 @@ func TestUsageAndEventsTellWhoHasWhat(t *testing.T) {
 		t.Errorf("target %d, %s", u.Target, diff)
 	}
 
-	op := kvstore.Op{Kind: kvstore.Set, Key: addrKey(id.Subnet, stolen), Value: encode(holder{Host: "h2", Incarnation: "1"})}
+	op := kvstore.Op{Kind: kvstore.Set, Key: addrKey(id.Subnet, stolen), Value: encode(holder{"h2", "1", birth{Revision: 1}})}
 	if _, err := h.cluster.Txn(t.Context(), op); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // it is told once
-		if err := h.Verify(t.Context()); err != nil {
+		if err := h.Verify(t.Context(), false); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/weft-net/weft/kvstore"
 )
@@ -12,8 +13,14 @@ import (
 // Verify compares every pool and every claim of this host with Cluster, now.
 // Those that Cluster has lost are made again; claims that another host has by
 // now are dropped if nobody uses them, and told to Config.Lost if somebody does.
-func (a *Allocator) Verify(ctx context.Context) error {
+// One in use that the other host claimed in a later epoch of Cluster is taken back,
+// but not with yield. Pools of this host that it does not have any more, since they
+// came back with a snapshot, are Run's to remove then.
+func (a *Allocator) Verify(ctx context.Context, yield bool) error {
 	if err := a.adopt(ctx); err != nil {
+		return err
+	}
+	if err := a.recognise(ctx); err != nil {
 		return err
 	}
 	a.mu.Lock()
@@ -24,17 +31,58 @@ func (a *Allocator) Verify(ctx context.Context) error {
 	a.mu.Unlock()
 	var errs []error
 	for _, subnet := range subnets {
-		errs = append(errs, a.verify(ctx, subnet))
+		errs = append(errs, a.verify(ctx, subnet, yield))
 	}
+	signal(a.kick)
 	return errors.Join(errs...)
 }
 
-func (a *Allocator) verify(ctx context.Context, subnet netip.Prefix) error {
+// recognise takes note of pools that are this host's in Cluster and that its State
+// does not know: those that Docker has are kept, the others are Run's to remove.
+// Until it is known which ones Docker has, none is taken note of, and Run comes back
+// to it. Without Docker's API that is never known. A pool that came back with a
+// snapshot then keeps its subnet from others until a network is made with that
+// subnet on this host, which has it again, see abandoned.
+func (a *Allocator) recognise(ctx context.Context) error {
+	lost, ready := a.cfg.Networks.Rebuilding()
+	a.mu.Lock()
+	asked := a.docker != nil
+	a.later = true
+	a.mu.Unlock()
+	if lost || !ready || !asked {
+		return nil
+	}
+	pools, err := a.listPools(ctx)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, r := range pools.records {
+		if r.Host != a.cfg.Host && !slices.Contains(r.Hosts, a.cfg.Host) || a.pools[r.Subnet] != nil {
+			continue
+		}
+		p, n := a.poolLocked(r.Subnet), a.docker[r.Subnet]
+		if n == 0 {
+			p.held.Pool = r
+			continue
+		}
+		if err := a.holdLocked(ctx, p, held{Pool: r, Count: n}); err != nil {
+			return err
+		}
+	}
+	a.later = false
+	return nil
+}
+
+func (a *Allocator) verify(ctx context.Context, subnet netip.Prefix, yield bool) error {
 	p, leave, err := a.enter(ctx, subnet)
 	if err != nil {
 		return err
 	}
 	defer leave()
+	p.yield = yield
+	defer func() { p.yield = false }()
 	v := a.view(subnet)
 	a.mu.Lock()
 	wanted := p.recorded() && p.wantedLocked(v, a.cfg.Now())

@@ -2,9 +2,9 @@ package ipam
 
 import (
 	"context"
-	"net/netip"
-	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/weft-net/weft/kvstore"
 )
@@ -21,7 +21,7 @@ func TestVerifyMakesALostPoolAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := h.Verify(ctx); err != nil {
+	if err := h.Verify(ctx, false); err != nil {
 		t.Fatal(err)
 	}
 	for _, key := range []string{poolKey(id.Subnet), addrKey(id.Subnet, used)} {
@@ -31,23 +31,44 @@ func TestVerifyMakesALostPoolAgain(t *testing.T) {
 	}
 }
 
-// hanging is a store that never answers a write.
-type hanging struct{ kvstore.Store }
-
-func (hanging) Txn(ctx context.Context, _ ...kvstore.Op) ([]kvstore.Pair, error) {
-	<-ctx.Done()
-	return nil, ctx.Err()
-}
-
-func TestARefusalNamesTheStoreThatHangs(t *testing.T) {
+// A snapshot brings back pools and claims that were given up since it was taken.
+func TestVerifyRemovesWhatASnapshotBroughtBack(t *testing.T) {
+	ctx := context.Background()
 	cluster := newMemory()
-	h := newHost(t, "h1", cluster)
+	h, other := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
 	id := h.network("n", "10.1.0.0/16", "")
 	h.work()
-	h.cluster = hanging{cluster}
-	h.open()
-	_, err := h.RequestAddress(context.Background(), AddressRequest{Pool: id, Addr: netip.MustParseAddr("10.1.2.3"), Endpoint: true})
-	if err == nil || !strings.Contains(err.Error(), "10.1.2.3") || !strings.Contains(err.Error(), "the store has not answered") {
-		t.Errorf("the refusal is %v", err)
+	kept := other.network("o", "10.2.0.0/16", "")
+	before, _, err := cluster.List(ctx, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.networks.remove("n")
+	if err := h.ReleasePool(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	h.work()
+	if _, err := cluster.Get(ctx, poolKey(id.Subnet)); err == nil {
+		t.Fatal("the pool was not removed")
+	}
+	for _, p := range before {
+		if _, err := cluster.Txn(ctx, kvstore.Op{Kind: kvstore.Set, Key: p.Key, Value: p.Value}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.Verify(ctx, false); err != nil {
+		t.Fatal(err)
+	}
+	h.work()
+	if got := cluster.keys(poolKey(id.Subnet)); len(got) != 1 {
+		t.Fatal("the pool was removed although Docker may have it")
+	}
+	if err := h.Keep(ctx, nil); err != nil { // Run comes back to it
+		t.Fatal(err)
+	}
+	h.work()
+	h.work()
+	if diff := cmp.Diff([]string{poolSeq, poolKey(kept.Subnet)}, cluster.keys("")); diff != "" {
+		t.Errorf("the cluster has (-want +got):\n%s", diff)
 	}
 }

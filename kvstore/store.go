@@ -78,7 +78,8 @@ type Op struct {
 // Every call returns by itself within a few seconds (Wait and Hold excepted)
 // however the store is doing, and each is safe to repeat.
 type Store interface {
-	// Get reads one key, or fails with ErrNotFound.
+	// Get reads one key, or fails with ErrNotFound. Like List it shows everything
+	// that was carried out before it was called, by whomever.
 	Get(ctx context.Context, key string) (Pair, error)
 
 	// List reads all keys that begin with prefix, sorted by key, as one
@@ -91,7 +92,8 @@ type Store interface {
 	// then in between, what it returns is unchanged. Revision 0 does not wait.
 	// After an error, start again from List or revision 0. A revision may be
 	// smaller than the one before (a store that lost its data): the pairs are
-	// right all the same.
+	// right all the same. What it returns may be of the past for a moment, as of a
+	// store that is just starting, but the next Wait returns what is new.
 	Wait(ctx context.Context, prefix string, revision uint64) ([]Pair, uint64, error)
 
 	// Txn carries out all ops, or none. It returns one pair for each Set and
@@ -108,6 +110,9 @@ type Store interface {
 	// While the store cannot be reached, it goes on trying: the lease may have
 	// ended meanwhile. A holder that dies lets go within about 2 x ttl, where
 	// an implementation may lengthen ttl to the least it knows (Consul 10 s).
+	// The first time that this Store holds the key it does not wait for a lease
+	// with the same value, but ends it: an earlier process has left that, so
+	// value, if not empty, is one that no other living process uses.
 	// held, if not nil, is called once the key is held. Pair.Held shows it to
 	// others. guards are Checks, all of which hold in the moment in which the
 	// key becomes held; else it fails with the ConflictError of a transaction

@@ -76,7 +76,7 @@ func small() control.State {
 func ill() control.State {
 	s := small()
 	s.Hosts[0].Live = false
-	s.Hosts = append(s.Hosts, control.HostState{Host: overlay.Host{Name: "h3"}})
+	s.Hosts = append(s.Hosts, control.HostState{Host: overlay.Host{Name: "h3"}, Silent: true})
 	s.Store = control.Store{URL: "consul://192.0.2.100:8500", Since: start.Add(time.Minute), Error: "no leader"}
 	s.Docker.Connected, s.Docker.Error = false, "connection refused"
 	s.Docker.Conflicts = []control.Conflict{{Network: "web", Text: `network "web" exists on this host and is not weft's: remove it with docker network rm web`}}

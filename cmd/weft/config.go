@@ -86,7 +86,7 @@ func (c *config) flags(f *pflag.FlagSet) {
 func fromEnvironment(f *pflag.FlagSet, lookup func(string) (string, bool)) error {
 	var errs []error
 	f.VisitAll(func(flag *pflag.Flag) {
-		name := "WEFT_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+		name := variable(flag.Name)
 		value, ok := lookup(name)
 		if !ok || flag.Changed || value == "" && flag.Name != "docker" {
 			return

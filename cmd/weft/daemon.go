@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/weft-net/weft/driver/mirror"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/plugin"
+	"github.com/weft-net/weft/driver/probe"
 	"github.com/weft-net/weft/driver/push"
 	"github.com/weft-net/weft/driver/reconcile"
 	"github.com/weft-net/weft/driver/registry"
@@ -51,10 +53,12 @@ type daemon struct {
 	kernel          *dataplane.Dataplane
 	self            dataplane.Underlay // as it was at the start
 	reconciler      *reconcile.Reconciler
+	prober          *probe.Prober
 	names           *dns.Server
 	mirror          *mirror.Mirror // nil without Docker's API
 	metrics         *metrics.Metrics
-	scrapes         net.Listener // nil without --metrics
+	scrapes         net.Listener   // nil without --metrics
+	checks          sync.WaitGroup // of weft doctor
 	closers         []func() error
 }
 
@@ -106,7 +110,7 @@ func (d *daemon) listen(ctx context.Context) (err error) {
 	return nil
 }
 
-func (d *daemon) openKernel(ctx context.Context) (err error) {
+func (d *daemon) openKernel(context.Context) (err error) {
 	if err := writableSysctls(); err != nil {
 		return err
 	}
@@ -114,9 +118,6 @@ func (d *daemon) openKernel(ctx context.Context) (err error) {
 		return err
 	}
 	d.onClose(d.kernel.Close)
-	if d.self, err = d.underlay(ctx); err != nil {
-		return &exitError{code: exitUsage, err: err}
-	}
 	return nil
 }
 
@@ -126,8 +127,8 @@ func (d *daemon) readRecords(ctx context.Context) error {
 		Self: overlay.Host{
 			Name: d.cfg.Host, VTEP: d.self.Addr, Port: d.cfg.Port, MTU: d.self.MTU, Version: version, Push: d.cfg.push(d.self.Addr),
 		},
-		Cluster: d.cluster, State: d.state, Reap: d.cfg.Reap, Log: d.log,
-		Observe: registry.Observer{Applied: d.metrics.Applied, Returned: d.metrics.Returned},
+		Cluster: d.cluster, State: d.state, Alone: d.cfg.bolt != "", Reap: d.cfg.Reap, Log: d.log,
+		Observe: registry.Observer{Applied: d.metrics.Applied, Returned: d.metrics.Returned}, Remains: d.kernel.Remains,
 	})
 	if err != nil {
 		return err
@@ -136,8 +137,8 @@ func (d *daemon) readRecords(ctx context.Context) error {
 	d.allocator, err = ipam.Open(ctx, ipam.Config{
 		Host: d.cfg.Host, Incarnation: d.registry.Self().Incarnation,
 		Cluster: d.cluster, State: d.state, Networks: d.registry,
-		Fence: []kvstore.Op{d.registry.Fence()},
-		Auto:  d.cfg.pools, ULA: d.registry.ULA, Routes: d.kernel.Routes,
+		Fence: []kvstore.Op{d.registry.Fence()}, Admit: d.registry.Admit, Yield: d.registry.Yields, Look: d.registry.Look,
+		Auto: d.cfg.pools, ULA: d.registry.ULA, Routes: d.kernel.Routes,
 		Lost: func(a netip.Addr, by string) {
 			if err := d.registry.Lose(context.WithoutCancel(ctx), a, by); err != nil {
 				d.log.WithError(err).Error("An endpoint could not be taken out; this is tried again.")
@@ -152,23 +153,12 @@ func (d *daemon) readRecords(ctx context.Context) error {
 	return nil
 }
 
-// underlay finds the address and MTU by which other hosts reach this one.
-func (d *daemon) underlay(ctx context.Context) (dataplane.Underlay, error) {
-	u, err := d.kernel.Underlay(ctx, d.cfg.Advertise, d.cfg.via())
-	if err != nil {
-		return u, err
-	}
-	if d.cfg.MTU != 0 {
-		u.MTU = d.cfg.MTU
-	}
-	return u, nil
-}
-
 func (d *daemon) openDrivers(ctx context.Context) error {
 	d.reconciler = reconcile.New(reconcile.Config{
 		Kernel: kernel{d.kernel}, Snapshot: d.registry.Snapshot, Changes: d.registry.Changes,
 		Verify: verifyEvery, Log: d.log, Observe: d.metrics.Pass,
 	})
+	d.prober = d.newProber()
 	d.server = plugin.NewServer(d.log, d.metrics.Call)
 	driver.New(d.cfg.Name, d.registry, d.reconciler, d.allocator, d.log).Register(d.server)
 	ipam.NewDriver(d.allocator, d.log).Register(d.server)
@@ -180,7 +170,7 @@ func (d *daemon) openDrivers(ctx context.Context) error {
 		return d.trustState(ctx)
 	}
 	d.mirror = mirror.New(mirror.Config{
-		Registry: d.registry, Host: d.cfg.Docker, Driver: d.cfg.Name, IPAM: d.cfg.Name, Keep: d.allocator.Keep, Log: d.log,
+		Registry: d.registry, Host: d.cfg.Docker, Driver: d.cfg.Name, IPAM: d.cfg.Name, Options: driver.ParseOptions, Keep: d.allocator.Keep, Missed: d.allocator.Missed, Log: d.log,
 	})
 	return nil
 }
@@ -189,23 +179,34 @@ func (d *daemon) openDrivers(ctx context.Context) error {
 func (d *daemon) run(ctx context.Context) error {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	var leaving atomic.Bool
+	var farewell atomic.Pointer[func(context.Context) error] // said to the store at the end; nil: nothing
+	leave := func(say func(context.Context) error) {
+		farewell.Store(&say)
+		end()
+	}
 	commands := control.New(d.view, d.log)
-	commands.Serve(control.Acts{Forget: d.registry.Forget, Leave: func(_ context.Context, force bool) error {
-		if err := d.registry.MayLeave(force); err != nil {
+	commands.Serve(control.Acts{Forget: d.registry.Forget, Leave: func(ctx context.Context, force bool) error {
+		if err := d.registry.MayLeave(ctx, force); err != nil {
 			return err
 		}
-		leaving.Store(true)
-		end()
+		leave(d.registry.Retire)
 		return nil
-	}, LogLevel: d.setLogLevel})
+	}, Away: func(context.Context) error {
+		d.registry.GoAway()
+		leave(d.registry.Depart)
+		return nil
+	}, LogLevel: d.setLogLevel, Doctor: d.examine})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.server.Run(ctx, d.plugin) })
-	g.Go(func() error { return commands.Run(ctx, d.control) })
+	g.Go(func() error {
+		defer d.checks.Wait() // what they look through is closed next
+		return commands.Run(ctx, d.control)
+	})
 	g.Go(func() error { return d.registry.Run(ctx) })
 	g.Go(func() error { return d.push.Run(ctx) })
 	g.Go(func() error { return d.allocator.Run(ctx) })
 	g.Go(func() error { return d.reconciler.Run(ctx) })
+	g.Go(func() error { return d.prober.Run(ctx) })
 	g.Go(func() error { return d.kernel.Watch(ctx, func() { d.followUnderlay(ctx) }) })
 	g.Go(func() error { return d.passOn(ctx) })
 	g.Go(func() error { return d.names.Run(ctx) })
@@ -222,21 +223,20 @@ func (d *daemon) run(ctx context.Context) error {
 	if _, err := sd.SdNotify(true, sd.SdNotifyReady); err != nil {
 		d.log.WithError(err).Warn("systemd could not be told that weft is ready.")
 	}
-	if err := g.Wait(); err != nil || !leaving.Load() {
+	if err := g.Wait(); err != nil {
 		return err
 	}
-	return d.registry.Retire(context.WithoutCancel(ctx))
-}
-
-// followUnderlay takes over a change of the underlay's address or MTU.
-func (d *daemon) followUnderlay(ctx context.Context) {
-	u, err := d.underlay(ctx)
-	if err != nil {
-		d.log.WithError(err).Debug("The underlay cannot be told at the moment.")
-		return
+	say := farewell.Load()
+	if say == nil {
+		if err := d.registry.Rest(context.WithoutCancel(ctx)); err != nil {
+			d.log.WithError(err).Warn("Other hosts will take this one for dead, and its containers are not reached from there until weft runs again.")
+		}
+		return nil
 	}
-	d.registry.SetUnderlay(u.Addr, u.MTU)
-	d.reconciler.Verify()
+	if err := (*say)(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	return &exitError{code: exitLeft}
 }
 
 // passOn tells the records of changed addresses, and the addresses of changed

@@ -10,6 +10,7 @@ import (
 
 func endpointCommand() *cobra.Command {
 	cmd := group("endpoint", "The containers' interfaces")
+	cmd.Long = "Look at the endpoints: the interfaces of containers in networks of weft's, on all hosts."
 	cmd.AddCommand(endpointListCommand())
 	return cmd
 }
@@ -24,6 +25,7 @@ PHASE is known of this host's own endpoints:
   created  recorded, its container has not started
   joined   its container has the interface
   left     Docker is about to delete it`,
+		Example: "  weft endpoint ls\n  weft endpoint ls --network demo --host h2",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := client(cmd)
 			if err != nil {
@@ -38,6 +40,8 @@ PHASE is known of this host's own endpoints:
 	}
 	cmd.Flags().StringVar(&f.Network, "network", "", "only those of this network (id or name)")
 	cmd.Flags().StringVar(&f.Host, "host", "", "only those on this host")
+	_ = cmd.RegisterFlagCompletionFunc("network", complete(networkNames)) // fails for an unknown flag only
+	_ = cmd.RegisterFlagCompletionFunc("host", complete(hostNames))
 	jsonFlag(cmd)
 	return cmd
 }

@@ -11,6 +11,7 @@ import (
 
 func hostCommand() *cobra.Command {
 	cmd := group("host", "The cluster's hosts")
+	cmd.Long = "Look at the cluster's hosts, and free what one had that will not come back."
 	cmd.AddCommand(hostListCommand(), hostForgetCommand())
 	return cmd
 }
@@ -23,7 +24,11 @@ func hostListCommand() *cobra.Command {
 STATE is what the store tells:
   live     weft runs there
   down     weft there does not, or is cut off from the store
-  unknown  the store does not answer on this host`,
+  unknown  the store does not answer on this host
+
+and silent says that this host does not hear it directly any more (UDP port
+7947), so that its containers' names are withdrawn.`,
+		Example: "  weft host ls",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := client(cmd)
 			if err != nil {
@@ -48,10 +53,18 @@ func hostsTable(hosts []control.Host, now time.Time) string {
 			name += " *"
 		}
 		rows = append(rows, []string{
-			name, h.VTEP, fmt.Sprint(h.Port), fmt.Sprint(h.MTU), h.Version, since(string(h.State), h.Since, now), fmt.Sprint(h.Networks), fmt.Sprint(h.Endpoints),
+			name, h.VTEP, fmt.Sprint(h.Port), fmt.Sprint(h.MTU), h.Version, hostState(h, now), fmt.Sprint(h.Networks), fmt.Sprint(h.Endpoints),
 		})
 	}
 	return table([]string{"NAME", "VTEP", "PORT", "MTU", "VERSION", "STATE", "NETWORKS", "ENDPOINTS"}, rows)
+}
+
+func hostState(h control.Host, now time.Time) string {
+	state := since(string(h.State), h.Since, now)
+	if h.Silent {
+		state += ", silent"
+	}
+	return state
 }
 
 func hostForgetCommand() *cobra.Command {
@@ -61,7 +74,9 @@ func hostForgetCommand() *cobra.Command {
 
 weft does that by itself some time after a host has died (--reap). A host that
 comes back all the same keeps what nobody else has taken by then.`,
-		Args: oneArg("the name of a host, see `weft host ls`"),
+		Example:           "  weft host forget h3",
+		ValidArgsFunction: complete(hostNames),
+		Args:              oneArg("the name of a host, see `weft host ls`"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := client(cmd)
 			if err != nil {
@@ -78,12 +93,29 @@ func leaveCommand() *cobra.Command {
 		Long: `Take this host out of the cluster and end its daemon.
 
 Its addresses come free at once, and its networks stay in its Docker. It joins
-again when the daemon is started again.`,
-		Args: noArgs,
+again when the daemon is started again. While the store does not answer it
+refuses.
+
+While containers are attached to networks of weft's it refuses, unless --force
+is given; with it they lose their addresses to whoever asks next.
+
+With --away it only says that this machine shuts down: the other hosts withdraw
+its names and send nothing to it at once, and its addresses stay its own.
+weft.service does that when the machine is stopped or restarted, and not when
+only weft is.`,
+		Example: "  weft leave",
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := client(cmd)
 			if err != nil {
 				return err
+			}
+			away, err := cmd.Flags().GetBool("away")
+			if err != nil {
+				return err
+			}
+			if away {
+				return c.Away(cmd.Context())
 			}
 			force, err := cmd.Flags().GetBool("force")
 			if err != nil {
@@ -92,6 +124,7 @@ again when the daemon is started again.`,
 			return c.Leave(cmd.Context(), force)
 		},
 	}
+	cmd.Flags().Bool("away", false, "only say that this machine shuts down; keep all that it has")
 	cmd.Flags().Bool("force", false, "also if containers of this host are attached to networks of weft's")
 	return cmd
 }

@@ -28,7 +28,9 @@ func logLevelCommand() *cobra.Command {
 or error. What it begins with is --log-level of ` + "`weft serve`." + `
 
 With debug it logs each of Docker's calls.`,
-		Args: oneArg("a level: debug, info, warn or error"),
+		Example:           "  weft log-level debug",
+		ValidArgsFunction: complete(levelNames),
+		Args:              oneArg("a level: debug, info, warn or error"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := parseLevel(args[0]); err != nil {
 				return usageError("log level %w", err)

@@ -15,6 +15,7 @@ import (
 
 func networkCommand() *cobra.Command {
 	cmd := group("network", "The cluster's networks")
+	cmd.Long = "Look at the cluster's networks. They are made, used and removed with docker network."
 	cmd.AddCommand(networkListCommand(), networkInspectCommand())
 	return cmd
 }
@@ -31,6 +32,7 @@ STATE is how the network is doing on this host:
   failed    the kernel could not be set up for it
   conflict  Docker here cannot have it, see weft status
   removing  it was removed in the cluster, and containers here still use it`,
+		Example: "  weft network ls\n  weft network ls --json | jq -r '.[].name'",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := client(cmd)
 			if err != nil {
@@ -50,6 +52,12 @@ STATE is how the network is doing on this host:
 func networkInspectCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "inspect ID|NAME...", Short: "Show all that is known of networks", Args: someArgs("the id or the name of a network"),
+		Long: `Show all that is known of networks: subnets, options, the hosts that have them,
+and every endpoint on every host.
+
+STOCK are addresses that a host has claimed ahead of use.`,
+		Example:           "  weft network inspect demo",
+		ValidArgsFunction: complete(networkNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := client(cmd)
 			if err != nil {
@@ -103,7 +111,7 @@ func networkText(n control.NetworkDetail, now time.Time) string {
 		set  bool
 		text string
 	}{
-		{r.Internal, "internal"}, {r.Attachable, "attachable"}, {r.Unguarded, "endpoints may send from any address"},
+		{r.Internal, "internal"}, {r.Attachable, "attachable"}, {r.Swarm, "made by Swarm"}, {r.Unguarded, "endpoints may send from any address"},
 	} {
 		if flag.set {
 			rows = append(rows, []string{"Property", flag.text})

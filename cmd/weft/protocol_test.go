@@ -50,6 +50,15 @@ func protocol(tb testing.TB) http.Handler {
 		tb.Fatal(err)
 	}
 	r.SetAddresses(a)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }() // it begins the store's epoch, in which networks are recorded
+	tb.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			tb.Error(err)
+		}
+	})
 	s := plugin.NewServer(log, nil)
 	driver.New("weft", r, still{}, a, log).Register(s)
 	ipam.NewDriver(a, log).Register(s)

@@ -20,7 +20,8 @@ const (
 	exitOK        = 0
 	exitFailed    = 1 // with one sentence on stderr
 	exitUsage     = 2 // a mistake in the command line, with one sentence on stderr
-	exitUnhealthy = 3 // `weft status` only: it answered, and something is wrong
+	exitUnhealthy = 3 // `weft status`: it answered, and something is wrong; `weft doctor`: several checks found something
+	exitLeft      = 4 // `weft serve` only: `weft leave` took this host out; weft.service does not start it again
 )
 
 // exitError ends the program with a code; err may be nil.
@@ -67,12 +68,21 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 func newRoot() *cobra.Command {
 	root := group("weft", "One network for the containers of many Docker hosts")
+	root.Long = `weft gives plain Docker hosts networks that span them.
+
+On each host runs ` + "`weft serve`" + `, which answers Docker's network and IPAM driver
+calls; networks are made and used with docker itself. The other commands ask the
+daemon of this host.`
+	root.Example = `  weft serve --store consul://192.0.2.10:8500
+  docker network create -d weft --ipam-driver weft demo
+  docker run --rm --network demo busybox ip addr
+  weft status`
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.PersistentFlags().String("control", cmp.Or(os.Getenv("WEFT_CONTROL"), "unix://"+defaultControl), "where the daemon of this host listens for this command (WEFT_CONTROL)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError("%w (see `%s --help`)", err, cmd.CommandPath())
 	})
-	root.AddCommand(statusCommand(), networkCommand(), endpointCommand(), hostCommand(), versionCommand(), leaveCommand(), logLevelCommand(), serveCommand())
+	root.AddCommand(statusCommand(), doctorCommand(), networkCommand(), endpointCommand(), hostCommand(), versionCommand(), leaveCommand(), logLevelCommand(), serveCommand(), manCommand())
 	return root
 }
 

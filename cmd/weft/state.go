@@ -53,7 +53,7 @@ func setAside(path string, why error, log logrus.FieldLogger) error {
 	return nil
 }
 
-func (d *daemon) openStores(context.Context) error {
+func (d *daemon) openStores(ctx context.Context) error {
 	if err := os.MkdirAll(d.cfg.StateDir, 0o700); err != nil {
 		return fmt.Errorf("make the state directory: %w", err)
 	}
@@ -61,6 +61,9 @@ func (d *daemon) openStores(context.Context) error {
 		return err
 	}
 	var err error
+	if d.self, err = d.firstUnderlay(ctx); err != nil {
+		return err
+	}
 	if d.cluster, err = openCluster(d.cfg, d.self.Addr, d.log, d.metrics.Request); err != nil {
 		return err
 	}

@@ -15,8 +15,14 @@ func statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "How the daemon of this host is doing",
-		Long:  "Status tells how the daemon of this host is doing.\n\nExit code 0: all is well; 3: something is wrong that concerns this host (see Problems); 1: no answer.",
-		Args:  noArgs,
+		Long: `Tell how the daemon of this host is doing.
+
+Problems are what is wrong and concerns this host: they want somebody to do
+something, and with them the exit code is 3. Warnings are what is worth knowing,
+such as another host that is down. With no answer at all the exit code is 1.`,
+		Example: `  weft status
+  weft status --json | jq .problems`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := client(cmd)
 			if err != nil {

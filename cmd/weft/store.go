@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -13,7 +14,7 @@ import (
 // openCluster opens the store that --store names. It connects to nothing.
 // self is this host's address for the store's catalog; requests hears of each
 // request to Consul.
-func openCluster(cfg config, self netip.Addr, log logrus.FieldLogger, requests func(string, error)) (kvstore.Store, error) {
+func openCluster(cfg config, self netip.Addr, log logrus.FieldLogger, requests func(string, time.Duration, error)) (kvstore.Store, error) {
 	if cfg.bolt == "" {
 		return consul.Open(consul.Config{
 			Addresses: cfg.consul, Prefix: cfg.prefix, NodeAddress: self.String(), Log: log, OnRequest: requests,

@@ -40,6 +40,9 @@ type api struct {
 func versionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "version", Short: "The version of this program (the daemon's is in weft status)", Args: noArgs,
+		Long: `Tell the version of this program, and of Docker's protocols that it speaks. The
+version of the running daemon is in ` + "`weft status`" + `.`,
+		Example: "  weft version --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := versionInfo{version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH, pluginAPI, api{mirror.MinAPI, mirror.MaxAPI}}
 			return write(cmd, v, func() string { return versionText(v) })

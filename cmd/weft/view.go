@@ -23,7 +23,7 @@ func (d *daemon) view() control.State {
 		s.Store.Error = contact.Err.Error()
 	}
 	for _, h := range d.registry.HostStates() {
-		s.Hosts = append(s.Hosts, control.HostState{Host: h.Host, Live: h.Live, Since: h.Since})
+		s.Hosts = append(s.Hosts, control.HostState{Host: h.Host, Live: h.Live, Since: h.Since, Silent: h.Silent, Heard: h.Heard})
 	}
 	if d.mirror == nil {
 		return s
@@ -41,5 +41,5 @@ func (d *daemon) view() control.State {
 // measure gathers what a scrape of the metrics shows.
 func (d *daemon) measure() metrics.State {
 	names := d.names.Status()
-	return metrics.State{State: d.view(), Pools: d.allocator.Usage(), Behind: d.registry.Behind(), Names: &names}
+	return metrics.State{State: d.view(), Pools: d.allocator.Usage(), Behind: d.registry.Behind(), Names: &names, Push: d.push.Stats()}
 }

@@ -83,7 +83,7 @@ func (x *index) endpoint(host string, e overlay.Endpoint) Endpoint {
 func (x *index) host(h HostState) Host {
 	out := Host{
 		Name: h.Name, Self: h.Name == x.Snapshot.Self.Name, Incarnation: h.Incarnation,
-		VTEP: address(h.VTEP), Port: h.Port, MTU: h.MTU, Version: h.Version, State: HostDown, Since: h.Since,
+		VTEP: address(h.VTEP), Port: h.Port, MTU: h.MTU, Version: h.Version, State: HostDown, Since: h.Since, Silent: h.Silent,
 	}
 	switch {
 	case out.Self:
@@ -165,6 +165,8 @@ func (x *index) networkState(n overlay.Network) (NetworkState, string) {
 		return NetworkFailed, "the last pass could not set up the kernel for it: see `weft status`"
 	case n.Name == "" && x.Docker.Mirroring:
 		return NetworkUnnamed, fmt.Sprintf("Docker's API on host %s has not told the network's name yet, so other hosts do not mirror it", n.Host)
+	case !here && n.Swarm:
+		return NetworkRemote, fmt.Sprintf("Swarm runs no task on host %s that is in the network", self)
 	case !here && x.Docker.Mirroring:
 		return NetworkRemote, fmt.Sprintf("Docker on host %s does not have the network; it is mirrored as soon as Docker answers", self)
 	case !here:
@@ -244,6 +246,9 @@ func (x *index) status(now time.Time) Status {
 	out.Docker.Conflicts = list(out.Docker.Conflicts)
 	out.Passes.Errors, out.Passes.Failed = list(out.Passes.Errors), list(out.Passes.Failed)
 	for _, h := range x.hosts {
+		if h.Silent {
+			out.Counts.HostsSilent++
+		}
 		switch h.State {
 		case HostLive:
 			out.Counts.HostsLive++

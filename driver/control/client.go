@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// askTime is how long a question may take. The daemon answers from memory.
+// askTime is how long a question may take. The daemon answers most from memory.
 const askTime = 10 * time.Second
 
 // Errors of the Client, each wrapped in a sentence for the user.
@@ -64,13 +64,24 @@ func (c Client) Forget(ctx context.Context, host string) error {
 	return err
 }
 
-// Leave takes the daemon's host out of the cluster and ends the daemon.
+// Leave takes the daemon's host out of the cluster and ends the daemon, whose
+// process is gone when this returns, or goes on ending after 15 s.
 func (c Client) Leave(ctx context.Context, force bool) error {
 	q := url.Values{}
 	if force {
 		q.Set("force", "true")
 	}
-	_, err := send[done](ctx, c, http.MethodPost, "leave", q)
+	pid := c.process(ctx)
+	if _, err := send[done](ctx, c, http.MethodPost, "leave", q); err != nil {
+		return err
+	}
+	return gone(ctx, pid)
+}
+
+// Away tells the other hosts that the daemon's host shuts down, and ends the
+// daemon.
+func (c Client) Away(ctx context.Context) error {
+	_, err := send[done](ctx, c, http.MethodPost, "away", nil)
 	return err
 }
 
@@ -87,8 +98,13 @@ func ask[T any](ctx context.Context, c Client, path string, q url.Values) (T, er
 
 // send sends method /v1/path and decodes the answer.
 func send[T any](ctx context.Context, c Client, method, path string, q url.Values) (T, error) {
+	return sendWithin[T](ctx, c, askTime, method, path, q)
+}
+
+// sendWithin is send with a limit of its own.
+func sendWithin[T any](ctx context.Context, c Client, limit time.Duration, method, path string, q url.Values) (T, error) {
 	var out T
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	// The host is only there because a URL must have one.
 	req, err := http.NewRequestWithContext(ctx, method, "http://weft/v1/"+path+"?"+q.Encode(), http.NoBody)
@@ -104,7 +120,7 @@ func send[T any](ctx context.Context, c Client, method, path string, q url.Value
 	}}
 	resp, err := hc.Do(req)
 	if err != nil {
-		return out, c.explain(err)
+		return out, c.explain(err, limit)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -117,7 +133,7 @@ func send[T any](ctx context.Context, c Client, method, path string, q url.Value
 }
 
 // explain turns the failure of a request into a sentence.
-func (c Client) explain(err error) error {
+func (c Client) explain(err error, limit time.Duration) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err // without the made-up URL
 	}
@@ -127,7 +143,7 @@ func (c Client) explain(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s may be opened by root only: run this as root", c.Socket)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("%w on %s within %s: it is there, but hangs", ErrAbsent, c.Socket, askTime)
+		return fmt.Errorf("%w on %s within %s: it is there, but hangs", ErrAbsent, c.Socket, limit)
 	}
 	return fmt.Errorf("ask the weft daemon on %s: %w", c.Socket, err)
 }

@@ -6,14 +6,17 @@
 //	GET /v1/networks/{id or name}            NetworkDetail
 //	GET /v1/endpoints?network=…&host=…       []Endpoint, filters as in Filter
 //	GET /v1/hosts                            []Host
+//	GET /v1/doctor?only=…                    Diagnosis, see Acts
 //	POST /v1/hosts/{name}/forget             {}, see Acts
 //	POST /v1/leave?force=true                {}, see Acts
+//	POST /v1/away                            {}, see Acts
 //	POST /v1/log-level?level=debug           {}, see Acts
 //
 // A refusal is {"error": "one sentence"} with a 4xx or 5xx status. Fields are
 // only ever added: a client must ignore those it does not know. Lists are
 // sorted and never null.
 //
-// Views are pure functions of a State, and no request waits for anything that
-// is not in this process's memory.
+// Views are pure functions of a State, and no request waits for anything that is
+// not in this process's memory, but for these: forget writes to the store, leave
+// asks whether it answers, and a diagnosis has checks with a deadline each.
 package control

@@ -11,13 +11,6 @@ import (
 	"github.com/weft-net/weft/driver/overlay"
 )
 
-// A pass counts as overdue after this many times Passes.Every, or after
-// overdueLeast if that is longer: one pass may have much to do.
-const (
-	overdueTimes = 3
-	overdueLeast = time.Minute
-)
-
 // problems says what is wrong and concerns this host.
 func (x *index) problems(now time.Time) []string {
 	out := []string{}
@@ -38,7 +31,7 @@ func (x *index) problems(now time.Time) []string {
 	switch p := x.Passes; {
 	case p.Count == 0:
 		say("the kernel has not been looked at since the daemon's start at %s", stamp(x.Started))
-	case p.Every > 0 && now.Sub(p.Last) > max(overdueTimes*p.Every, overdueLeast):
+	case p.Overdue(now):
 		say("the kernel was last looked at %s, though that is due every %s: a call to the kernel may be hanging", stamp(p.Last), p.Every)
 	}
 	for _, err := range x.Passes.Errors {
@@ -68,9 +61,9 @@ func (x *index) mismatches() []string {
 		switch {
 		case h.Self || !self.VTEP.IsValid() || !peer.VTEP.IsValid():
 		case peer.VTEP.Is4() != self.VTEP.Is4():
-			out = append(out, fmt.Sprintf("host %s has underlay address %s and host %s %s: containers reach each other only over one address family, see --advertise", h.Name, h.VTEP, self.Name, self.VTEP))
+			out = append(out, fmt.Sprintf("host %s has underlay address %s and host %s %s: containers reach each other only over one address family: set --advertise on one of them", h.Name, h.VTEP, self.Name, self.VTEP))
 		case h.Port != self.Port:
-			out = append(out, fmt.Sprintf("host %s uses UDP port %d and host %s %d: containers reach each other only over one port, see --vxlan-port", h.Name, h.Port, self.Name, self.Port))
+			out = append(out, fmt.Sprintf("host %s uses UDP port %d and host %s %d: containers reach each other only over one port: set --vxlan-port on one of them", h.Name, h.Port, self.Name, self.Port))
 		}
 	}
 	return out

@@ -69,11 +69,11 @@ func TestEachProblemIsOneSentence(t *testing.T) {
 		},
 		"another family": {
 			func(s *State) { peer(s, func(h *overlay.Host) { h.VTEP = addr("2001:db8::2") }) },
-			"host h2 has underlay address 2001:db8::2 and host h1 192.0.2.1: containers reach each other only over one address family, see --advertise",
+			"host h2 has underlay address 2001:db8::2 and host h1 192.0.2.1: containers reach each other only over one address family: set --advertise on one of them",
 		},
 		"another port": {
 			func(s *State) { peer(s, func(h *overlay.Host) { h.Port = 8472 }) },
-			"host h2 uses UDP port 8472 and host h1 4789: containers reach each other only over one port, see --vxlan-port",
+			"host h2 uses UDP port 8472 and host h1 4789: containers reach each other only over one port: set --vxlan-port on one of them",
 		},
 		"one underlay address twice": {
 			func(s *State) { peer(s, func(h *overlay.Host) { h.VTEP = addr("192.0.2.1") }) },

@@ -186,12 +186,12 @@ func TestJSONFieldsStay(t *testing.T) {
 		{status.Store, "url reachable since"},
 		{status.Docker, "mirroring url connected since conflicts"},
 		{status.Passes, "count repairs last took_ns every_ns errors failed_networks"},
-		{status.Counts, "networks endpoints endpoints_here hosts hosts_live hosts_down hosts_unknown stock duplicates"},
+		{status.Counts, "networks endpoints endpoints_here hosts hosts_live hosts_down hosts_unknown hosts_silent stock duplicates"},
 		{x.networks()[1], "id name vni subnets mtu hosts endpoints state"},
 		{detail, "id name vni subnets mtu hosts endpoints state record on"},
 		{detail.On[0], "host state endpoints stock"},
 		{detail.On[0].Endpoints[0], "id container network network_name host addrs mac phase"},
-		{x.hosts[0], "name self incarnation vtep port mtu version state since networks endpoints"},
+		{x.hosts[0], "name self incarnation vtep port mtu version state since silent networks endpoints"},
 	} {
 		if got := fields(c.v); got != c.want {
 			t.Errorf("%T\n got %s\nwant %s", c.v, got, c.want)

@@ -37,6 +37,9 @@ type HostState struct {
 	overlay.Host
 	Live  bool
 	Since time.Time // when Live last changed; zero if not known
+	// Silent: it was heard directly, and has not been for some seconds.
+	Silent bool
+	Heard  time.Time // when it was last heard directly; zero: not since the daemon's start, or it rests
 }
 
 // Store tells how the cluster's store is doing.
@@ -73,4 +76,17 @@ type Passes struct {
 	Every   time.Duration `json:"every_ns"`        // the longest time between two, nanoseconds; 0: not known
 	Errors  []string      `json:"errors"`          // of the last one, a sentence each
 	Failed  []string      `json:"failed_networks"` // ids of the networks that Errors speak of
+}
+
+// A pass counts as overdue after this many times Passes.Every, or after
+// overdueLeast if that is longer: one pass may have much to do.
+const (
+	overdueTimes = 3
+	overdueLeast = time.Minute
+)
+
+// Overdue says whether the last pass is so long ago that a call to the kernel may
+// be hanging. Before the first one nothing is.
+func (p Passes) Overdue(now time.Time) bool {
+	return p.Count > 0 && p.Every > 0 && now.Sub(p.Last) > max(overdueTimes*p.Every, overdueLeast)
 }

@@ -8,3 +8,11 @@ func Summary(s State, now time.Time) (Status, []Network) {
 	x := newIndex(s)
 	return x.status(now), x.networks()
 }
+
+// Mismatches says which hosts cannot exchange packets with this one because of
+// their settings, a sentence each that ends with what to do.
+func Mismatches(s State) []string { return newIndex(s).mismatches() }
+
+// Duplicates says which addresses are used twice in a network, a sentence each
+// that ends with what to do.
+func Duplicates(s State) []string { return newIndex(s).duplicates() }

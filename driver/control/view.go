@@ -39,8 +39,9 @@ type Counts struct {
 	HostsLive     int `json:"hosts_live"`     // this one included
 	HostsDown     int `json:"hosts_down"`
 	HostsUnknown  int `json:"hosts_unknown"`
-	Stock         int `json:"stock"`      // addresses that this host has claimed ahead of use
-	Duplicates    int `json:"duplicates"` // addresses that are used twice
+	HostsSilent   int `json:"hosts_silent"` // whatever their state
+	Stock         int `json:"stock"`        // addresses that this host has claimed ahead of use
+	Duplicates    int `json:"duplicates"`   // addresses that are used twice
 }
 
 // NetworkState says in one word how a network is doing on this host.
@@ -117,6 +118,7 @@ type Host struct {
 	Version     string       `json:"version"`
 	State       HostLiveness `json:"state"`
 	Since       time.Time    `json:"since,omitzero"` // of State
+	Silent      bool         `json:"silent"`         // it is not heard directly any more, so its containers have no names
 	Networks    int          `json:"networks"`       // that its Docker has
 	Endpoints   int          `json:"endpoints"`
 }

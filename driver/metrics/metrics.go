@@ -35,7 +35,7 @@ type Metrics struct {
 	passes   *prometheus.HistogramVec
 	drifted  prometheus.Counter
 	repairs  prometheus.Counter
-	requests *prometheus.CounterVec
+	requests *prometheus.HistogramVec
 	applied  *prometheus.HistogramVec
 	lag      prometheus.Histogram
 	handed   *prometheus.CounterVec
@@ -53,7 +53,7 @@ func New(source Source, log logrus.FieldLogger) *Metrics {
 		passes:   histograms("pass_duration_seconds", "How long passes from the records to the kernel took. A pass of kind verify reads everything back, one of kind change only what has changed.", work, "kind", "result"),
 		drifted:  counter("drifted_passes_total", "Passes that found something in the kernel changed by somebody else."),
 		repairs:  counter("repairs_total", "Things in the kernel that somebody else had changed and a pass has repaired."),
-		requests: counters("store_requests_total", "Requests to Consul; wait is a long poll of up to a minute.", "request", "result"),
+		requests: histograms("store_request_duration_seconds", "How long requests to Consul took; wait is a long poll of up to a minute.", travel, "request", "result"),
 		applied:  histograms("watch_apply_duration_seconds", "How long it took to take over an answer of a watch of the store, with the records that were fetched for it.", work, "watch", "result"),
 		lag:      prometheus.NewHistogram(histogramOpts("watch_lag_seconds", "How long after this host began to write its own record its own watch of the store showed it.", travel)),
 		handed:   counters("addresses_handed_out_total", "Addresses given to Docker's containers: from stock, claimed in the store while Docker waited, or named by the user.", "from"),
@@ -141,8 +141,8 @@ func (m *Metrics) Pass(p reconcile.Pass) {
 }
 
 // Request is for consul.Config.OnRequest.
-func (m *Metrics) Request(request string, err error) {
-	m.requests.WithLabelValues(request, answer(err)).Inc()
+func (m *Metrics) Request(request string, took time.Duration, err error) {
+	m.requests.WithLabelValues(request, answer(err)).Observe(took.Seconds())
 }
 
 // answer classifies a store's error.

@@ -23,6 +23,7 @@ import (
 	"github.com/weft-net/weft/driver/dns"
 	"github.com/weft-net/weft/driver/metrics"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/push"
 	"github.com/weft-net/weft/driver/reconcile"
 	"github.com/weft-net/weft/ipam"
 	"github.com/weft-net/weft/kvstore"
@@ -54,7 +55,7 @@ func state() metrics.State {
 				}}},
 			},
 			Own:    []overlay.Attachment{{Network: "aaaaaaaaaaaa", Host: "h1"}},
-			Hosts:  []control.HostState{{Host: h2, Since: start}},
+			Hosts:  []control.HostState{{Host: h2, Since: start, Silent: true}},
 			Store:  control.Store{URL: "consul://192.0.2.100:8500", Reachable: true, Since: start},
 			Docker: control.Docker{Mirroring: true, Connected: true, Since: start},
 			Passes: control.Passes{Count: 7, Repairs: 3, Last: start, Took: time.Millisecond, Errors: []string{"no memory"}},
@@ -65,6 +66,7 @@ func state() metrics.State {
 		},
 		Behind: 1500 * time.Millisecond,
 		Names:  &dns.Status{Sandboxes: 3, Answering: 2},
+		Push:   push.Stats{Sent: 1, Received: 2, Refused: 3, Fetches: 9, FetchesFailed: 5},
 	}
 }
 
@@ -120,9 +122,9 @@ func busy(t *testing.T) (text string, families map[string]*dto.MetricFamily) {
 		if err != nil {
 			err = fmt.Errorf("get x: %w", err)
 		}
-		m.Request("get", err)
+		m.Request("get", 2*time.Millisecond, err)
 	}
-	m.Request("wait", nil)
+	m.Request("wait", 20*time.Second, nil)
 	m.Applied("hosts", time.Millisecond, nil)
 	m.Applied("networks", time.Millisecond, errors.New("no"))
 	m.Returned(20 * time.Millisecond)
@@ -155,13 +157,13 @@ func TestScrape(t *testing.T) {
 		`weft_pass_duration_seconds_count{kind="verify",result="error"} 0`,
 		`weft_drifted_passes_total 1`,
 		`weft_repairs_total 3`,
-		`weft_store_requests_total{request="get",result="ok"} 1`,
-		`weft_store_requests_total{request="get",result="absent"} 1`,
-		`weft_store_requests_total{request="get",result="conflict"} 1`,
-		`weft_store_requests_total{request="get",result="unavailable"} 1`,
-		`weft_store_requests_total{request="get",result="denied"} 1`,
-		`weft_store_requests_total{request="get",result="ended"} 2`,
-		`weft_store_requests_total{request="get",result="error"} 1`,
+		`weft_store_request_duration_seconds_count{request="get",result="ok"} 1`,
+		`weft_store_request_duration_seconds_count{request="get",result="absent"} 1`,
+		`weft_store_request_duration_seconds_count{request="get",result="conflict"} 1`,
+		`weft_store_request_duration_seconds_count{request="get",result="unavailable"} 1`,
+		`weft_store_request_duration_seconds_count{request="get",result="denied"} 1`,
+		`weft_store_request_duration_seconds_count{request="get",result="ended"} 2`,
+		`weft_store_request_duration_seconds_count{request="get",result="error"} 1`,
 		`weft_store_reachable 1`,
 		`weft_watch_lag_seconds_sum 0.02`,
 		`weft_watch_behind_seconds 1.5`,
@@ -172,6 +174,9 @@ func TestScrape(t *testing.T) {
 		`weft_pool_free_addresses{network="",network_id="",subnet="10.9.0.0/24"} 254`,
 		`weft_hosts{state="live"} 1`,
 		`weft_hosts{state="down"} 1`,
+		`weft_hosts_silent 1`,
+		`weft_push_datagrams_total{what="refused"} 3`,
+		`weft_push_fetches_total{result="error"} 5`,
 		`weft_networks{state="ok"} 1`,
 		`weft_networks{state="removing"} 0`,
 		`weft_network_endpoints{network="web",network_id="aaaaaaaaaaaa",where="here"} 1`,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weft-net/weft/driver/control"
 	"github.com/weft-net/weft/driver/dns"
+	"github.com/weft-net/weft/driver/push"
 	"github.com/weft-net/weft/ipam"
 )
 
@@ -21,6 +22,7 @@ type State struct {
 	Pools  []ipam.Usage
 	Behind time.Duration // see registry.Registry.Behind
 	Names  *dns.Status   // nil: Docker alone answers names
+	Push   push.Stats
 }
 
 // gauge describes one metric that is read at a scrape.
@@ -50,6 +52,7 @@ var (
 	passErrors = gauge("pass_errors", "What the last pass could not bring to match the records.")
 
 	hosts    = gauge("hosts", "Hosts of the cluster by state, this one included; unknown while the store does not answer.", "state")
+	silent   = gauge("hosts_silent", "Hosts of the cluster that have not been heard directly for some seconds, so that their containers' names are withdrawn.")
 	networks = gauge("networks", "Networks of the cluster by their state on this host, as `weft network ls` shows it.", "state")
 
 	networkEndpoints = gauge("network_endpoints", "Endpoints of a network, here and elsewhere.", append(ofNetwork, "where")...)
@@ -62,6 +65,9 @@ var (
 	poolTarget = gauge("pool_stock_target_addresses", "How many addresses of a pool this host wants in stock; few or none if the pool is nearly used up.", ofPool...)
 	poolLost   = gauge("pool_lost_addresses", "Addresses of a pool in use on this host that are another host's.", ofPool...)
 
+	datagrams = gauge("push_datagrams_total", "Datagrams between this host and others that tell what has changed: sent, received, of the received those refused, of the sent those that failed.", "what")
+	fetches   = gauge("push_fetches_total", "Questions to other hosts for what had not come by datagram.", "result")
+
 	dnsSandboxes = gauge("dns_sandboxes", "Containers' network namespaces on this host by whether weft answers names there; in silent ones Docker alone does.", "state")
 )
 
@@ -72,7 +78,7 @@ type scrape struct{ source Source }
 func (s scrape) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		buildInfo, problems, duplicates, storeReachable, watchBehind, dockerConnected, conflicts, lastPass, passErrors,
-		hosts, networks, networkEndpoints, networkHosts,
+		hosts, silent, networks, networkEndpoints, networkHosts, datagrams, fetches,
 		poolSize, poolFree, poolUsed, poolStock, poolTarget, poolLost, dnsSandboxes,
 	} {
 		out <- d
@@ -82,12 +88,22 @@ func (s scrape) Describe(out chan<- *prometheus.Desc) {
 // sink takes the values of one scrape.
 type sink chan<- prometheus.Metric
 
-// set adds one value. A label that is no UTF-8 is bent until it is.
+// set adds one value.
 func (out sink) set(d *prometheus.Desc, value float64, labels ...string) {
+	out.add(prometheus.GaugeValue, d, value, labels)
+}
+
+// count adds one count since the start.
+func (out sink) count(d *prometheus.Desc, n uint64, labels ...string) {
+	out.add(prometheus.CounterValue, d, float64(n), labels)
+}
+
+// add adds one value. A label that is no UTF-8 is bent until it is.
+func (out sink) add(kind prometheus.ValueType, d *prometheus.Desc, value float64, labels []string) {
 	for i, l := range labels {
 		labels[i] = strings.ToValidUTF8(l, "?")
 	}
-	m, err := prometheus.NewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	m, err := prometheus.NewConstMetric(d, kind, value, labels...)
 	if err != nil {
 		m = prometheus.NewInvalidMetric(d, err)
 	}
@@ -112,6 +128,8 @@ func (s scrape) Collect(c chan<- prometheus.Metric) {
 	out.set(hosts, float64(status.Counts.HostsLive), string(control.HostLive))
 	out.set(hosts, float64(status.Counts.HostsDown), string(control.HostDown))
 	out.set(hosts, float64(status.Counts.HostsUnknown), string(control.HostUnknown))
+	out.set(silent, float64(status.Counts.HostsSilent))
+	out.push(state.Push)
 	out.networks(state.State, nets)
 	out.pools(state.Pools)
 	if state.Names != nil {
@@ -139,6 +157,16 @@ func (out sink) networks(state control.State, nets []control.Network) {
 	for s, n := range states {
 		out.set(networks, float64(n), string(s))
 	}
+}
+
+// push shows what has gone directly between the hosts.
+func (out sink) push(s push.Stats) {
+	out.count(datagrams, s.Sent, "sent")
+	out.count(datagrams, s.Received, "received")
+	out.count(datagrams, s.Refused, "refused")
+	out.count(datagrams, s.Failed, "failed")
+	out.count(fetches, s.Fetches-s.FetchesFailed, resultOK)
+	out.count(fetches, s.FetchesFailed, resultError)
 }
 
 // pools shows each pool that this host's Docker has.

@@ -32,8 +32,9 @@ type records struct {
 	endpoints map[string]overlay.Endpoint
 	pending   map[string]bool // removals asked here
 	subs      map[chan struct{}]bool
-	lost      bool  // see Rebuilding
-	away      bool  // the store
+	lost      bool // see Rebuilding
+	away      bool // the store
+	remains   []overlay.Remains
 	deaf      error // Name's answer
 	broken    error // createNetwork's, after it has made its record for a moment
 }
@@ -112,11 +113,19 @@ func (r *records) deleteNetwork(dockerID string) {
 }
 
 func (r *records) Networks() []overlay.Network {
+	return r.those(func(n overlay.Network) bool { return n.Deleted.IsZero() && !r.pending[n.ID] })
+}
+
+func (r *records) Tombstones() []overlay.Network {
+	return r.those(func(n overlay.Network) bool { return !n.Deleted.IsZero() })
+}
+
+func (r *records) those(wanted func(overlay.Network) bool) []overlay.Network {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var out []overlay.Network
 	for i := range r.next {
-		if n := r.networks[fmt.Sprintf("w%d", i+1)]; n.ID != "" && n.Deleted.IsZero() && !r.pending[n.ID] {
+		if n := r.networks[fmt.Sprintf("w%d", i+1)]; n.ID != "" && wanted(n) {
 			out = append(out, n)
 		}
 	}
@@ -157,6 +166,8 @@ func (r *records) Changes() (<-chan struct{}, func()) {
 		delete(r.subs, ch)
 	}
 }
+
+func (r *records) Mirroring(string) (done func()) { return func() {} }
 
 func (r *records) Name(_ context.Context, id string, naming registry.Naming) error {
 	var err error
@@ -206,6 +217,21 @@ func (r *records) Rebuilding() (lost, ready bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.lost, !r.away
+}
+
+func (r *records) Remains() []overlay.Remains { return r.remains }
+
+func (r *records) Epoch() (time.Time, bool) { return time.Time{}, true }
+
+func (r *records) Remake(_ context.Context, n overlay.Network) error {
+	r.change(func() {
+		r.next++
+		if n.ID == "" {
+			n.ID = fmt.Sprintf("w%d", r.next)
+		}
+		r.networks[n.ID] = n
+	})
+	return nil
 }
 
 func (r *records) Rebuilt(context.Context) error {

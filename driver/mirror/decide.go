@@ -19,6 +19,7 @@ const (
 	doRemove kind = "remove" // remove from Docker what is gone from the cluster, or there twice
 	doDetach kind = "detach" // forget a network that Docker has lost
 	doAttach kind = "attach" // take over a network that this host's state has lost
+	doRemake kind = "remake" // record in the cluster a network that nobody has a record of
 	doReport kind = "report" // nothing but a person can help
 )
 
@@ -27,6 +28,7 @@ const (
 const (
 	lostFor    = 30 * time.Second // a create call in progress is not listed yet
 	unknownFor = 5 * time.Second  // a removal in progress is listed still
+	remakeFor  = time.Second      // a host that has not lost its state records it first
 )
 
 // action is one thing to do, about one network.
@@ -35,6 +37,7 @@ type action struct {
 	docker  dockerNetwork   // zero for create
 	network overlay.Network // zero for report, and if nobody knows
 	after   time.Duration   // how long it must be wanted without a break
+	kernel  overlay.Remains // attach, remake: what the kernel has of it
 	why     string          // report: the sentence; remove: the reason
 }
 
@@ -79,7 +82,7 @@ func decide(driver string, docker []dockerNetwork, v clusterView) []action {
 		}
 	}
 	for _, n := range v.Live {
-		if n.Name != "" && !d.here[n.ID] {
+		if n.Name != "" && !n.Swarm && !d.here[n.ID] {
 			d.absent(n)
 		}
 	}
@@ -100,6 +103,7 @@ func (d *decision) add(a action) { d.actions = append(d.actions, a) }
 // known decides about a Docker network that weft has a record of.
 func (d *decision) known(n dockerNetwork, record overlay.Network) {
 	switch {
+	case !record.Deleted.IsZero() && n.Swarm:
 	case !record.Deleted.IsZero():
 		d.add(action{kind: doRemove, docker: n, network: record, why: "it was removed from the cluster"})
 	case record.Name == "" && !d.named[n.Name]:
@@ -111,7 +115,12 @@ func (d *decision) known(n dockerNetwork, record overlay.Network) {
 // unknown decides about a Docker network of weft's that weft has no record of.
 func (d *decision) unknown(n dockerNetwork) {
 	record, ok := d.view.match(n)
+	kernel, running := d.view.Kernel[n.ID]
+	tombstone, removed := d.view.removed(n)
 	switch {
+	case running && !ok && !d.taken(n): // its containers wait
+		d.add(action{kind: doRemake, docker: n, kernel: kernel, after: remakeFor})
+	case n.Swarm && (!d.view.Lost || !ok || d.here[record.ID]): // a manager lists those that it has no task of
 	case ok && d.here[record.ID]:
 		d.add(action{kind: doRemove, docker: n, network: record, after: unknownFor, why: "this host's Docker has it twice"})
 	case ok:
@@ -120,9 +129,15 @@ func (d *decision) unknown(n dockerNetwork) {
 		if d.view.Lost { // then that is why, and its containers wait
 			after = 0
 		}
-		d.add(action{kind: doAttach, docker: n, network: record, after: after})
+		d.add(action{kind: doAttach, docker: n, network: record, kernel: kernel, after: after})
+	case removed && !running:
+		d.add(action{kind: doRemove, docker: n, network: tombstone, after: unknownFor, why: "it was removed from the cluster while this host had no record of it"})
 	case d.twin(n):
 		d.add(action{kind: doRemove, docker: n, after: unknownFor, why: "another network of this host has its name"})
+	case d.older(n) && !d.taken(n):
+		if !d.view.Frozen { // else another host may know it better
+			d.add(action{kind: doRemake, docker: n, after: unknownFor})
+		}
 	default:
 		why := fmt.Sprintf("Docker's network %q (%.12s) uses weft, but weft has no record of it", n.Name, n.ID)
 		if id := n.Options[idOption]; id != "" {
@@ -130,6 +145,18 @@ func (d *decision) unknown(n dockerNetwork) {
 		}
 		d.add(action{kind: doReport, docker: n, after: unknownFor, why: why + fmt.Sprintf(": remove it with `docker network rm %s`, and create it again if it is needed", n.Name)})
 	}
+}
+
+// taken says whether another network of the cluster has n's name.
+func (d *decision) taken(n dockerNetwork) bool {
+	_, taken := d.view.live(n.Name)
+	return taken
+}
+
+// older says whether the store may have lost its record of n: it has its data
+// only since n was made.
+func (d *decision) older(n dockerNetwork) bool {
+	return !n.Created.IsZero() && n.Created.Before(d.view.Epoch)
 }
 
 // twin says whether weft has a record of another Docker network with n's name.
@@ -149,12 +176,16 @@ func (d *decision) absent(n overlay.Network) {
 	}
 	by := taken[0]
 	for _, o := range taken {
-		if o.Driver != d.driver {
+		if o.Driver != d.driver || o.Swarm {
 			by = o
 		}
 	}
 	record, known := d.view.Docker[by.ID]
 	switch {
+	case by.Swarm:
+		d.add(action{kind: doReport, docker: by, network: n, why: fmt.Sprintf(
+			"network %q of the cluster (created on host %s) cannot be mirrored to this host: Swarm has a network of that name; remove or rename one of the two",
+			n.Name, n.Host)})
 	case by.Driver != d.driver:
 		d.add(action{kind: doReport, docker: by, network: n, why: fmt.Sprintf(
 			"network %q of the cluster (created on host %s) cannot be mirrored to this host: its Docker has a network of that name with driver %q, which weft leaves alone; remove or rename one of the two",

@@ -34,8 +34,17 @@ func weftID(id string) func(*dockerNetwork) {
 	return func(n *dockerNetwork) { n.Options = map[string]string{idOption: id} }
 }
 
+func swarm(n *dockerNetwork) { n.Swarm = true }
+
+func swarms(n overlay.Network) overlay.Network {
+	n.Swarm = true
+	return n
+}
+
 func subnet(s string) func(*dockerNetwork) {
-	return func(n *dockerNetwork) { n.Subnets = append(n.Subnets, netip.MustParsePrefix(s)) }
+	return func(n *dockerNetwork) {
+		n.Subnets = append(n.Subnets, overlay.Subnet{Prefix: netip.MustParsePrefix(s)})
+	}
 }
 
 func weftNet(id, name string, subnets ...string) overlay.Network {
@@ -55,11 +64,16 @@ func TestDecide(t *testing.T) {
 	type networks = []overlay.Network
 	type docker = []dockerNetwork
 	type known = map[string]overlay.Network
+	type kernel = map[string]overlay.Remains
 	tests := []struct {
 		name   string
 		docker docker
 		live   networks
+		gone   networks
 		known  known
+		kernel kernel
+		lost   bool
+		frozen bool
 		want   []string // kind, Docker's id, weft's id, grace
 	}{
 		{name: "nothing"},
@@ -149,6 +163,52 @@ func TestDecide(t *testing.T) {
 			want:   []string{"report d1  5s"},
 		},
 		{
+			name:   "an unknown network that was removed elsewhere meanwhile is removed",
+			docker: docker{dockerNet("d1", "a", subnet("10.1.0.0/16"), created(-1)), dockerNet("d2", "b", weftID("w2"), created(-1))},
+			gone:   networks{gone(weftNet("w1", "a", "10.1.0.0/16")), gone(weftNet("w2", "x"))},
+			want:   []string{"remove d1 w1 5s", "remove d2 w2 5s"},
+		},
+		{
+			name:   "not if it is another one of that name",
+			docker: docker{dockerNet("d1", "a", subnet("10.2.0.0/16")), dockerNet("d2", "b", created(1))},
+			gone:   networks{gone(weftNet("w1", "a", "10.1.0.0/16")), gone(weftNet("w2", "b"))},
+			want:   []string{"report d1  5s", "report d2  5s"},
+		},
+		{
+			name:   "not if its containers run here",
+			docker: docker{dockerNet("d1", "a", created(-1))}, gone: networks{gone(weftNet("w1", "a"))}, kernel: kernel{"d1": {ID: "w1"}},
+			want: []string{"remake d1  1s"},
+		},
+		{
+			name:   "a network that nobody knows is recorded again if it is older than the store's data",
+			docker: docker{dockerNet("d1", "a", created(-1)), dockerNet("d2", "b", created(1))},
+			want:   []string{"remake d1  5s", "report d2  5s"},
+		},
+		{
+			name:   "not while hosts record again what they have",
+			docker: docker{dockerNet("d1", "a", created(-1))}, frozen: true,
+		},
+		{
+			name:   "unless its containers run here",
+			docker: docker{dockerNet("d1", "a"), dockerNet("d2", "s", swarm)}, frozen: true, kernel: kernel{"d1": {ID: "w1"}, "d2": {ID: "w2"}},
+			want: []string{"remake d1  1s", "remake d2  1s"},
+		},
+		{
+			name:   "once it is recorded, it is found by the kernel's id",
+			docker: docker{dockerNet("d1", "a")}, live: networks{weftNet("w1", "")}, kernel: kernel{"d1": {ID: "w1"}}, lost: true,
+			want: []string{"attach d1 w1 0s"},
+		},
+		{
+			name:   "or by its name and subnets, if another host was first",
+			docker: docker{dockerNet("d1", "a")}, live: networks{weftNet("w2", "a")}, kernel: kernel{"d1": {ID: "w1"}}, lost: true,
+			want: []string{"attach d1 w2 0s"},
+		},
+		{
+			name:   "a network of the name of another one needs a person all the same",
+			docker: docker{dockerNet("d1", "a", subnet("10.2.0.0/16"), created(-1))}, live: networks{weftNet("w2", "a", "10.1.0.0/16")}, kernel: kernel{"d1": {ID: "w1"}},
+			want: []string{"report d1  5s"},
+		},
+		{
 			name:   "a second network of one id is removed",
 			docker: docker{dockerNet("d1", "a"), dockerNet("d2", "a", weftID("w1"))}, live: networks{weftNet("w1", "a")}, known: known{"d1": weftNet("w1", "a")},
 			want: []string{"remove d2 w1 5s"},
@@ -168,10 +228,32 @@ func TestDecide(t *testing.T) {
 			docker: docker{dockerNet("d1", "b")}, live: networks{weftNet("w1", "a"), weftNet("w2", "b")}, known: known{"d1": weftNet("w1", "a")},
 			want: []string{"report d1 w2 5s"},
 		},
+		{
+			name:   "a network of Swarm's is named",
+			docker: docker{dockerNet("d1", "a", swarm)}, live: networks{weftNet("w1", "")}, known: known{"d1": weftNet("w1", "")},
+			want: []string{"name d1 w1 0s"},
+		},
+		{
+			name: "a network of Swarm's is not mirrored",
+			live: networks{swarms(weftNet("w1", "a"))},
+		},
+		{
+			name:   "a network of Swarm's is removed by Swarm alone",
+			docker: docker{dockerNet("d1", "a", swarm)}, known: known{"d1": gone(weftNet("w1", "a"))},
+		},
+		{
+			name:   "a network of Swarm's without a task here is nobody's business",
+			docker: docker{dockerNet("d1", "a", swarm)},
+		},
+		{
+			name:   "a name taken by a network of Swarm's is a conflict",
+			docker: docker{dockerNet("d1", "a", swarm)}, live: networks{weftNet("w1", "a")},
+			want: []string{"report d1 w1 0s"},
+		},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
-			view := clusterView{Live: tc.live, Docker: tc.known}
+			view := clusterView{Live: tc.live, Gone: tc.gone, Docker: tc.known, Kernel: tc.kernel, Lost: tc.lost, Epoch: at(0), Frozen: tc.frozen}
 			var got []string
 			for _, a := range decide("weft:latest", tc.docker, view) {
 				got = append(got, fmt.Sprintf("%s %s %s %s", a.kind, a.docker.ID, a.network.ID, a.after))

@@ -1,11 +1,13 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,9 +16,11 @@ import (
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/network"
+	"github.com/docker/docker/api/types/versions"
 	"github.com/docker/docker/client"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry"
 )
 
 // Bounds of single calls. Creating a network waits for other calls of the same
@@ -40,10 +44,12 @@ func dial(ctx context.Context, host string) (*docker, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	if _, err := api.Ping(ctx); err != nil {
+	answer, err := api.Ping(ctx)
+	if err != nil {
 		api.Close()
 		return nil, err
 	}
+	api.NegotiateAPIVersionPing(answer)
 	return &docker{api: api}, nil
 }
 
@@ -83,13 +89,41 @@ func parseNetwork(n network.Summary) dockerNetwork {
 	out := dockerNetwork{
 		ID: n.ID, Name: n.Name, Driver: driverName(n.Driver), IPAM: driverName(n.IPAM.Driver), Created: n.Created,
 		Options: n.Options, Labels: n.Labels, Attachable: n.Attachable, IPv6: n.EnableIPv6,
+		Internal: n.Internal, Swarm: n.Scope == "swarm",
 	}
 	for _, c := range n.IPAM.Config {
-		if p, err := netip.ParsePrefix(c.Subnet); err == nil {
-			out.Subnets = append(out.Subnets, p.Masked())
+		if s, ok := parseIPAM(c); ok {
+			out.Subnets = append(out.Subnets, s)
 		}
 	}
+	slices.SortStableFunc(out.Subnets, func(a, b overlay.Subnet) int { return cmp.Compare(a.Prefix.Addr().BitLen(), b.Prefix.Addr().BitLen()) })
 	return out
+}
+
+// parseIPAM parses one subnet as Docker shows it. Where the driver has chosen the
+// gateway Docker may show none, or one with a length.
+func parseIPAM(c network.IPAMConfig) (s overlay.Subnet, ok bool) {
+	p, err := netip.ParsePrefix(c.Subnet)
+	if err != nil {
+		return s, false
+	}
+	s.Prefix = p.Masked()
+	gateway, _, _ := strings.Cut(c.Gateway, "/")
+	if a, err := netip.ParseAddr(gateway); err == nil {
+		s.Gateway = a
+	}
+	if r, err := netip.ParsePrefix(c.IPRange); err == nil {
+		s.Range = r.Masked()
+	}
+	for name, text := range c.AuxAddress {
+		if a, err := netip.ParseAddr(text); err == nil {
+			if s.Aux == nil {
+				s.Aux = map[string]netip.Addr{}
+			}
+			s.Aux[name] = a
+		}
+	}
+	return s, true
 }
 
 // sighting is an endpoint as Docker's network shows it.
@@ -164,6 +198,8 @@ func (d *docker) created(ctx context.Context, id string) (map[string][]string, e
 	return out, nil
 }
 
+// container tells all of a container; none of its parts that this package looks
+// at is nil, but for HostConfig.
 func (d *docker) container(ctx context.Context, id string) (container.InspectResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
@@ -171,7 +207,7 @@ func (d *docker) container(ctx context.Context, id string) (container.InspectRes
 	if err != nil {
 		return c, fmt.Errorf("inspect container %.12s: %w", id, err)
 	}
-	if c.ContainerJSONBase == nil || c.Config == nil || c.NetworkSettings == nil {
+	if c.ContainerJSONBase == nil || c.State == nil || c.Config == nil || c.NetworkSettings == nil {
 		return c, fmt.Errorf("inspect container %.12s: Docker leaves parts of it out", id)
 	}
 	return c, nil
@@ -211,7 +247,12 @@ func (d *docker) remove(ctx context.Context, dockerID string) error {
 func (d *docker) create(ctx context.Context, driver, ipam string, n overlay.Network) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	_, err := d.api.NetworkCreate(ctx, n.Name, createOptions(driver, ipam, n))
+	options := createOptions(driver, ipam, n)
+	// An older Docker does not read the field, and asks for an IPv4 pool.
+	if v := d.api.ClientVersion(); options.EnableIPv4 != nil && versions.LessThan(v, ipv6AloneSince) {
+		return fmt.Errorf("it has no IPv4 subnet, which needs Docker 28 or newer (API %s, and this one has %s)", ipv6AloneSince, v)
+	}
+	_, err := d.api.NetworkCreate(ctx, n.Name, options)
 	return err
 }
 
@@ -223,12 +264,19 @@ func createOptions(driver, ipam string, n overlay.Network) network.CreateOptions
 		ipv4, ipv6 = ipv4 || s.Prefix.Addr().Is4(), ipv6 || s.Prefix.Addr().Is6()
 		config = append(config, ipamConfig(s))
 	}
-	options := map[string]string{idOption: n.ID}
-	maps.Copy(options, n.Options)
+	options, own := maps.Clone(n.Options), map[string]string{}
+	if options == nil {
+		options = map[string]string{}
+	}
+	if registry.Generated(n.ID) {
+		options[vniOption] = strconv.FormatUint(uint64(n.VNI), 10)
+	} else {
+		options[idOption], own[idOption] = n.ID, n.ID
+	}
 	out := network.CreateOptions{
 		Driver: driver, Internal: n.Internal, Attachable: n.Attachable, EnableIPv6: &ipv6,
 		Labels: n.Labels, Options: options,
-		IPAM: &network.IPAM{Driver: ipam, Options: map[string]string{idOption: n.ID}, Config: config},
+		IPAM: &network.IPAM{Driver: ipam, Options: own, Config: config},
 	}
 	if !ipv4 && len(n.Subnets) > 0 {
 		out.EnableIPv4 = &ipv4

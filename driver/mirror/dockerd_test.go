@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/network"
@@ -25,6 +26,7 @@ type dockerd struct {
 	path    string
 	driver  driverCalls
 	version string // of the API; requests of newer ones are refused
+	oldest  string // and of older ones; "": none
 	server  *httptest.Server
 
 	mu       sync.Mutex
@@ -65,6 +67,7 @@ func (d *dockerd) start(t *testing.T) {
 	}
 	mux := http.NewServeMux()
 	for pattern, handle := range map[string]http.HandlerFunc{
+		"GET /version":              d.versions,
 		"GET /events":               d.follow,
 		"GET /networks":             d.list,
 		"GET /networks/{id}":        d.inspect,
@@ -98,7 +101,7 @@ func (d *dockerd) start(t *testing.T) {
 
 // versioned takes the API's version off requests' paths.
 func (d *dockerd) versioned(next http.Handler) http.Handler {
-	version := d.version
+	version, oldest := d.version, d.oldest
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v"), "/")
 		switch {
@@ -108,10 +111,17 @@ func (d *dockerd) versioned(next http.Handler) http.Handler {
 		case versions.GreaterThan(asked, version):
 			answer(w, http.StatusBadRequest, "client version "+asked+" is too new")
 			return
+		case oldest != "" && versions.LessThan(asked, oldest):
+			answer(w, http.StatusBadRequest, "client version "+asked+" is too old. Minimum supported API version is "+oldest)
+			return
 		}
 		r.URL.Path = "/" + rest
 		next.ServeHTTP(w, r)
 	})
+}
+
+func (d *dockerd) versions(w http.ResponseWriter, _ *http.Request) {
+	_ = json.NewEncoder(w).Encode(types.Version{APIVersion: d.version, MinAPIVersion: d.oldest})
 }
 
 // stop ends the process: connections break, networks stay.
@@ -237,7 +247,7 @@ func (d *dockerd) show(id, endpoint, container string) {
 func (d *dockerd) creates(in, name, containerID, hostname string, aliases ...string) {
 	d.mu.Lock()
 	d.boxes[containerID] = container.InspectResponse{
-		ContainerJSONBase: &container.ContainerJSONBase{ID: containerID, Name: "/" + name},
+		ContainerJSONBase: &container.ContainerJSONBase{ID: containerID, Name: "/" + name, State: &container.State{}},
 		Config:            &container.Config{Hostname: hostname},
 		NetworkSettings:   &container.NetworkSettings{Networks: map[string]*network.EndpointSettings{in: {Aliases: aliases}}},
 	}
@@ -264,7 +274,7 @@ func (d *dockerd) starting(id, endpoint, name, containerID, hostname string, ali
 
 func (d *dockerd) setBoxLocked(id, endpoint, name, containerID, hostname string, aliases []string) {
 	d.boxes[containerID] = container.InspectResponse{
-		ContainerJSONBase: &container.ContainerJSONBase{ID: containerID, Name: "/" + name},
+		ContainerJSONBase: &container.ContainerJSONBase{ID: containerID, Name: "/" + name, State: &container.State{}},
 		Config:            &container.Config{Hostname: hostname},
 		NetworkSettings: &container.NetworkSettings{Networks: map[string]*network.EndpointSettings{
 			d.networks[id].Name: {EndpointID: endpoint, Aliases: aliases},
@@ -284,11 +294,14 @@ func (d *dockerd) runs(id, endpoint, name, containerID, address string) {
 	n.NetworkID, n.IPAddress, n.MacAddress = id, address, "02:00:00:00:00:09"
 }
 
-func (d *dockerd) containers(w http.ResponseWriter, _ *http.Request) {
+func (d *dockerd) containers(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	out := []container.Summary{}
 	for id, c := range d.boxes {
+		if strings.Contains(r.FormValue("filters"), container.StateExited) {
+			continue // all of them run
+		}
 		out = append(out, container.Summary{ID: id, NetworkSettings: &container.NetworkSettingsSummary{Networks: c.NetworkSettings.Networks}})
 	}
 	_ = json.NewEncoder(w).Encode(out)

@@ -19,6 +19,8 @@ type Registry interface {
 	// Networks are the live networks of the cluster, without those whose
 	// removal was asked on this host and is not settled yet.
 	Networks() []overlay.Network
+	// Tombstones are the records of networks that are no more.
+	Tombstones() []overlay.Network
 	// DockerIDs maps this host's Docker networks to weft's network ids.
 	DockerIDs() map[string]string
 	// OfDocker finds a Docker network's record, a tombstone too.
@@ -28,6 +30,8 @@ type Registry interface {
 	// Changes gives a channel that gets a value after something has changed.
 	Changes() (changes <-chan struct{}, stop func())
 
+	// Mirroring says that Docker is being asked for the network, until done.
+	Mirroring(id string) (done func())
 	// Name publishes what only Docker knows; a *registry.NameTakenError says
 	// that another network has the name.
 	Name(ctx context.Context, id string, naming registry.Naming) error
@@ -42,6 +46,15 @@ type Registry interface {
 	// Rebuilding says whether records of this host may be lost, and whether the
 	// cluster's are here to match Docker's networks with.
 	Rebuilding() (lost, ready bool)
+	// Remains are what the kernel had of networks when this host's records were
+	// lost; none once they are rebuilt.
+	Remains() []overlay.Remains
+	// Epoch says since when the store has its data, and whether new claims are
+	// allowed.
+	Epoch() (began time.Time, settled bool)
+	// Remake records a network that nobody has a record of, without an id under
+	// a new one; an error is registry.ErrFrozen if it is too early to.
+	Remake(ctx context.Context, n overlay.Network) error
 	// Adopt records an endpoint whose record was lost.
 	Adopt(ctx context.Context, e overlay.Endpoint) error
 	// Rebuilt records that nothing is lost any more.
@@ -56,10 +69,15 @@ type Config struct {
 	Host     string // of Docker's API, like unix:///run/docker.sock
 	Driver   string // by which Docker knows weft, like weft or weft:latest
 	IPAM     string // the IPAM driver's name, usually the same
+	// Options fills a network's record from the options that Docker shows of it.
+	Options func(options map[string]string) (overlay.Network, error)
 	// Keep is told with every pass which pools of the IPAM driver's Docker's
 	// networks have, of whatever network driver; may be nil.
 	Keep func(ctx context.Context, subnets []netip.Prefix) error
-	Log  logrus.FieldLogger
+	// Missed is told the addresses of an endpoint made at made, which Docker has
+	// ended while weft was away; may be nil.
+	Missed func(ctx context.Context, addrs []netip.Addr, made time.Time) error
+	Log    logrus.FieldLogger
 }
 
 // Mirror keeps Docker and the cluster's networks the same.

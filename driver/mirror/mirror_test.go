@@ -416,6 +416,7 @@ func TestEndpointsThatDockerLostAreForgotten(t *testing.T) {
 	old := time.Now().Add(-time.Hour)
 	h.records.join(id, "lost", old)
 	h.records.join(id, "young", time.Now())
+	h.records.join(id, "stopped", time.Now()) // and weft could not record that
 	h.records.join(id, "there", old)
 	h.show(id, "there", "c1")
 	h.records.join(id, "starting", time.Now())
@@ -426,6 +427,9 @@ func TestEndpointsThatDockerLostAreForgotten(t *testing.T) {
 			e.Phase = overlay.Created
 			h.records.endpoints[id] = e
 		}
+		e := h.records.endpoints["stopped"]
+		e.Name = "c0"
+		h.records.endpoints["stopped"] = e
 	})
 
 	log, _ := test.NewNullLogger()
@@ -445,7 +449,7 @@ func TestEndpointsThatDockerLostAreForgotten(t *testing.T) {
 		n.missing[id] = time.Now().Add(-missingFor)
 	}
 	n.look(t.Context())
-	for _, id := range []string{"lost", "unstarted"} {
+	for _, id := range []string{"lost", "unstarted", "stopped"} {
 		if _, ok := h.records.endpoint(id); ok {
 			t.Errorf("endpoint %q, which Docker does not have, is still there", id)
 		}

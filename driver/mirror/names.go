@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -14,9 +15,10 @@ import (
 	"github.com/weft-net/weft/driver/overlay"
 )
 
-// An endpoint that Docker does not show any more is forgotten once it is old
-// enough not to be about to appear and was missing for a while: Docker drops an
-// endpoint from its list a moment before it tells the driver.
+// An endpoint that Docker does not show is forgotten once it was missing for a
+// while, as Docker drops an endpoint from its list a moment before it tells the
+// driver; and if Docker has never shown it, not before it is old enough not to be
+// about to appear.
 const (
 	missingFor  = 10 * time.Second
 	missingFrom = 60 * time.Second
@@ -31,6 +33,7 @@ type names struct {
 	log      logrus.FieldLogger
 	asked    chan struct{}
 	fresh    *fresh
+	missed   func(ctx context.Context, addrs []netip.Addr, made time.Time) error // see Config; may be nil
 
 	mu  sync.Mutex
 	old map[string]bool // container names that are no more; guarded by mu, as what follows
@@ -258,11 +261,12 @@ func (n *names) expel(ctx context.Context, dockerID string, e overlay.Endpoint, 
 	log.Error("A container was disconnected from its network: its address is another host's.")
 }
 
-// young says whether e may be about to appear. An endpoint made in the future is
-// older than a clock that was set back.
+// young says whether e may be about to appear, which one with a name has done: its
+// name is from there. An endpoint made in the future is older than a clock that was
+// set back.
 func young(e overlay.Endpoint) bool {
 	age := time.Since(e.Created)
-	return age >= 0 && age < missingFrom
+	return e.Name == "" && age >= 0 && age < missingFrom
 }
 
 // lack deals with an endpoint that Docker does not show. found says whether it
@@ -289,4 +293,10 @@ func (n *names) lack(ctx context.Context, e overlay.Endpoint, found bool) {
 		return
 	}
 	log.Warn("An endpoint that Docker does not have any more was forgotten; weft was away when Docker removed it.")
+	if n.missed == nil {
+		return
+	}
+	if err := n.missed(ctx, e.Addrs, e.Created); err != nil {
+		log.WithError(err).Warn("The addresses of an endpoint that Docker does not have any more could not be freed at once; they are later.")
+	}
 }

@@ -62,6 +62,9 @@ func (s *session) pass(ctx context.Context, view clusterView) error {
 			s.cfg.Log.WithError(err).Warn("Which address pools Docker's networks have could not be recorded; it is tried again.")
 		}
 	}
+	if view.Kernel, err = s.identify(ctx, view, docker); err != nil {
+		return err
+	}
 	due := s.ledger.due(decide(s.cfg.Driver, docker, view), time.Now())
 	results := make([]error, len(due))
 	var g errgroup.Group
@@ -89,7 +92,7 @@ func poolsOf(docker []dockerNetwork, ipam string) []netip.Prefix {
 	var out []netip.Prefix
 	for _, n := range docker {
 		if n.IPAM == driverName(ipam) {
-			out = append(out, n.Subnets...)
+			out = append(out, subnetsOf(n)...)
 		}
 	}
 	return out
@@ -103,6 +106,7 @@ func (s *session) do(ctx context.Context, a action) error {
 		return s.name(ctx, a)
 	case doCreate:
 		began := time.Now()
+		defer s.cfg.Registry.Mirroring(a.network.ID)()
 		if err := s.docker.create(ctx, s.cfg.Driver, s.cfg.IPAM, a.network); err != nil {
 			return fmt.Errorf("network %q of the cluster (created on host %s) could not be created in this host's Docker, which is tried again: %w", a.network.Name, a.network.Host, err)
 		}
@@ -116,12 +120,22 @@ func (s *session) do(ctx context.Context, a action) error {
 		if err := s.cfg.Registry.Detach(ctx, a.docker.ID); err != nil {
 			return fmt.Errorf("forget Docker's lost network %q: %w", a.subject(), err)
 		}
+		if a.network.Name == "" {
+			log.Warn("A network that Docker has not made to its end is taken back.")
+			return nil
+		}
 		log.Warn("This host's Docker has lost a network, or it was removed while weft was away; it stays in the cluster and is created here again.")
 	case doAttach:
 		if err := s.cfg.Registry.Attach(ctx, a.docker.ID, a.network.ID); err != nil {
 			return fmt.Errorf("take over Docker's network %q: %w", a.docker.Name, err)
 		}
 		log.Warn("A network of this host's Docker was unknown here and is taken over as the cluster's.")
+		if k := a.kernel.ID; k != "" && k != a.network.ID {
+			log.WithField("was", k).
+				Warn("The network was recorded again under another id than this host's kernel has it by: its containers here are without it for up to 20 s, until they are connected anew.")
+		}
+	case doRemake:
+		return s.remake(ctx, a)
 	case doReport:
 	}
 	return nil
@@ -133,12 +147,15 @@ func (s *session) name(ctx context.Context, a action) error {
 	log := s.cfg.Log.WithFields(map[string]any{"network": a.docker.Name, "id": a.network.ID, "docker": a.docker.ID})
 	err := s.cfg.Registry.Name(ctx, a.network.ID, registry.Naming{
 		Name: a.docker.Name, Labels: a.docker.Labels, Attachable: a.docker.Attachable, IPv6: a.docker.IPv6,
+		Swarm: a.docker.Swarm,
 	})
 	var taken *registry.NameTakenError
 	switch {
 	case err == nil:
 		log.Info("Network published to the cluster.")
 		return nil
+	case errors.Is(err, registry.ErrFrozen):
+		return soonError{fmt.Errorf("network %q is not published to the other hosts yet: %w", a.docker.Name, err)}
 	case !errors.As(err, &taken):
 		return fmt.Errorf("network %q could not be published to the other hosts, which is tried again: %w", a.docker.Name, err)
 	}
@@ -148,6 +165,9 @@ func (s *session) name(ctx context.Context, a action) error {
 		return soonError{fmt.Errorf("network %q is not published to the other hosts yet, since network id %s still has its name there: %w", a.docker.Name, taken.By, err)}
 	}
 	a.why = fmt.Sprintf("network id %s, created on host %s, had the name first", winner.ID, winner.Host)
+	if a.docker.Swarm {
+		return fmt.Errorf("network %q of Swarm has no name in the cluster, since %s: rename one of the two", a.docker.Name, a.why)
+	}
 	if err := s.remove(ctx, a); err != nil {
 		return err
 	}

@@ -44,6 +44,7 @@ func (m *Mirror) session(ctx context.Context, up func()) error {
 		Mirror: m, docker: d, up: up, ledger: newLedger(), asked: make(chan struct{}, 1),
 		names: newNames(m.cfg.Registry, d, m.cfg.Log), group: g,
 	}
+	s.names.missed = m.cfg.Missed
 	s.news.Store(true) // of all that happened before
 
 	// First subscribe, then look: so nothing is missed in between.
@@ -57,6 +58,7 @@ func (m *Mirror) session(ctx context.Context, up func()) error {
 	g.Go(func() error { return s.networks(ctx) })
 	g.Go(func() error { return s.names.run(ctx) })
 	g.Go(func() error { return s.takeOver(ctx) })
+	g.Go(func() error { return s.restart(ctx) })
 	return g.Wait()
 }
 

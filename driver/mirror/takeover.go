@@ -63,14 +63,9 @@ func (d *docker) running(ctx context.Context) ([]found, error) {
 // sandbox gives the path of a running container's network namespace and all
 // names of its endpoint. Docker answers only when nothing is done to the container.
 func (d *docker) sandbox(ctx context.Context, id, endpoint string) (path string, names []string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	c, err := d.api.ContainerInspect(ctx, id)
+	c, err := d.container(ctx, id)
 	if err != nil {
-		return "", nil, fmt.Errorf("inspect container %.12s: %w", id, err)
-	}
-	if c.ContainerJSONBase == nil || c.State == nil || c.Config == nil || c.NetworkSettings == nil {
-		return "", nil, fmt.Errorf("inspect container %.12s: Docker leaves parts of it out", id)
+		return "", nil, err
 	}
 	for _, n := range c.NetworkSettings.Networks {
 		if n != nil && n.EndpointID == endpoint && c.State.Running && c.NetworkSettings.SandboxKey != "" {
@@ -127,6 +122,7 @@ func (t *takeover) look(ctx context.Context, now time.Time) (left []string, err 
 		return nil, err
 	}
 	view := viewOf(t.cfg.Registry)
+	view.Kernel = identify(networks, endpoints, view.Remains)
 	known := map[string]bool{}
 	for _, e := range t.cfg.Registry.Snapshot().Local {
 		known[e.ID] = true
@@ -206,7 +202,7 @@ func (t *takeover) record(ctx context.Context, f found, n overlay.Network) error
 	if err := t.cfg.Registry.Adopt(ctx, e); err != nil {
 		return err
 	}
-	t.cfg.Log.WithFields(map[string]any{"network": e.Network, "endpoint": e.ID, "name": e.Name, "addrs": e.Addrs}).Warn("A container's endpoint was unknown here, since this host's state was lost; it is taken over.")
+	t.cfg.Log.WithFields(map[string]any{"network": n.Name, "id": n.ID, "endpoint": e.ID, "container": e.Name, "addrs": e.Addrs}).Warn("A container's endpoint was unknown here, since this host's state was lost; it is taken over.")
 	return nil
 }
 

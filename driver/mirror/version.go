@@ -8,3 +8,7 @@ const (
 	MinAPI = api.MinSupportedAPIVersion
 	MaxAPI = api.DefaultVersion
 )
+
+// ipv6AloneSince is the first version that has networks without IPv4, that of
+// Docker 28.
+const ipv6AloneSince = "1.48"

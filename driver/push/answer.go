@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -57,6 +58,9 @@ func (p *Push) answerOne(ctx context.Context, conn net.Conn) error {
 		return errors.New("the cluster's keys are not known yet")
 	}
 	sealed, since, err := p.readQuestion(conn, box)
+	if errors.Is(err, io.EOF) {
+		return nil // somebody only tried whether the port is open
+	}
 	if err != nil {
 		p.stats.refused.Add(1)
 		return err

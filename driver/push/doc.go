@@ -8,14 +8,16 @@
 //
 // Over UDP, one datagram of at most 1200 bytes to each host that hears:
 //
-//	beat   each second: the number of the sender's newest document, and whether
-//	       the store answers it
+//	beat   each second: the number of the sender's newest document, whether the
+//	       store answers it, and the number of its last request to probe paths
 //	delta  one document, as soon as it has changed, and the number before it;
 //	       only what is new in it, if the whole fits no datagram
 //
-// What still fits none is announced by a beat out of turn. Nothing is acknowledged or repeated. A host that has not got what was announced waits
-// a moment, in case it is on its way, and then asks the sender over TCP, on the
-// same port number:
+// What still fits none is announced by a beat out of turn. Nothing is
+// acknowledged, and no document is sent again: what is repeated is that there is
+// one, in two beats out of turn after each change. A host that has not got what was
+// announced waits a moment, in case it is on its way, and then asks the sender over
+// TCP, on the same port number:
 //
 //	want   the number up to which it has everything
 //	have   the newest number, the networks that the host is attached to, and

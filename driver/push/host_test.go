@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -21,21 +20,12 @@ import (
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/push"
 	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/kvstore"
 	"github.com/weft-net/weft/kvstore/bolt"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-func openStore(t *testing.T, name string) *bolt.Store {
-	t.Helper()
-	s, err := bolt.Open(filepath.Join(t.TempDir(), name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	return s
-}
 
 // cable is the way to the store, which may be cut.
 type cable struct {
@@ -120,17 +110,6 @@ func (c *cable) Hold(ctx context.Context, name, key string, value []byte, ttl ti
 	return c.over(ctx, func(ctx context.Context) error { return c.Store.Hold(ctx, name, key, value, ttl, held, guards...) })
 }
 
-// noStock is an IPAM side that has nothing.
-type noStock struct{}
-
-func (noStock) Stock(netip.Prefix) []netip.Addr { return nil }
-
-func (noStock) Verify(context.Context) error { return nil }
-
-func (noStock) ClaimsOf(context.Context, string) ([]kvstore.Op, error) { return nil, nil }
-
-func (noStock) PoolOps(context.Context, []netip.Prefix) ([]kvstore.Op, error) { return nil, nil }
-
 // lossy loses datagrams that come, and keeps the others.
 type lossy struct {
 	push.PacketConn
@@ -173,7 +152,7 @@ type host struct {
 
 func newHost(t *testing.T, name string, store kvstore.Store) *host {
 	t.Helper()
-	h := &host{t: t, name: name, at: freePort(t), state: openStore(t, name+".db"), store: store}
+	h := &host{t: t, name: name, at: freePort(t), state: registrytest.OpenStore(t, name+".db"), store: store}
 	h.start()
 	t.Cleanup(func() { h.stop() })
 	return h
@@ -208,7 +187,7 @@ func (h *host) start() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	r.SetAddresses(noStock{})
+	r.SetAddresses(registrytest.NoAddresses{})
 	h.do("rebuilt", r.Rebuilt(h.t.Context())) // nothing was lost
 	muted := &atomic.Bool{}
 	h.Registry = r

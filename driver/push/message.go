@@ -29,7 +29,9 @@ type message struct {
 	Seq         uint64              `json:"s,omitempty"`  // beat, have: the newest; want: all is there up to here
 	StoreOK     bool                `json:"ok,omitempty"` // beat
 	StoreFor    int64               `json:"ms,omitempty"` // beat: for how long it is so, ms
+	Probe       uint64              `json:"q,omitempty"`  // beat: the speaker's last request to probe paths
 	Rests       bool                `json:"r,omitempty"`  // beat: the last one, the speaker ends in order
+	Away        bool                `json:"w,omitempty"`  // beat: and its machine shuts down
 	After       uint64              `json:"a,omitempty"`  // delta: the number before the document's
 	Patch       *patch              `json:"p,omitempty"`  // delta: Doc has only what is new in it
 	Doc         *overlay.Attachment `json:"d,omitempty"`  // delta, doc
@@ -74,6 +76,6 @@ func decode(b []byte) (message, error) {
 func (m message) beat() registry.Beat {
 	return registry.Beat{
 		Host: m.Host, Incarnation: m.Incarnation, Number: m.Number, Seq: m.Seq,
-		StoreOK: m.StoreOK, StoreFor: time.Duration(m.StoreFor) * time.Millisecond, Rests: m.Rests,
+		StoreOK: m.StoreOK, StoreFor: time.Duration(m.StoreFor) * time.Millisecond, Probe: m.Probe, Rests: m.Rests, Away: m.Away,
 	}
 }

@@ -30,6 +30,7 @@ type Registry interface {
 	LocalChanges() (changes <-chan struct{}, stop func())
 	PushPeers() []overlay.Host
 	Seq() uint64
+	Away() bool // this host's machine shuts down
 	Documents(ctx context.Context, since uint64) (registry.Documents, error)
 
 	// In.
@@ -76,7 +77,7 @@ type Stats struct {
 	Received, ReceivedBytes uint64
 	Refused                 uint64 // datagrams and questions that no host of this cluster has sealed, or that make no sense
 	Failed                  uint64 // datagrams that could not be sent
-	Fetches, FetchesFailed  uint64
+	Fetches, FetchesFailed  uint64 // the second never exceeds the first
 	Answers                 uint64 // questions of others that were answered
 }
 
@@ -99,9 +100,10 @@ func New(cfg Config) *Push {
 // Stats is a copy of the counts.
 func (p *Push) Stats() Stats {
 	s := &p.stats
+	failed := s.fetchesFailed.Load() // before Fetches, of which it is a part that is counted after it
 	return Stats{
 		Sent: s.sent.Load(), SentBytes: s.sentBytes.Load(), Received: s.received.Load(), ReceivedBytes: s.receivedBytes.Load(),
-		Refused: s.refused.Load(), Failed: s.failed.Load(), Fetches: s.fetches.Load(), FetchesFailed: s.fetchesFailed.Load(),
+		Refused: s.refused.Load(), Failed: s.failed.Load(), Fetches: s.fetches.Load(), FetchesFailed: failed,
 		Answers: s.answers.Load(),
 	}
 }

@@ -12,10 +12,11 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/registrytest"
 )
 
 func TestChangesReachPeersWithoutTheStore(t *testing.T) {
-	cluster := newCable(openStore(t, "cluster.db"))
+	cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
 	h1, h2, h3 := newHost(t, "h1", cluster), newHost(t, "h2", cluster), newHost(t, "h3", cluster)
 	n := network(t, h1, h2, h3)
 	acquainted(t, h1, h2, h3)
@@ -54,7 +55,7 @@ func TestChangesReachPeersWithoutTheStore(t *testing.T) {
 // A host takes its part in a network back while the store is away, and the
 // store's record of before does not bring it back.
 func TestWithdrawalOvertakesTheStore(t *testing.T) {
-	bolt := openStore(t, "cluster.db")
+	bolt := registrytest.OpenStore(t, "cluster.db")
 	one, two := newCable(bolt), newCable(bolt)
 	h1, h2 := newHost(t, "h1", one), newHost(t, "h2", two)
 	n := network(t, h1, h2)
@@ -87,7 +88,7 @@ func TestWithdrawalOvertakesTheStore(t *testing.T) {
 }
 
 func TestLostDatagramsAreCaughtUpWith(t *testing.T) {
-	cluster := newCable(openStore(t, "cluster.db"))
+	cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
 	h1, h2, h3 := newHost(t, "h1", cluster), newHost(t, "h2", cluster), newHost(t, "h3", cluster)
 	n := network(t, h1, h2, h3)
 	acquainted(t, h1, h2, h3)
@@ -116,7 +117,7 @@ func TestLostDatagramsAreCaughtUpWith(t *testing.T) {
 
 // A document that fits no datagram is fetched.
 func TestLongDocuments(t *testing.T) {
-	cluster := newCable(openStore(t, "cluster.db"))
+	cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
 	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
 	n := network(t, h1, h2)
 	acquainted(t, h1, h2)
@@ -130,7 +131,7 @@ func TestLongDocuments(t *testing.T) {
 
 // Of a long document only what is new is pushed.
 func TestChangesOfLongDocuments(t *testing.T) {
-	cluster := newCable(openStore(t, "cluster.db"))
+	cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
 	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
 	n := network(t, h1, h2)
 	acquainted(t, h1, h2)
@@ -158,7 +159,7 @@ func TestChangesOfLongDocuments(t *testing.T) {
 
 // Many documents at once are announced, not pushed one by one.
 func TestManyDocuments(t *testing.T) {
-	cluster := newCable(openStore(t, "cluster.db"))
+	cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
 	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
 	var nets []overlay.Network
 	for i := range 40 {
@@ -178,7 +179,7 @@ func TestManyDocuments(t *testing.T) {
 }
 
 func TestSilence(t *testing.T) {
-	cluster := openStore(t, "cluster.db")
+	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
 	n := network(t, h1, h2)
 	acquainted(t, h1, h2)
@@ -220,7 +221,7 @@ func TestSilence(t *testing.T) {
 
 // A weft that ends in order is no dead host: its containers live on.
 func TestRest(t *testing.T) {
-	cluster := openStore(t, "cluster.db")
+	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
 	network(t, h1, h2)
 	acquainted(t, h1, h2)
@@ -234,7 +235,7 @@ func TestRest(t *testing.T) {
 
 // Strangers are refused, and hold neither memory nor goroutines nor answers up.
 func TestStrangers(t *testing.T) {
-	cluster := newCable(openStore(t, "cluster.db"))
+	cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
 	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
 	n := network(t, h1, h2)
 	acquainted(t, h1, h2)
@@ -286,7 +287,7 @@ func TestStrangers(t *testing.T) {
 
 // A datagram that comes again changes nothing.
 func TestReplay(t *testing.T) {
-	cluster := newCable(openStore(t, "cluster.db"))
+	cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
 	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
 	n := network(t, h1, h2)
 	acquainted(t, h1, h2)

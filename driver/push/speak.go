@@ -57,7 +57,13 @@ func (p *Push) speak(ctx context.Context, conn PacketConn) {
 			again.next()
 			p.sendBeat(conn, false)
 		case <-changes:
-			if p.sendChanges(ctx, conn, &said) {
+			changed := p.sendChanges(ctx, conn, &said)
+			if probe := p.reg.Self().Probe; probe != said.probe {
+				said.probe = probe
+				p.sendBeat(conn, false)
+				changed = true
+			}
+			if changed {
 				again.start()
 			}
 		}
@@ -66,8 +72,9 @@ func (p *Push) speak(ctx context.Context, conn PacketConn) {
 
 // said is what peers have been told, or told of.
 type said struct {
-	high uint64
-	docs map[string]overlay.Attachment // by network id, those that are not gone
+	high  uint64
+	probe uint64
+	docs  map[string]overlay.Attachment // by network id, those that are not gone
 }
 
 func (s *said) note(docs registry.Documents) {
@@ -95,7 +102,7 @@ func (p *Push) sendBeat(conn PacketConn, rests bool) {
 	self, contact := p.reg.Self(), p.reg.Contact()
 	m := message{
 		Kind: beat, Host: self.Name, Incarnation: self.Incarnation, Number: p.number.Add(1), Seq: p.reg.Seq(),
-		StoreOK: contact.Err == nil, StoreFor: max(0, time.Since(contact.Since).Milliseconds()), Rests: rests,
+		StoreOK: contact.Err == nil, StoreFor: max(0, time.Since(contact.Since).Milliseconds()), Probe: self.Probe, Rests: rests, Away: rests && p.reg.Away(),
 	}
 	p.send(conn, m, p.reg.PushPeers())
 }

@@ -13,17 +13,27 @@ import (
 )
 
 // VNIs that are given out by themselves begin above those that Docker's Swarm
-// uses (from 4096 up), since both may share a host's UDP port.
+// uses (from 4096 up), since both may share a host's UDP port. The very last are
+// overlay.TrialVNI and overlay.ProbeVNI.
 const (
 	firstVNI = 1 << 16
-	lastVNI  = 1<<24 - 1
+	lastVNI  = overlay.TrialVNI - 1
 )
 
 // createTries is how often a randomly chosen VNI may turn out to be taken.
 const createTries = 8
 
 // publishNew makes the network's record in the cluster, with a VNI of its own.
+// Docker waits for it, for kvstore.Patience at most.
 func (r *Registry) publishNew(ctx context.Context, n overlay.Network) (overlay.Network, error) {
+	err := kvstore.Patiently(ctx, func(ctx context.Context) (err error) {
+		n, err = r.publish(ctx, n)
+		return err
+	})
+	return n, err
+}
+
+func (r *Registry) publish(ctx context.Context, n overlay.Network) (overlay.Network, error) {
 	r.mu.RLock()
 	n.Host, n.Created = r.self.Name, time.Now().UTC().Truncate(time.Millisecond)
 	r.mu.RUnlock()
@@ -35,14 +45,19 @@ func (r *Registry) publishNew(ctx context.Context, n overlay.Network) (overlay.N
 		if !chosen {
 			n.VNI = firstVNI + rand.Uint32N(lastVNI-firstVNI+1)
 		}
+		tombstone, err := r.succeed(ctx, &n)
+		if err != nil {
+			return n, fmt.Errorf("record network %q in the store: %w", n.Title(), err)
+		}
 		if err := r.put(ctx, stateMaking+n.ID, n); err != nil {
 			return n, err
 		}
-		err := r.tryPublish(ctx, n)
+		err = r.tryPublish(ctx, n, tombstone)
 		var conflict *kvstore.ConflictError
 		switch {
 		case err == nil:
 			return n, nil
+		case errors.As(err, &conflict) && conflict.Key == netEpoch: // a new epoch has begun
 		case errors.As(err, &conflict) && conflict.Key == vniKey(n.VNI):
 			if chosen {
 				return n, r.vniTaken(ctx, n.VNI)
@@ -50,37 +65,51 @@ func (r *Registry) publishNew(ctx context.Context, n overlay.Network) (overlay.N
 		case errors.As(err, &conflict):
 			return n, fmt.Errorf("network id %q is being created on another host at this moment: try again", n.ID)
 		default:
-			return n, fmt.Errorf("record network %s in the store: %w", title(n), err)
+			return n, fmt.Errorf("record network %q in the store: %w", n.Title(), err)
 		}
 	}
-	return n, fmt.Errorf("find a free VNI for network %s: %d in a row were %w", title(n), createTries, ErrTaken)
+	return n, fmt.Errorf("find a free VNI for network %q: %d in a row were %w", n.Title(), createTries, ErrTaken)
 }
 
-// tryPublish writes the record and its VNI in one transaction. A tombstone
-// under a user-chosen id is overwritten.
-func (r *Registry) tryPublish(ctx context.Context, n overlay.Network) error {
-	var revision uint64
-	old, err := r.cluster.Get(ctx, networkKey(n.ID))
+// succeed gives the revision of the tombstone under n's id, if there is one, and
+// sees to it that n was created after what that was of, whatever the clocks of the
+// two hosts say: the one created first is outdated.
+func (r *Registry) succeed(ctx context.Context, n *overlay.Network) (tombstone uint64, err error) {
+	r.mu.RLock()
+	was := []overlay.Network{r.networks[n.ID]} // the store may have lost it
+	r.mu.RUnlock()
+	stored, revision, err := r.readNetwork(ctx, n.ID)
 	switch {
-	case err == nil:
-		var was overlay.Network
-		if err := json.Unmarshal(old.Value, &was); err != nil {
-			return fmt.Errorf("decode %s: %w", old.Key, err)
+	case errors.Is(err, kvstore.ErrNotFound):
+	case err != nil:
+		return 0, err
+	case !stored.Deleted.IsZero():
+		was, tombstone = append(was, stored), revision
+	}
+	for _, old := range was {
+		if !n.Created.After(old.Created) {
+			n.Created = old.Created.Add(time.Millisecond)
 		}
-		if !was.Deleted.IsZero() {
-			revision = old.Revision
-		}
-	case !errors.Is(err, kvstore.ErrNotFound):
+	}
+	return tombstone, nil
+}
+
+// tryPublish writes the record, over its tombstone if there is one, and its VNI in
+// one transaction. It waits while nothing new is claimed, and fails with ErrFrozen at
+// ctx's end.
+func (r *Registry) tryPublish(ctx context.Context, n overlay.Network, tombstone uint64) error {
+	checks, err := r.admitted(ctx)
+	if err != nil {
 		return err
 	}
 	record, err := json.Marshal(n)
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
-	_, err = r.cluster.Txn(ctx,
-		kvstore.Op{Kind: kvstore.CAS, Key: networkKey(n.ID), Value: record, Revision: revision},
+	_, err = r.cluster.Txn(ctx, append(checks,
+		kvstore.Op{Kind: kvstore.CAS, Key: networkKey(n.ID), Value: record, Revision: tombstone},
 		kvstore.Op{Kind: kvstore.CAS, Key: vniKey(n.VNI), Value: []byte(n.ID)},
-	)
+	)...)
 	return err
 }
 
@@ -90,7 +119,7 @@ func (r *Registry) vniTaken(ctx context.Context, vni uint32) error {
 	if p, err := r.cluster.Get(ctx, vniKey(vni)); err == nil {
 		by = fmt.Sprintf("network %q", p.Value)
 		if n, ok := r.Network(string(p.Value)); ok {
-			by = fmt.Sprintf("network %s (created on host %s)", title(n), n.Host)
+			by = fmt.Sprintf("network %q (created on host %s)", n.Title(), n.Host)
 		}
 	}
 	return fmt.Errorf("VNI %d is %w by %s: choose another weft.vni, or leave it out", vni, ErrTaken, by)

@@ -9,12 +9,14 @@
 //	host/<host>/doc      only <host>: its VTEP and a digest of each attachment
 //	host/<host>/live     held under <host>'s lease
 //	at/<host>/<network>  only <host>: its endpoints and claimed addresses there
+//	probe/<host>         only <host>: what has come to it while paths are probed
 //	net/<id>             anybody, by compare-and-set: the network, or its tombstone
 //	name/<name>          anybody, create only: the id of the network so named
 //	vni/<vni>            anybody, create only: the id of the network that has it
 //	meta                 anybody, create only: the cluster's identity
+//	net/.epoch           anybody, by compare-and-set: the store's epoch, see epoch.go
 //
-// Only the last four are contended. A host's own records go out from state,
+// Only the last five are contended. A host's own records go out from state,
 // never from a queue of events, so a write that failed is repeated until what
 // the store has is what the host has.
 //

@@ -25,7 +25,7 @@ func (r *Registry) CreateEndpoint(ctx context.Context, e overlay.Endpoint) error
 	if by := r.clashLocked(e); by != "" {
 		return fmt.Errorf("MAC address %s is %w in this network by %s: leave --mac-address out, or choose another", e.MAC, ErrTaken, by)
 	}
-	e.Phase, e.Created = overlay.Created, time.Now().UTC()
+	e.Phase, e.Created = overlay.Created, time.Now() // not UTC: its age must not jump with the clock
 	return r.putEndpointLocked(ctx, e)
 }
 

@@ -53,6 +53,7 @@ func (p *publisher) takeBack(ctx context.Context, made overlay.Network) error {
 		return p.forgetHalfMade(ctx, made.ID) // it is another, or whole, or gone
 	}
 	n.Deleted = time.Now().UTC()
+	n.Version++
 	record, err := json.Marshal(n)
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)

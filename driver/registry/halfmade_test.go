@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -26,13 +28,14 @@ func (s full) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error
 func TestAHalfMadeNetworkIsTakenBack(t *testing.T) {
 	for name, dies := range map[string]bool{"a call that fails": false, "a process that dies": true} {
 		t.Run(name, func(t *testing.T) {
-			cluster := openStore(t, "cluster.db")
+			cluster := registrytest.OpenStore(t, "cluster.db")
 			h1 := newMachine(t, "h1", cluster)
 			eventually(t, "h1 is there", func() bool { _, err := cluster.Get(t.Context(), "host/h1/doc"); return err == nil })
 			whole := h1.state
 			h1.stop()
 			h1.state = full{whole}
 			h1.start(cluster)
+			eventually(t, "h1 may claim", h1.mayClaim)
 			if dies {
 				h1.stop() // nobody settles anything
 			}
@@ -62,5 +65,21 @@ func TestAHalfMadeNetworkIsTakenBack(t *testing.T) {
 			h1.start(cluster)
 			h1.create("d2", want(subnetA))
 		})
+	}
+}
+
+// A network that is recorded, and that Docker has not made all the same, has no name:
+// it is gone with the last that is known of it.
+func TestANetworkThatDockerNeverMadeIsTakenBack(t *testing.T) {
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
+	unnamed, named := h1.create("d1", want(subnetA)), h1.create("d2", want(subnetB))
+	h1.do("name", h1.Name(t.Context(), named.ID, registry.Naming{Name: "named"}))
+	eventually(t, "h2 knows both", func() bool { return h2.sees(unnamed.ID) && h2.sees("named") })
+	h1.do("detach", h1.Detach(t.Context(), "d1"))
+	h1.do("detach", h1.Detach(t.Context(), "d2"))
+	eventually(t, "the one without a name is gone", func() bool { return !h1.sees(unnamed.ID) && !h2.sees(unnamed.ID) })
+	if !h1.sees("named") || !h2.sees("named") {
+		t.Error("the named one is gone too")
 	}
 }

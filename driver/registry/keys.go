@@ -12,7 +12,7 @@ import (
 const (
 	hostPrefix = "host/"
 	netPrefix  = "net/"
-	netKeep    = "net/.keep" // a watched prefix must never be empty
+	netEpoch   = "net/.epoch" // see epoch.go; a watched prefix must never be empty
 	metaKey    = "meta"
 )
 
@@ -44,6 +44,9 @@ const (
 	stateRemove   = "remove/"      // network id: to be removed everywhere if unused
 	stateNetwork  = "replica/net/" // network id → overlay.Network
 	stateHost     = "replica/host/"
+	stateYield    = "yield"       // there while Yields is true
+	stateEpoch    = "epoch"       // era
+	stateSeen     = "seen"        // era.seen
 	stateSequence = "sequence"    // numbers
 	stateAttach   = "replica/at/" // host/network → overlay.Attachment
 )

@@ -2,18 +2,25 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/weft-net/weft/kvstore"
 )
 
-// leaveTime is how long leaving may take.
-const leaveTime = 10 * time.Second
+// How long leaving may take, and the question before it whether the store answers.
+const (
+	leaveTime = 10 * time.Second
+	leaveLook = 5 * time.Second
+)
 
-// MayLeave refuses while containers of this host are attached, unless forced.
-func (r *Registry) MayLeave(force bool) error {
+// MayLeave refuses while the store does not answer, for leaving is a write; and
+// while containers of this host are attached, unless forced.
+func (r *Registry) MayLeave(ctx context.Context, force bool) error {
+	if err := r.reach(ctx); err != nil {
+		return fmt.Errorf("host %[1]q cannot leave, since the store does not answer (%[2]w): try again when it does, or end weft and run `weft host forget %[1]s` on another host", r.Self().Name, err)
+	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if r.rebuild.lost && !force {
@@ -23,6 +30,21 @@ func (r *Registry) MayLeave(force bool) error {
 		return fmt.Errorf("host %q has %d containers attached to networks of weft's, which would lose their addresses: stop them first, or leave with --force", r.self.Name, n)
 	}
 	return nil
+}
+
+// reach asks the store. That it answered when last asked says little: where
+// nothing happens, that was minutes ago.
+func (r *Registry) reach(ctx context.Context) error {
+	if err := r.Contact().Err; err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaveLook)
+	defer cancel()
+	_, err := r.cluster.Get(ctx, hostDocKey(r.Self().Name))
+	if errors.Is(err, kvstore.ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 // Retire takes all that this host has out of the store. Call it after Run has
@@ -39,8 +61,8 @@ func (r *Registry) Retire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for some := range slices.Chunk(ops, kvstore.MaxOps) {
-		if _, err := r.cluster.Txn(ctx, some...); err != nil {
+	for batch := range kvstore.Batches(ops) {
+		if _, err := r.cluster.Txn(ctx, batch...); err != nil {
 			return fmt.Errorf("leave the cluster: %w", err)
 		}
 	}

@@ -10,6 +10,10 @@ import (
 // one transaction of the store or one decision in memory, with crashes between
 // any two. h1 has the address in use at the beginning. No state may be
 // reachable in which both hosts use it while peers accept h1's packets.
+//
+// A host takes an address in use back from one that claimed it later, since the
+// store may have lost the older claim, see ipam. It looks at any time, and so
+// perhaps before it knows that it was declared dead.
 
 // world is one state of the model: comparable, so that visited ones are known.
 type world struct {
@@ -32,6 +36,7 @@ type victim struct {
 	cut      bool // reaches nobody
 	using    bool // a container has the address
 	believes bool // its state says the address is its own
+	yields   bool // was declared dead and has not compared its claims since; durable
 	rejoined bool // has looked for a mark since its lease was lost
 	verified bool // has compared its claims since
 }
@@ -57,6 +62,11 @@ type rules struct {
 	fenceClaims  bool // h1 claims only while there is no mark
 	fenceLease   bool // h1 takes its lease only while there is no mark
 	verify       bool // h1 compares before it takes its lease
+	yield        bool // h1 takes nothing back once it knows that it was declared dead
+}
+
+func all() rules {
+	return rules{fenceDeletes: true, fenceClaims: true, fenceLease: true, verify: true, yield: true}
 }
 
 const (
@@ -93,6 +103,8 @@ func (w world) next(r rules) map[string]world {
 	}
 	if w.owner == 2 {
 		step("h2 uses the address", func(n *world) { n.h2.using = true })
+	} else {
+		step("h2 sees that the address is not its own", func(n *world) { n.h2.using = false })
 	}
 	for i := range w.reapers {
 		w.stepsOfReaper(r, i, step)
@@ -104,18 +116,14 @@ func (w world) stepsOfVictim(r rules, step func(string, func(*world))) {
 	may := !w.marked || !r.fenceClaims
 	switch {
 	case w.held:
+	case !w.h1.rejoined && w.marked && !w.h1.yields && r.yield:
+		step("h1 notes that it was declared dead", func(n *world) { n.h1.yields = true })
 	case !w.h1.rejoined:
 		step("h1 takes off the mark", func(n *world) { n.marked = false; n.h1.rejoined = true })
 	case !w.h1.verified && r.verify:
 		step("h1 compares its claim", func(n *world) {
-			switch {
-			case n.owner == 1:
-				n.h1.verified = true
-			case n.owner == 0 && n.h1.believes && may:
-				n.owner, n.h1.verified = 1, true
-				n.revision++
-			case n.owner == 2:
-				n.h1.using, n.h1.believes, n.h1.verified = false, false, true
+			if n.look(may) {
+				n.h1.verified, n.h1.yields = true, false
 			}
 		})
 	case !w.marked || !r.fenceLease:
@@ -123,12 +131,31 @@ func (w world) stepsOfVictim(r rules, step func(string, func(*world))) {
 	default:
 		step("h1 sees that it was declared dead again", func(n *world) { n.h1.rejoined, n.h1.verified = false, false })
 	}
+	step("h1 looks at the address", func(n *world) { n.look(may) })
 	if w.owner == 1 && w.h1.believes {
 		step("h1 uses the address", func(n *world) { n.h1.using = true })
 	}
 	if w.owner == 0 && !w.h1.believes && may {
 		step("h1 claims the address", func(n *world) { n.owner, n.h1.believes = 1, true; n.revision++ })
 	}
+}
+
+// look makes h1's claim and the store agree, and says whether they do.
+func (w *world) look(may bool) bool {
+	h1 := &w.h1
+	switch {
+	case w.owner == 1:
+		h1.believes = true
+	case !h1.believes:
+	case w.owner == 2 && (!h1.using || h1.yields):
+		h1.using, h1.believes = false, false
+	case may: // nobody's, or that of one who claimed it later
+		w.owner = 1
+		w.revision++
+	default:
+		return false
+	}
+	return true
 }
 
 func (w world) stepsOfReaper(r rules, i int, step func(string, func(*world))) {
@@ -195,7 +222,7 @@ func explore(r rules) (history []string, states int) {
 }
 
 func TestNoInterleavingGivesADuplicate(t *testing.T) {
-	history, states := explore(rules{fenceDeletes: true, fenceClaims: true, fenceLease: true, verify: true})
+	history, states := explore(all())
 	if history != nil {
 		t.Errorf("a duplicate after %d steps:", len(history))
 		for _, step := range history {
@@ -210,12 +237,16 @@ func TestNoInterleavingGivesADuplicate(t *testing.T) {
 
 // Without one of its parts the protocol fails, and the model finds it.
 func TestTheModelFindsWhatAMissingPartCosts(t *testing.T) {
-	for name, r := range map[string]rules{
-		"deletes are not fenced":     {fenceClaims: true, fenceLease: true, verify: true},
-		"the lease is not fenced":    {fenceDeletes: true, fenceClaims: true, verify: true},
-		"claims are not compared":    {fenceDeletes: true, fenceClaims: true, fenceLease: true},
-		"there is no fence whatever": {verify: true},
+	for name, without := range map[string]func(*rules){
+		"deletes are not fenced":     func(r *rules) { r.fenceDeletes = false },
+		"claims are not fenced":      func(r *rules) { r.fenceClaims = false },
+		"the lease is not fenced":    func(r *rules) { r.fenceLease = false },
+		"claims are not compared":    func(r *rules) { r.verify = false },
+		"the dead does not yield":    func(r *rules) { r.yield = false },
+		"there is no fence whatever": func(r *rules) { r.fenceDeletes, r.fenceClaims, r.fenceLease = false, false, false },
 	} {
+		r := all()
+		without(&r)
 		history, states := explore(r)
 		if history == nil {
 			t.Errorf("%s: no duplicate in %d states", name, states)

@@ -16,6 +16,7 @@ type Naming struct {
 	Labels     map[string]string
 	Attachable bool
 	IPv6       bool
+	Swarm      bool // of Swarm's scope
 }
 
 // NameTakenError says that another network of the cluster has the name.
@@ -33,8 +34,9 @@ func (e *NameTakenError) Error() string {
 func (e *NameTakenError) Is(target error) bool { return target == ErrTaken }
 
 // Name publishes what Docker's API told about the network id, unless it is
-// known already. From then on the network is mirrored to every host. It fails
-// with a NameTakenError if another live network has the name.
+// known already. From then on the network is mirrored to every host, unless it
+// is Swarm's. It fails with a NameTakenError if another live network has the name,
+// and with ErrFrozen while nothing new is claimed.
 func (r *Registry) Name(ctx context.Context, id string, naming Naming) error {
 	if n, ok := r.Network(id); !ok || n.Name != "" {
 		return nil
@@ -58,19 +60,25 @@ func (r *Registry) Name(ctx context.Context, id string, naming Naming) error {
 }
 
 func (r *Registry) tryName(ctx context.Context, id string, naming Naming) error {
+	checks, _, err := r.Admit()
+	if err != nil {
+		return err
+	}
 	n, revision, err := r.readNetwork(ctx, id)
 	if err != nil || n.Name != "" || !n.Deleted.IsZero() {
 		return err
 	}
-	n.Name, n.Labels, n.Attachable, n.IPv6 = naming.Name, naming.Labels, naming.Attachable, naming.IPv6
+	n.Name, n.Labels = naming.Name, naming.Labels
+	n.Attachable, n.IPv6, n.Swarm = naming.Attachable, naming.IPv6, naming.Swarm
+	n.Version++
 	record, err := json.Marshal(n)
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
-	if _, err := r.cluster.Txn(ctx,
+	if _, err := r.cluster.Txn(ctx, append(checks,
 		kvstore.Op{Kind: kvstore.CAS, Key: nameKey(n.Name), Value: []byte(id)},
 		kvstore.Op{Kind: kvstore.CAS, Key: networkKey(id), Value: record, Revision: revision},
-	); err != nil {
+	)...); err != nil {
 		return err
 	}
 	return r.learn(ctx, n)

@@ -57,11 +57,21 @@ func (r *Registry) NetworkOf(p netip.Prefix) (overlay.Network, bool) {
 // Networks are all live networks of the cluster but those whose removal was
 // asked here and is not settled yet, sorted by id.
 func (r *Registry) Networks() []overlay.Network {
+	return r.those(func(n overlay.Network) bool { return n.Deleted.IsZero() && !r.remove[n.ID] })
+}
+
+// Tombstones are the records of networks that are no more, sorted by id.
+func (r *Registry) Tombstones() []overlay.Network {
+	return r.those(func(n overlay.Network) bool { return !n.Deleted.IsZero() })
+}
+
+// those gives the records that are wanted, which is asked under the lock, by id.
+func (r *Registry) those(wanted func(overlay.Network) bool) []overlay.Network {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var out []overlay.Network
 	for _, n := range r.networks {
-		if n.Deleted.IsZero() && !r.remove[n.ID] {
+		if wanted(n) {
 			out = append(out, n)
 		}
 	}
@@ -116,6 +126,9 @@ func (r *Registry) Hosts(network string) int {
 // generatedID is the form of newID, which a person would not choose.
 var generatedID = regexp.MustCompile(`^[0-9a-f]{12}$`)
 
+// Generated says whether the network id is one of weft's choice.
+func Generated(id string) bool { return generatedID.MatchString(id) }
+
 // Create records that Docker made a network here. With want.ID set it joins
 // that network (by id or name), and makes it under that id if there is none;
 // without, it makes a new one. Joining needs no store. want.Subnets must be
@@ -127,7 +140,18 @@ func (r *Registry) Create(ctx context.Context, dockerID string, want overlay.Net
 	if n, ok := r.Network(want.ID); ok {
 		return n, r.attach(ctx, dockerID, n, want)
 	}
-	if generatedID.MatchString(want.ID) {
+	for _, s := range want.Subnets {
+		if n, ok := r.Mirrored(s.Prefix); ok && want.ID == "" {
+			if n.VNI == want.VNI {
+				return n, r.attach(ctx, dockerID, n, want)
+			}
+			return overlay.Network{}, fmt.Errorf("subnet %v is %w by network %q (created on host %s): choose another --subnet", s.Prefix, ErrTaken, n.Title(), n.Host)
+		}
+	}
+	if n, gone := r.goneMeanwhile(want); gone {
+		return overlay.Network{}, fmt.Errorf("network %q was removed from the cluster while this host's Docker was asked for it: there is nothing to do", n.Title())
+	}
+	if Generated(want.ID) {
 		return overlay.Network{}, fmt.Errorf("network id %q is %w to this cluster: let weft mirror the network, or name one of `weft network ls` in weft.id", want.ID, ErrUnknown)
 	}
 	n, err := r.publishNew(ctx, want)
@@ -150,7 +174,7 @@ func (r *Registry) attach(ctx context.Context, dockerID string, n, want overlay.
 	defer r.mu.Unlock()
 	for id, at := range r.docker {
 		if at.Network == n.ID && id != dockerID {
-			return fmt.Errorf("network %s is %w on this host by Docker's network %.12s: remove that one first", title(n), ErrTaken, id)
+			return fmt.Errorf("network %q is %w on this host by Docker's network %.12s: remove that one first", n.Title(), ErrTaken, id)
 		}
 	}
 	at := attached{Network: n.ID, At: time.Now()}
@@ -189,7 +213,7 @@ func (r *Registry) Delete(ctx context.Context, dockerID string) error {
 }
 
 // Detach records that Docker does not have the network here, for a reason that
-// is no wish to remove it from the cluster.
+// is no wish to remove it from the cluster. One without a name goes all the same.
 func (r *Registry) Detach(ctx context.Context, dockerID string) error {
 	return r.detach(ctx, dockerID, false)
 }
@@ -203,7 +227,8 @@ func (r *Registry) detach(ctx context.Context, dockerID string, everywhere bool)
 	}
 	ops := append(r.endpointDeletesLocked(at.Network), deleteOp(stateDocker+dockerID))
 	n, known := r.networks[at.Network]
-	everywhere = everywhere && known && n.Deleted.IsZero()
+	// Without a name it is mirrored nowhere: nobody would miss it, nor remove it.
+	everywhere = (everywhere || n.Name == "") && known && n.Deleted.IsZero()
 	if everywhere {
 		op, err := setOp(stateRemove+at.Network, true)
 		if err != nil {
@@ -231,7 +256,7 @@ func sameSubnets(n, want overlay.Network) error {
 	}
 	for _, s := range want.Subnets {
 		if !has(s.Prefix) {
-			return fmt.Errorf("subnet %s is a %w: network %s has %s; create it with --ipam-opt weft.id=%s", s.Prefix, ErrMismatch, title(n), subnets(n), n.ID)
+			return fmt.Errorf("subnet %s is a %w: network %q has %s; create it with --ipam-opt weft.id=%s", s.Prefix, ErrMismatch, n.Title(), subnets(n), n.ID)
 		}
 	}
 	return nil
@@ -243,11 +268,6 @@ func subnets(n overlay.Network) string {
 		out = append(out, s.Prefix.String())
 	}
 	return strings.Join(out, ", ")
-}
-
-// title is how a sentence names a network.
-func title(n overlay.Network) string {
-	return fmt.Sprintf("%q", cmp.Or(n.Name, n.ID))
 }
 
 func prefixes(n overlay.Network) []netip.Prefix {

@@ -66,17 +66,20 @@ func (e *echo) sawLocked(revision uint64) time.Duration {
 	return time.Since(e.since)
 }
 
-// wrote notes that the publisher wrote, among others, the own record.
-func (r *Registry) wrote(pairs []kvstore.Pair, began time.Time) {
+// wrote notes that the publisher wrote, and gives the own record's revision if
+// that was among it, else 0.
+func (r *Registry) wrote(pairs []kvstore.Pair, began time.Time) (revision uint64) {
 	r.mu.Lock()
 	var lag time.Duration
 	if i := r.ownRecordLocked(pairs); i >= 0 {
-		lag = r.echo.wroteLocked(pairs[i].Revision, began)
+		revision = pairs[i].Revision
+		lag = r.echo.wroteLocked(revision, began)
 	}
 	r.mu.Unlock()
 	if lag > 0 {
 		r.observe.Returned(lag)
 	}
+	return revision
 }
 
 // saw notes what the watch shows.

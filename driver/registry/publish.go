@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,7 +35,10 @@ const (
 type publisher struct {
 	*Registry
 	sent  map[string]string // own keys as the store is known to have them; nil: not known
+	mine  uint64            // the own record's revision then, which the next write must find; 0: there was none, or it is not known
 	read  time.Time         // when sent was last read from the store
+	own   uint64            // mine when it was last known: a lower one in the same epoch shows a loss
+	epoch string            // of the store, when own was noted
 	doubt time.Time         // until then a write that seemed to fail may still be carried out
 }
 
@@ -58,7 +62,12 @@ func (r *Registry) runPublisher(ctx context.Context) error {
 	retry := newBackoff()
 	for {
 		err := p.publish(ctx)
-		r.setContact(err)
+		switch {
+		case errors.Is(err, kvstore.ErrConflict): // which is an answer
+			r.setContact(nil)
+		case !errors.Is(err, errState):
+			r.setContact(err)
+		}
 		wait := max(time.Until(p.due()), 0)
 		if err != nil {
 			p.sent = nil // whatever happened, read again
@@ -101,6 +110,11 @@ func (p *publisher) publish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// What shows that the store has lost data must not be written over before
+	// that is settled.
+	if err := p.trusted(ctx); err != nil {
+		return err
+	}
 	if err := p.reassert(ctx); err != nil {
 		return err
 	}
@@ -111,7 +125,23 @@ func (p *publisher) publish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.write(ctx, want)
+	err = p.write(ctx, want)
+	if errors.Is(err, kvstore.ErrConflict) {
+		p.relapse()
+		return nil
+	}
+	return err
+}
+
+// relapse has the store looked through and told everything again, and this host's
+// claims compared with it. The way to the lease does that too, but a snapshot may
+// hold the lease, and who waits for it to become free has compared them before.
+func (r *Registry) relapse() {
+	r.mu.Lock()
+	r.distrust, r.echo.seen = true, 0
+	r.era.doubtLocked()
+	r.mu.Unlock()
+	r.local.send()
 }
 
 // takeDistrust says once that the store has lost what it had of this host.
@@ -126,17 +156,17 @@ func (p *publisher) takeDistrust() bool {
 // bootstrap writes what every cluster has once, and reads what the store has
 // of this host.
 func (p *publisher) bootstrap(ctx context.Context) error {
-	meta, err := json.Marshal(Meta{ID: newID() + newID(), ULA: randomULA(), PSK: []string{newKey()}})
+	identity := p.Meta()
+	if identity.ID == "" {
+		identity = Meta{ID: newID() + newID(), ULA: randomULA(), PSK: []string{newKey()}}
+	}
+	meta, err := json.Marshal(identity) // of before, if the store was wiped
 	if err != nil {
 		return fmt.Errorf("encode the cluster's identity: %w", err)
 	}
-	for _, op := range []kvstore.Op{
-		{Kind: kvstore.CAS, Key: metaKey, Value: meta},
-		{Kind: kvstore.CAS, Key: netKeep},
-	} {
-		if _, err := p.cluster.Txn(ctx, op); err != nil && !errors.Is(err, kvstore.ErrConflict) {
-			return fmt.Errorf("set up the cluster's records: %w", err)
-		}
+	op := kvstore.Op{Kind: kvstore.CAS, Key: metaKey, Value: meta}
+	if _, err := p.cluster.Txn(ctx, op); err != nil && !errors.Is(err, kvstore.ErrConflict) {
+		return fmt.Errorf("set up the cluster's records: %w", err)
 	}
 	if err := p.learnMeta(ctx); err != nil {
 		return err
@@ -167,7 +197,17 @@ func (p *publisher) readOwn(ctx context.Context) error {
 	case !errors.Is(err, kvstore.ErrNotFound):
 		return fmt.Errorf("read what the store has of this host: %w", err)
 	}
-	p.sent, p.read = sent, began
+	if p.mine > 0 && p.mine != doc.Revision {
+		p.mu.Lock()
+		p.era.doubtLocked()
+		p.mu.Unlock()
+	}
+	epoch := p.epochID()
+	if doc.Revision < p.own && p.epoch == epoch {
+		p.suspect(hostDocKey(self), p.own)
+	}
+	p.sent, p.mine, p.read = sent, doc.Revision, began
+	p.own, p.epoch = doc.Revision, epoch
 	return nil
 }
 
@@ -186,14 +226,16 @@ func (p *publisher) learnMeta(ctx context.Context) error {
 	if reflect.DeepEqual(meta, p.meta) {
 		return nil
 	}
-	if p.meta.ID != "" && p.meta.ID != meta.ID {
+	if p.meta.ID != "" && p.meta.ID != meta.ID && !p.moved {
 		p.log.WithFields(map[string]any{"was": p.meta.ID, "is": meta.ID}).
 			Warn("The store belongs to another cluster than before, or was wiped; this host's records are published anew.")
+		p.era.doubtLocked()
+		p.suspectLocked(p.era.seen)
 	}
 	if err := p.put(ctx, stateMeta, meta); err != nil {
 		return err
 	}
-	p.meta = meta
+	p.meta, p.moved = meta, false
 	return nil
 }
 
@@ -204,6 +246,7 @@ func (p *publisher) wanted(ctx context.Context) (map[string]string, error) {
 		return nil, err
 	}
 	doc := peer{Host: p.Self(), Digests: map[string]string{}, Seq: docs.Seq}
+	doc.Epoch, doc.Settled = p.verified()
 	want := map[string]string{}
 	for _, at := range docs.New {
 		if at.Gone {
@@ -222,6 +265,14 @@ func (p *publisher) wanted(ctx context.Context) (map[string]string, error) {
 	}
 	want[hostDocKey(doc.Name)] = string(b)
 	return want, nil
+}
+
+// verified is the epoch in which this host has recorded again what it has, and says
+// whether this host claims new things in it.
+func (r *Registry) verified() (id string, settled bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.era.verified, r.era.Settled && r.era.verified == r.era.Epoch.ID
 }
 
 // attachmentLocked is what peers are told of this host's part in the network.
@@ -249,13 +300,20 @@ func (r *Registry) attachmentLocked(network string) overlay.Attachment {
 	return at
 }
 
-// write sends what differs, the host's own record with its digests last.
+// write sends what differs, the host's own record with its digests last. Nobody
+// else writes that, so a conflict says that the store has gone back, or that an
+// earlier write has come late.
 func (p *publisher) write(ctx context.Context, want map[string]string) error {
 	var ops []kvstore.Op
 	for _, key := range slices.Sorted(maps.Keys(want)) {
-		if p.sent[key] != want[key] {
-			ops = append(ops, kvstore.Op{Kind: kvstore.Set, Key: key, Value: []byte(want[key])})
+		if p.sent[key] == want[key] {
+			continue
 		}
+		op := kvstore.Op{Kind: kvstore.Set, Key: key, Value: []byte(want[key])}
+		if strings.HasPrefix(key, hostPrefix) {
+			op.Kind, op.Revision = kvstore.CAS, p.mine
+		}
+		ops = append(ops, op)
 	}
 	for key := range p.sent {
 		if _, wanted := want[key]; !wanted {
@@ -274,15 +332,15 @@ func (p *publisher) write(ctx context.Context, want map[string]string) error {
 		}
 		return rank(a) - rank(b)
 	})
-	for len(ops) > 0 {
-		n := min(len(ops), kvstore.MaxOps)
+	for batch := range kvstore.Batches(ops) {
 		began := time.Now()
-		pairs, err := p.cluster.Txn(ctx, ops[:n]...)
+		pairs, err := p.cluster.Txn(ctx, batch...)
 		if err != nil {
+			p.mine = 0
 			return fmt.Errorf("publish this host's records: %w", err)
 		}
-		p.wrote(pairs, began)
-		ops = ops[n:]
+		p.mine = cmp.Or(p.wrote(pairs, began), p.mine)
+		p.own = p.mine
 	}
 	p.sent = want
 	p.mu.Lock()

@@ -36,6 +36,8 @@ type link struct {
 	quiet       int               // silence's ticks since heard
 	storeOK     bool
 	storeSince  time.Time
+	away        bool   // the host said that its machine shuts down
+	lease       uint64 // the revision of its lease then
 }
 
 // Beat is one sign of life of another host.
@@ -46,7 +48,9 @@ type Beat struct {
 	Seq         uint64 // the highest of the host's attachments
 	StoreOK     bool   // the store answers the host
 	StoreFor    time.Duration
-	Rests       bool // the host's weft ends in order: silence says nothing now
+	Probe       uint64 // as in overlay.Host
+	Rests       bool   // the host's weft ends in order: silence says nothing now
+	Away        bool   // the host's machine shuts down
 }
 
 // LocalChanges is Changes for this host's own records.
@@ -92,12 +96,22 @@ func (r *Registry) Heard(b Beat) bool {
 		defer r.any.send()
 		r.log.WithField("host", b.Host).Info("A silent host is heard again.")
 	}
+	p := r.hosts[b.Host]
+	p.rests = p.rests && b.Rests
+	if r.askedLocked(&p, b.Probe, l.number == 0) {
+		defer r.any.send()
+	}
+	r.hosts[b.Host] = p
 	now := time.Now()
 	l.number, l.heard, l.quiet = b.Number, now, 0
 	l.announced = max(l.announced, b.Seq)
 	l.storeOK, l.storeSince = b.StoreOK, now.Add(-b.StoreFor)
 	if b.Rests {
 		l.heard = time.Time{}
+	}
+	if l.away != b.Away {
+		l.away, l.lease = b.Away, r.hosts[b.Host].lease
+		r.any.send()
 	}
 	return true
 }

@@ -33,11 +33,12 @@ import (
 // host whose lease was lost with a leader or an outage has it back by then.
 const downAfter = 8 * time.Second
 
-// silentDownAfter is the same for a host that has fallen silent as well.
-const silentDownAfter = time.Second
+// silentDownAfter is the same for a host that has fallen silent as well: longer
+// than a new process takes from ending the lease of its predecessor to its own.
+const silentDownAfter = 250 * time.Millisecond
 
 // tick is how often liveness is looked at.
-const tick = time.Second
+const tick = 500 * time.Millisecond
 
 func deadKey(host string) string { return hostPrefix + host + "/dead" }
 
@@ -57,6 +58,7 @@ func (r *Registry) Fence() kvstore.Op {
 func (r *Registry) watchLiveness(ctx context.Context) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
+	var looked time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -64,8 +66,9 @@ func (r *Registry) watchLiveness(ctx context.Context) error {
 		case <-ticker.C:
 		}
 		r.save(ctx)
+		r.lookAround(ctx, &looked)
 		for _, host := range r.judge(time.Now()) {
-			if err := r.reap(ctx, host); err != nil && ctx.Err() == nil {
+			if err := r.reap(ctx, host); err != nil && !errors.Is(err, errBack) && ctx.Err() == nil {
 				r.log.WithError(err).WithField("host", host).Warn("A dead host could not be reaped; this is tried again.")
 			}
 		}
@@ -76,11 +79,8 @@ func (r *Registry) watchLiveness(ctx context.Context) error {
 func (r *Registry) judge(now time.Time) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.contact.Err != nil { // who cannot see the leases judges nobody
-		for name, p := range r.hosts {
-			p.since = now
-			r.hosts[name] = p
-		}
+	if r.contact.Err != nil || r.sightless { // who cannot see the leases judges nobody
+		r.blind = now
 		return nil
 	}
 	var dead []string
@@ -90,10 +90,26 @@ func (r *Registry) judge(now time.Time) []string {
 			r.hosts[name] = p
 		}
 		grace := downAfter
-		if r.silentLocked(name) {
+		switch {
+		case r.awayLocked(name):
+			grace = 0
+		case p.Rests:
+		case r.silentLocked(name):
 			grace = silentDownAfter
 		}
-		down := !p.live && now.Sub(p.since) >= grace
+		free := min(now.Sub(p.since), now.Sub(r.blind)) // as long as was seen without a break
+		// One that is heard has lost the store, not its life. One that was down is
+		// so after an outage of the store too, until the store says otherwise.
+		gone := p.returning || !p.live && !r.heardLocked(name) && (free >= grace || p.down || p.rests)
+		down, rests := gone && (!p.Rests || p.Away), gone && p.Rests && !p.Away
+		if rests != p.rests {
+			p.rests = rests
+			r.hosts[name] = p
+			r.any.send()
+			if rests {
+				r.log.WithField("host", name).Info("A host's weft has ended: its names are withdrawn, and its containers, which run on, are still sent to.")
+			}
+		}
 		if down != p.down {
 			p.down = down
 			r.hosts[name] = p
@@ -103,7 +119,7 @@ func (r *Registry) judge(now time.Time) []string {
 				false: "A host is back.",
 			}[down])
 		}
-		if down && r.reapAfter > 0 && now.Sub(p.since) >= r.reapAfter {
+		if down && r.reapAfter > 0 && free >= r.reapAfter {
 			dead = append(dead, name)
 		}
 	}
@@ -111,11 +127,12 @@ func (r *Registry) judge(now time.Time) []string {
 }
 
 // Forget declares a host dead at once and frees all that it had, for a person
-// who knows that it will not come back. It refuses this host and a live one.
+// who knows that it will not come back. It refuses this host, a live one and one
+// that is heard directly.
 func (r *Registry) Forget(ctx context.Context, host string) error {
 	r.mu.RLock()
 	p, known := r.hosts[host]
-	self := r.self.Name
+	heard, self := r.heardLocked(host), r.self.Name
 	r.mu.RUnlock()
 	switch {
 	case host == self:
@@ -124,15 +141,21 @@ func (r *Registry) Forget(ctx context.Context, host string) error {
 		return fmt.Errorf("host %q is %w: see `weft host ls`", host, ErrUnknown)
 	case p.live:
 		return fmt.Errorf("host %q is alive: stop weft on it first, or run `weft leave` there", host)
+	case heard:
+		return fmt.Errorf("host %q is alive and heard, though the store does not hear of it: mend its way to the store, or stop weft on it first", host)
 	}
-	return r.reap(ctx, host)
+	err := r.reap(ctx, host)
+	if errors.Is(err, errBack) {
+		return fmt.Errorf("host %q was not forgotten, since %w: look at `weft host ls`, and try again if it is still down", host, err)
+	}
+	return err
 }
 
 // reap frees all that a dead host had. It may stop anywhere and be done again,
 // by any host.
 func (r *Registry) reap(ctx context.Context, host string) error {
 	mark, err := r.mark(ctx, host)
-	if err != nil || mark == 0 {
+	if err != nil {
 		return err
 	}
 	fence := kvstore.Op{Kind: kvstore.Check, Key: deadKey(host), Revision: mark}
@@ -156,15 +179,19 @@ func (r *Registry) reap(ctx context.Context, host string) error {
 	return nil
 }
 
-// mark makes or finds the mark of a dead host and gives its revision; 0 if the
-// host has taken its lease back.
+// errBack says that a host that was down has had its lease meanwhile: the time
+// runs anew.
+var errBack = errors.New("its lease has changed meanwhile")
+
+// mark makes or finds the mark of a dead host and gives its revision. It fails with
+// errBack if the host has taken its lease back.
 func (r *Registry) mark(ctx context.Context, host string) (uint64, error) {
 	live, err := r.cluster.Get(ctx, hostLiveKey(host))
 	if err != nil && !errors.Is(err, kvstore.ErrNotFound) {
 		return 0, fmt.Errorf("look at the lease of host %s: %w", host, err)
 	}
 	if live.Held || live.Revision != r.leaseSeen(host) {
-		return 0, nil // it is back, or was for a moment: the time runs anew
+		return 0, errBack
 	}
 	text, err := json.Marshal(deadMark{By: r.Self().Name, At: time.Now().UTC()})
 	if err != nil {
@@ -181,11 +208,11 @@ func (r *Registry) mark(ctx context.Context, host string) (uint64, error) {
 	case errors.As(err, &conflict) && conflict.Key == deadKey(host):
 		found, err := r.cluster.Get(ctx, deadKey(host))
 		if errors.Is(err, kvstore.ErrNotFound) {
-			return 0, nil
+			return 0, errBack
 		}
 		return found.Revision, err
 	case errors.Is(err, kvstore.ErrConflict):
-		return 0, nil
+		return 0, errBack
 	}
 	return 0, fmt.Errorf("declare host %s dead: %w", host, err)
 }
@@ -223,13 +250,20 @@ func (r *Registry) belongings(ctx context.Context, host string) ([]kvstore.Op, e
 
 // rejoin makes this host fit to take its lease: it takes off the mark of a host
 // declared dead, if there is one, and then compares its claims with the store.
-// The comparison is made in any case: a process that died in between left no
-// trace of it.
+// The comparison is made in any case, by which all comes out that happened
+// unnoticed.
 func (r *Registry) rejoin(ctx context.Context) error {
 	self := r.Self().Name
+	for !r.epochKnown() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(trustLook):
+		}
+	}
 	mark, err := r.cluster.Get(ctx, deadKey(self))
 	if errors.Is(err, kvstore.ErrNotFound) {
-		return r.addresses.Verify(ctx)
+		return r.verifyAll(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("look whether this host was declared dead: %w", err)
@@ -237,6 +271,10 @@ func (r *Registry) rejoin(ctx context.Context) error {
 	var by deadMark
 	_ = json.Unmarshal(mark.Value, &by) // only for the log
 	r.log.WithField("by", by.By).WithField("at", by.At).Warn("This host was declared dead; it compares its addresses with the cluster before it takes part again.")
+	if err := r.put(ctx, stateYield, true); err != nil {
+		return fmt.Errorf("come back after having been declared dead: %w", err)
+	}
+	r.yields.Store(true)
 	if _, err := r.cluster.Txn(ctx, kvstore.Op{Kind: kvstore.DeleteCAS, Key: mark.Key, Revision: mark.Revision}); err != nil {
 		return fmt.Errorf("come back after having been declared dead: %w", err)
 	}
@@ -244,5 +282,25 @@ func (r *Registry) rejoin(ctx context.Context) error {
 	r.distrust = true // what was this host's in the store is gone
 	r.mu.Unlock()
 	r.local.send()
-	return r.addresses.Verify(ctx)
+	return r.verifyAll(ctx)
 }
+
+// verifyAll compares this host's claims with the store, after which nothing is
+// left that another host may have because this one was declared dead.
+func (r *Registry) verifyAll(ctx context.Context) error {
+	yield := r.Yields()
+	if err := r.addresses.Verify(ctx, yield); err != nil || !yield {
+		return err
+	}
+	if err := r.commit(ctx, deleteOp(stateYield)); err != nil {
+		return err
+	}
+	r.yields.Store(false)
+	return nil
+}
+
+// Yields says whether this host was declared dead and has not compared all its
+// claims since. What another host has claimed meanwhile is that one's, whatever
+// looks at it first, and although this host claimed it earlier: the mark has no
+// say any more, and the store had not lost anything.
+func (r *Registry) Yields() bool { return r.yields.Load() }

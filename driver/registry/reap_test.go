@@ -4,22 +4,29 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/kvstore"
 )
 
 // A host whose lease stays free is down for its peers, then dead: everything of
 // its own is freed, and when it comes back it publishes it all anew.
 func TestADeadHostIsReapedAndComesBack(t *testing.T) {
-	cluster := openStore(t, "cluster.db")
+	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
 	n := h1.create("d1", want(subnetA))
 	h2.create("d2", overlay.Network{ID: waitID(t, h2, n), Subnets: n.Subnets})
 	h2.join("e2", n.ID, "10.1.0.6")
 	eventually(t, "h1 sees e2", func() bool { return h1.peerHas(n.ID, "h2", "e2") })
+	eventually(t, "h1 sees h2's lease", func() bool {
+		return slices.ContainsFunc(h1.HostStates(), func(s registry.HostState) bool { return s.Name == "h2" && s.Live })
+	})
 	if err := h1.Forget(t.Context(), "h2"); err == nil {
 		t.Fatal("a live host was forgotten")
 	}
@@ -31,6 +38,13 @@ func TestADeadHostIsReapedAndComesBack(t *testing.T) {
 	if !h1.peerHas(n.ID, "h2", "e2") {
 		t.Error("a free lease alone cost h2 its endpoints")
 	}
+	beat := registry.Beat{Host: "h2", Incarnation: h2.Self().Incarnation, Number: 1}
+	h1.Heard(beat)
+	if err := h1.Forget(t.Context(), "h2"); err == nil || !strings.Contains(err.Error(), "alive and heard") {
+		t.Fatalf("a host that is heard was forgotten: %v", err)
+	}
+	beat.Number, beat.Rests = 2, true
+	h1.Heard(beat)
 	h1.do("forget", h1.Forget(t.Context(), "h2"))
 	eventually(t, "h1 has nothing of h2", func() bool { return len(h1.HostStates()) == 0 && !h1.peerHas(n.ID, "h2", "e2") })
 	for _, key := range []string{"at/h2/" + n.ID, "host/h2/live"} {
@@ -51,7 +65,7 @@ func TestADeadHostIsReapedAndComesBack(t *testing.T) {
 // What the mark fences: a reaper that was overtaken by the host's return
 // deletes nothing any more.
 func TestReapingEndsWithTheReturn(t *testing.T) {
-	cluster := openStore(t, "cluster.db")
+	cluster := registrytest.OpenStore(t, "cluster.db")
 	paused := &pausing{Store: cluster, key: "at/h2/", reached: make(chan struct{}), resume: make(chan struct{})}
 	h1, h2 := newMachine(t, "h1", paused), newMachine(t, "h2", cluster)
 	n := h1.create("d1", want(subnetA))
@@ -96,10 +110,58 @@ func (p *pausing) List(ctx context.Context, prefix string) ([]kvstore.Pair, uint
 }
 
 func TestForgetRefuses(t *testing.T) {
-	h1 := newMachine(t, "h1", openStore(t, "cluster.db"))
+	h1 := newMachine(t, "h1", registrytest.OpenStore(t, "cluster.db"))
 	for _, host := range []string{"h1", "nobody"} {
 		if err := h1.Forget(t.Context(), host); err == nil {
 			t.Errorf("%s was forgotten", host)
 		}
+	}
+}
+
+// A host that was declared dead yields until it has compared all its claims,
+// although the mark is gone by then and the process that took it off died.
+func TestADeadHostYieldsUntilItHasCompared(t *testing.T) {
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
+	eventually(t, "h1 sees h2 live", func() bool {
+		return slices.ContainsFunc(h1.HostStates(), func(s registry.HostState) bool { return s.Name == "h2" && s.Live })
+	})
+	h2.stop()
+	eventually(t, "h2 is forgotten", func() bool { return h1.Forget(t.Context(), "h2") == nil })
+	eventually(t, "h1 knows it no more", func() bool { return len(h1.HostStates()) == 0 })
+
+	var tried atomic.Int64
+	h2.verify = func(yield bool) error {
+		if !yield {
+			return nil // the publisher's look for lost data, before the mark is seen
+		}
+		tried.Add(1)
+		return errors.New("it dies here")
+	}
+	h2.start(cluster)
+	eventually(t, "h2 compares", func() bool { return tried.Load() > 0 && h2.Yields() })
+	eventually(t, "h2 has a record", func() bool { return len(h1.HostStates()) > 0 })
+	for end := time.Now().Add(2500 * time.Millisecond); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if _, believed := h1.Snapshot().Hosts["h2"]; believed {
+			t.Fatal("h1 believes what h2 has before h2 has compared it")
+		}
+	}
+	h2.stop()
+	if _, err := cluster.Get(t.Context(), "host/h2/dead"); !errors.Is(err, kvstore.ErrNotFound) {
+		t.Fatalf("the mark is still there: %v", err)
+	}
+	var yielded atomic.Int64
+	h2.verify = func(yield bool) error {
+		if yield {
+			yielded.Add(1)
+		}
+		return nil
+	}
+	h2.start(cluster)
+	eventually(t, "h2 has compared", func() bool { return yielded.Load() > 0 && !h2.Yields() })
+	eventually(t, "h1 believes it", func() bool { _, believed := h1.Snapshot().Hosts["h2"]; return believed })
+	h2.restart(cluster)
+	if h2.Yields() {
+		t.Error("h2 yields although it has compared all its claims")
 	}
 }

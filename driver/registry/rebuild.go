@@ -27,6 +27,8 @@ type rebuild struct {
 	hosts    bool // the store's host/ records have been read
 	networks bool // and the net/ records
 
+	remains []overlay.Remains // what the kernel had of networks at the start, as long as lost
+
 	// inherited are the attachments with endpoints that the store had of this
 	// host when it was first asked, by network id; nil: not asked yet.
 	inherited map[string]overlay.Attachment
@@ -50,7 +52,8 @@ func (r *Registry) Rebuilt(ctx context.Context) error {
 	if err := r.commit(ctx, deleteOp(stateRebuild)); err != nil {
 		return err
 	}
-	r.rebuild.lost, r.rebuild.inherited = false, nil
+	r.rebuild.lost, r.rebuild.inherited, r.rebuild.remains = false, nil, nil
+	wakeUp(r.era.wake)
 	r.changedLocally()
 	return nil
 }
@@ -66,7 +69,7 @@ func (r *Registry) Adopt(ctx context.Context, e overlay.Endpoint) error {
 	if by := r.clashLocked(e); by != "" {
 		return fmt.Errorf("take over endpoint %.12s: its MAC address %s is %w in this network by %s: restart the container", e.ID, e.MAC, ErrTaken, by)
 	}
-	e.Phase, e.Created = overlay.Joined, time.Now().UTC()
+	e.Phase, e.Created = overlay.Joined, time.Now() // as in CreateEndpoint
 	if err := r.putEndpointLocked(ctx, e); err != nil {
 		return fmt.Errorf("take over endpoint %.12s: %w", e.ID, err)
 	}
@@ -154,9 +157,20 @@ func (r *Registry) hasRead(prefix string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	was := r.rebuild
+	r.sightless = r.sightless && prefix != hostPrefix
 	r.rebuild.hosts = was.hosts || prefix == hostPrefix
 	r.rebuild.networks = was.networks || prefix == netPrefix
+	if !was.hosts {
+		wakeUp(r.era.wake)
+	}
 	if r.rebuild.lost && (was.hosts != r.rebuild.hosts || was.networks != r.rebuild.networks) {
 		r.any.send()
 	}
+}
+
+// lostSight notes that the prefix cannot be followed at the moment.
+func (r *Registry) lostSight(prefix string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sightless = r.sightless || prefix == hostPrefix
 }

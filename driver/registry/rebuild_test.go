@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -23,7 +24,7 @@ func (m *machine) peerSays(host string) string {
 }
 
 func TestAHostThatLostItsStateIsNotForgotten(t *testing.T) {
-	cluster := openStore(t, "cluster.db")
+	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
 	n := h1.create("d1", want(subnetA))
 	h1.do("rebuilt", h1.Rebuilt(t.Context()))
@@ -34,7 +35,7 @@ func TestAHostThatLostItsStateIsNotForgotten(t *testing.T) {
 	})
 
 	h1.stop()
-	h1.state = openStore(t, "new.db")
+	h1.state = registrytest.OpenStore(t, "new.db")
 	h1.start(cluster)
 	eventually(t, "h2 knows that h1 is another", func() bool { return h2.peerSays("h1") == h1.Self().Incarnation })
 	for range 2 { // a process that dies meanwhile changes nothing
@@ -87,7 +88,7 @@ func (d *disk) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, erro
 }
 
 func TestFullDisk(t *testing.T) {
-	cluster := openStore(t, "cluster.db")
+	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
 	d := &disk{Store: h1.state}
 	h1.state = d

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -22,9 +23,14 @@ type Config struct {
 	Self    overlay.Host  // Incarnation is filled in from state
 	Cluster kvstore.Store // shared by all hosts, may be away
 	State   kvstore.Store // this host's own, durable
+	Alone   bool          // Cluster is this host's own too: no other host can have it
 	Reap    time.Duration // after which a dead host's addresses are freed; 0: never
 	Log     logrus.FieldLogger
 	Observe Observer
+
+	// Remains gives what this host's kernel has of networks. It is asked once,
+	// and only if State is new. nil: nothing.
+	Remains func() ([]overlay.Remains, error)
 }
 
 // Registry is one host's knowledge. Safe for concurrent use.
@@ -48,19 +54,29 @@ type Registry struct {
 	endpoints map[string]overlay.Endpoint  // own, by endpoint id
 	remove    map[string]bool              // network ids whose removal was asked here
 	halfMade  map[string]overlay.Network   // see settleHalfMade
+	mirroring map[string]int               // network id → requests to Docker under way, see Mirroring
 	networks  map[string]overlay.Network   // by id, tombstones too
 	hosts     map[string]peer              // without self
+	left      map[string]bool              // hosts whose record says that they have left, and those returning
 	peers     map[string]map[string]record // host → network id → attachment
 	absent    map[string]bool              // attached networks that the store has lost
 	links     map[string]*link             // by host: what it says itself
 	dirty     map[string][2]string         // key in state → host and network, pushed and not durable yet
 	reapAfter time.Duration
+	moved     bool // the host was alone when it ran last and is not now, or the other way round
 	published bool // the store has had this host's record
-	distrust  bool // the store has lost it since
+	distrust  bool // the store may have lost it since, or have something else
 	addresses Addresses
 	contact   Contact
+	sightless bool      // the watch of the hosts' records fails
+	blind     time.Time // when this host last could not see the leases
 	echo      echo
+	probes    map[string]probeRequest // by host
 	rebuild   rebuild
+	era       era
+
+	away   atomic.Bool // this host's machine shuts down
+	yields atomic.Bool // see Yields; durable
 
 	unsaved    map[string]kvstore.Op // by key in state: other hosts' records that could not be written
 	unwritable bool                  // so the log has said
@@ -85,13 +101,22 @@ type attached struct {
 // peer is another host with what is known of its liveness.
 type peer struct {
 	overlay.Host
-	Digests map[string]string `json:"digests"`        // by network id
-	Left    bool              `json:"left,omitempty"` // it has left the cluster for good
-	Seq     uint64            `json:"seq,omitempty"`  // the highest number of its attachments when it wrote this
+	Digests map[string]string `json:"digests"`           // by network id
+	Left    bool              `json:"left,omitempty"`    // it has left the cluster for good
+	Away    bool              `json:"away,omitempty"`    // its machine has shut down
+	Rests   bool              `json:"rests,omitempty"`   // its weft has ended, and containers run on there
+	Seq     uint64            `json:"seq,omitempty"`     // the highest number of its attachments when it wrote this
+	Epoch   string            `json:"epoch,omitempty"`   // id of the store's epoch in which it has recorded again what it has
+	Settled bool              `json:"settled,omitempty"` // and in which it claims new things
 	live    bool
-	since   time.Time // when live last changed, or this host last could not see it
-	lease   uint64    // revision of the lease's key, while live is false
+	since   time.Time // when live last changed, as far as this process has seen
+	lease   uint64    // revision of the lease's key
 	down    bool      // peers neither send to it nor take from it
+	rests   bool      // it would be down if it had not said that its containers run on
+
+	// It had left, or was declared dead, and has had no lease since: it has not
+	// compared yet what it had with what others have now.
+	returning bool
 }
 
 // record is a peer's attachment with its fingerprint.
@@ -107,8 +132,9 @@ type Addresses interface {
 	Stock(subnet netip.Prefix) []netip.Addr
 
 	// Verify compares this host's claims with the cluster's store, and takes
-	// care of those that are lost.
-	Verify(ctx context.Context) error
+	// care of those that are lost. With yield another host keeps what it has,
+	// even if it claimed it only after the store had lost this host's claim.
+	Verify(ctx context.Context, yield bool) error
 
 	// ClaimsOf gives the operations that delete every address of another host,
 	// each as it is now.
@@ -129,15 +155,22 @@ type Contact struct {
 func Open(ctx context.Context, cfg Config) (*Registry, error) {
 	r := &Registry{
 		cluster: cfg.Cluster, state: cfg.State, log: cfg.Log, self: cfg.Self,
-		docker: map[string]attached{}, endpoints: map[string]overlay.Endpoint{}, remove: map[string]bool{}, halfMade: map[string]overlay.Network{},
-		networks: map[string]overlay.Network{}, hosts: map[string]peer{}, peers: map[string]map[string]record{},
+		docker: map[string]attached{}, endpoints: map[string]overlay.Endpoint{}, remove: map[string]bool{}, halfMade: map[string]overlay.Network{}, mirroring: map[string]int{},
+		networks: map[string]overlay.Network{}, hosts: map[string]peer{}, left: map[string]bool{}, peers: map[string]map[string]record{},
 		links: map[string]*link{}, dirty: map[string][2]string{}, flushes: make(chan struct{}, 1),
-		unsaved:   map[string]kvstore.Op{},
+		unsaved: map[string]kvstore.Op{}, probes: map[string]probeRequest{},
 		reapAfter: cfg.Reap, observe: cfg.Observe.filled(),
 		contact: Contact{Since: time.Now(), Err: fmt.Errorf("not asked yet")},
+		era:     era{seen: map[string]uint64{}, since: time.Now(), wake: make(chan struct{}, 1)},
 	}
-	if err := r.load(ctx); err != nil {
+	if err := r.load(ctx, cfg.Alone); err != nil {
 		return nil, fmt.Errorf("read this host's state: %w", err)
+	}
+	if r.rebuild.lost && cfg.Remains != nil {
+		var err error
+		if r.rebuild.remains, err = cfg.Remains(); err != nil {
+			return nil, fmt.Errorf("read what this host's kernel has: %w", err)
+		}
 	}
 	return r, nil
 }
@@ -188,9 +221,9 @@ func (r *Registry) Snapshot() overlay.Snapshot {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	s := overlay.Snapshot{
-		Self: r.self, Partial: r.rebuild.lost, Hosts: map[string]overlay.Host{}, Networks: map[string]overlay.Network{},
+		Self: r.self, Partial: r.partialLocked(), Hosts: map[string]overlay.Host{}, Networks: map[string]overlay.Network{},
 		Local: slices.Collect(maps.Values(r.endpoints)), Peers: map[string][]overlay.Attachment{},
-		Silent: r.silencesLocked(),
+		Silent: r.silencesLocked(), Probes: r.probesLocked(),
 	}
 	for name, p := range r.hosts {
 		if !p.down {

@@ -1,12 +1,13 @@
 package registry_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,45 +16,52 @@ import (
 
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/driver/registry/registrytest"
+	"github.com/weft-net/weft/ipam"
 	"github.com/weft-net/weft/kvstore"
-	"github.com/weft-net/weft/kvstore/bolt"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// stock is an IPAM side with a fixed stock.
-type stock map[netip.Prefix][]netip.Addr
+// verified is an IPAM side that has a fixed stock, and counts how often it
+// compared its claims.
+type verified struct {
+	registrytest.NoAddresses
+	stock  map[netip.Prefix][]netip.Addr
+	times  *atomic.Int64
+	verify func(yield bool) error // nil: all is well
+}
 
-func (s stock) Stock(p netip.Prefix) []netip.Addr { return s[p] }
+func (v verified) Stock(p netip.Prefix) []netip.Addr { return v.stock[p] }
 
-func (stock) Verify(context.Context) error { return nil }
-
-func (stock) ClaimsOf(context.Context, string) ([]kvstore.Op, error) { return nil, nil }
-
-func (stock) PoolOps(context.Context, []netip.Prefix) ([]kvstore.Op, error) { return nil, nil }
-
-func openStore(t *testing.T, name string) *bolt.Store {
-	t.Helper()
-	s, err := bolt.Open(filepath.Join(t.TempDir(), name))
-	if err != nil {
-		t.Fatal(err)
+func (v verified) Verify(_ context.Context, yield bool) error {
+	v.times.Add(1)
+	if v.verify == nil {
+		return nil
 	}
-	t.Cleanup(func() { _ = s.Close() })
-	return s
+	return v.verify(yield)
 }
 
 // machine is one host: its durable state and its registry.
 type machine struct {
 	*registry.Registry
-	t     *testing.T
-	name  string
-	state kvstore.Store
-	stop  func()
+	t        *testing.T
+	name     string
+	state    kvstore.Store
+	alone    bool // of the cluster's store, see Config
+	reap     time.Duration
+	stop     func()
+	verified atomic.Int64 // how often its claims were compared with the cluster's store
+	verify   func(yield bool) error
+	vtep     string            // 192.0.2.1 if empty
+	remains  []overlay.Remains // what its kernel has at the start
+	real     bool              // with an IPAM side of its own instead of verified
+	addrs    *ipam.Allocator   // then
 }
 
 func newMachine(t *testing.T, name string, cluster kvstore.Store) *machine {
 	t.Helper()
-	m := &machine{t: t, name: name, state: openStore(t, name+".db")}
+	m := &machine{t: t, name: name, state: registrytest.OpenStore(t, name+".db")}
 	m.start(cluster)
 	t.Cleanup(func() { m.stop() })
 	return m
@@ -63,13 +71,24 @@ func (m *machine) start(cluster kvstore.Store) {
 	m.t.Helper()
 	log, _ := test.NewNullLogger()
 	r, err := registry.Open(m.t.Context(), registry.Config{
-		Self:    overlay.Host{Name: m.name, VTEP: netip.MustParseAddr("192.0.2.1"), Port: 4789, MTU: 1500},
-		Cluster: cluster, State: m.state, Log: log,
+		Self:    overlay.Host{Name: m.name, VTEP: netip.MustParseAddr(cmp.Or(m.vtep, "192.0.2.1")), Port: 4789, MTU: 1500},
+		Cluster: cluster, State: m.state, Alone: m.alone, Reap: m.reap, Log: log,
+		Remains: func() ([]overlay.Remains, error) { return m.remains, nil },
 	})
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	r.SetAddresses(stock{subnetA: {netip.MustParseAddr("10.1.0.77")}})
+	r.SetAddresses(verified{registrytest.NoAddresses{}, map[netip.Prefix][]netip.Addr{subnetA: {netip.MustParseAddr("10.1.0.77")}}, &m.verified, m.verify})
+	if m.real {
+		m.addrs, err = ipam.Open(m.t.Context(), ipam.Config{
+			Host: m.name, Incarnation: r.Self().Incarnation, Cluster: cluster, State: m.state, Networks: r,
+			Fence: []kvstore.Op{r.Fence()}, Admit: r.Admit, Yield: r.Yields, Look: r.Look, Log: log,
+		})
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		r.SetAddresses(m.addrs)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
@@ -152,7 +171,7 @@ func (m *machine) attachedPeer(network, host string) bool {
 }
 
 func TestNetworkAndEndpointsReachOtherHosts(t *testing.T) {
-	cluster := openStore(t, "cluster.db")
+	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
 
 	n := h1.create("d1", want(subnetA))
@@ -185,7 +204,7 @@ func TestNetworkAndEndpointsReachOtherHosts(t *testing.T) {
 }
 
 func TestRepeatedCallsChangeNothing(t *testing.T) {
-	cluster := openStore(t, "cluster.db")
+	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1 := newMachine(t, "h1", cluster)
 	n := h1.create("d1", want(subnetA))
 	if again := h1.create("d1", want(subnetA)); again.ID != n.ID || again.VNI != n.VNI {
@@ -205,7 +224,7 @@ func TestRepeatedCallsChangeNothing(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	cluster := openStore(t, "cluster.db")
+	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1 := newMachine(t, "h1", cluster)
 	n := h1.create("d1", overlay.Network{VNI: 99, Subnets: want(subnetA).Subnets})
 	h1.do("create endpoint", h1.CreateEndpoint(t.Context(), endpoint("e1", n.ID, "10.1.0.5")))
@@ -252,7 +271,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestOneNameWinsEverywhere(t *testing.T) {
-	cluster := openStore(t, "cluster.db")
+	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
 	a, b := h1.create("d1", want(subnetA)), h2.create("d2", want(subnetB))
 	errs := make(chan error, 2)
@@ -280,7 +299,7 @@ func TestOneNameWinsEverywhere(t *testing.T) {
 }
 
 func TestRemoval(t *testing.T) {
-	cluster := openStore(t, "cluster.db")
+	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
 	n := h1.create("d1", want(subnetA))
 	h1.do("name", h1.Name(t.Context(), n.ID, registry.Naming{Name: "net"}))
@@ -313,7 +332,7 @@ func TestRemoval(t *testing.T) {
 
 // A removal that races with a container's start elsewhere is taken back.
 func TestRevive(t *testing.T) {
-	cluster := openStore(t, "cluster.db")
+	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
 	n := h1.create("d1", want(subnetA))
 	h1.do("name", h1.Name(t.Context(), n.ID, registry.Naming{Name: "net"}))
@@ -328,7 +347,7 @@ func TestRevive(t *testing.T) {
 }
 
 func TestRestartWithoutStore(t *testing.T) {
-	cluster := openStore(t, "cluster.db")
+	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
 	n := h1.create("d1", want(subnetA))
 	h1.join("e1", n.ID, "10.1.0.5")
@@ -381,7 +400,7 @@ func (unreachable) Hold(context.Context, string, string, []byte, time.Duration, 
 
 // A store that comes back empty gets everything again and costs nobody anything.
 func TestWipedStore(t *testing.T) {
-	cluster := openStore(t, "cluster.db")
+	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
 	n := h1.create("d1", want(subnetA))
 	h1.do("name", h1.Name(t.Context(), n.ID, registry.Naming{Name: "net"}))
@@ -392,7 +411,8 @@ func TestWipedStore(t *testing.T) {
 
 	h1.stop()
 	h2.stop()
-	empty := openStore(t, "empty.db")
+	empty := registrytest.OpenStore(t, "empty.db")
+	t.Cleanup(func() { h1.stop(); h2.stop() }) // before their store is closed
 	h2.start(empty)
 	eventually(t, "h2 has recorded the network again", func() bool {
 		_, err := empty.Get(t.Context(), "net/"+n.ID)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -57,6 +58,7 @@ func (p *publisher) settleRemoval(ctx context.Context, id string) error {
 		return p.dropRemoval(ctx, id)
 	}
 	n.Deleted = time.Now().UTC()
+	n.Version++
 	record, err := json.Marshal(n)
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)
@@ -70,14 +72,14 @@ func (p *publisher) settleRemoval(ctx context.Context, id string) error {
 	}
 	pools, err := p.addresses.PoolOps(ctx, prefixes(n))
 	if err != nil {
-		return fmt.Errorf("remove network %s from the store: %w", title(n), err)
+		return fmt.Errorf("remove network %q from the store: %w", n.Title(), err)
 	}
 	ops = append(ops, pools...)
 	switch _, err := p.cluster.Txn(ctx, ops...); {
 	case errors.Is(err, kvstore.ErrConflict):
-		return fmt.Errorf("remove network %s from the store: its record changed meanwhile: %w", title(n), err)
+		return fmt.Errorf("remove network %q from the store: its record changed meanwhile: %w", n.Title(), err)
 	case err != nil:
-		return fmt.Errorf("remove network %s from the store: %w", title(n), err)
+		return fmt.Errorf("remove network %q from the store: %w", n.Title(), err)
 	}
 	p.log.WithFields(map[string]any{"network": n.Name, "id": n.ID}).Info("Network removed from the cluster.")
 	if err := p.learn(ctx, n); err != nil {
@@ -117,11 +119,17 @@ func (r *Registry) dropRemoval(ctx context.Context, id string) error {
 // revive undoes a removal that raced with a container's start on this host.
 func (p *publisher) revive(ctx context.Context, id string) error {
 	n, revision, err := p.readNetwork(ctx, id)
+	if errors.Is(err, kvstore.ErrNotFound) { // the store has lost the tombstone
+		p.mu.RLock()
+		n, revision, err = p.networks[id], 0, nil
+		p.mu.RUnlock()
+	}
 	if err != nil {
 		return fmt.Errorf("take back the removal of network %q: %w", id, err)
 	}
 	if !n.Deleted.IsZero() {
 		n.Deleted = time.Time{}
+		n.Version++
 		if err := p.restore(ctx, n, revision); err != nil {
 			return err
 		}
@@ -131,7 +139,8 @@ func (p *publisher) revive(ctx context.Context, id string) error {
 	return p.learn(ctx, n)
 }
 
-// reassert puts back what the store has lost of networks that this host has.
+// reassert puts back what the store has lost of networks that this host has, and
+// what it has only as it was before.
 func (p *publisher) reassert(ctx context.Context) error {
 	p.mu.RLock()
 	var lost []overlay.Network
@@ -140,24 +149,29 @@ func (p *publisher) reassert(ctx context.Context) error {
 	}
 	p.mu.RUnlock()
 	for _, n := range lost {
-		if _, _, err := p.readNetwork(ctx, n.ID); !errors.Is(err, kvstore.ErrNotFound) {
-			if err != nil {
-				return fmt.Errorf("look for network %s in the store: %w", title(n), err)
-			}
+		stored, revision, err := p.readNetwork(ctx, n.ID)
+		switch {
+		case errors.Is(err, kvstore.ErrNotFound):
+		case err != nil:
+			return fmt.Errorf("look for network %s in the store: %w", n.Title(), err)
+		case !outdated(stored, n):
 			continue // it is there by now
 		}
-		if err := p.restore(ctx, n, 0); err != nil {
+		if err := p.restore(ctx, n, revision); errors.Is(err, kvstore.ErrConflict) {
+			continue // somebody else does so
+		} else if err != nil {
 			return err
 		}
-		p.log.WithFields(map[string]any{"network": n.Name, "id": n.ID}).
-			Warn("The store had lost a network that this host has; it is recorded again.")
+		p.log.WithFields(map[string]any{"network": n.Name, "id": n.ID, "deleted": !n.Deleted.IsZero()}).
+			Warn("The store had lost what it had of a network; it is recorded again.")
 	}
 	return nil
 }
 
 // restore writes a network's record over revision, with its name and VNI where
-// the store lacks them. Another network that has taken one of them meanwhile
-// keeps it, and the log says so.
+// the store lacks them, or without them if it is a tombstone. Another network
+// that has taken one of them meanwhile keeps it, and the log says so. It fails with
+// a kvstore.ErrConflict if something of it has changed meanwhile.
 func (p *publisher) restore(ctx context.Context, n overlay.Network, revision uint64) error {
 	record, err := json.Marshal(n)
 	if err != nil {
@@ -169,19 +183,65 @@ func (p *publisher) restore(ctx context.Context, n overlay.Network, revision uin
 		keys = append(keys, nameKey(n.Name))
 	}
 	for _, key := range keys {
-		pair, err := p.cluster.Get(ctx, key)
-		switch {
-		case errors.Is(err, kvstore.ErrNotFound):
-			ops = append(ops, kvstore.Op{Kind: kvstore.CAS, Key: key, Value: []byte(n.ID)})
-		case err != nil:
-			return fmt.Errorf("record network %s in the store again: %w", title(n), err)
-		case string(pair.Value) != n.ID:
-			p.log.WithFields(map[string]any{"network": n.Name, "id": n.ID, "key": key, "by": string(pair.Value)}).
-				Error("The store had lost a network of this host, and another network has its name or VNI now.")
+		op, err := p.restoreKey(ctx, n, key)
+		if err != nil {
+			return fmt.Errorf("record network %s in the store again: %w", n.Title(), err)
 		}
+		ops = append(ops, op...)
 	}
-	if _, err := p.cluster.Txn(ctx, ops...); err != nil && !errors.Is(err, kvstore.ErrConflict) {
-		return fmt.Errorf("record network %s in the store again: %w", title(n), err)
+	pools, err := p.leftPools(ctx, n)
+	if err != nil {
+		return fmt.Errorf("record network %s in the store again: %w", n.Title(), err)
+	}
+	if _, err := p.cluster.Txn(ctx, append(ops, pools...)...); err != nil {
+		return fmt.Errorf("record network %s in the store again: %w", n.Title(), err)
 	}
 	return nil
+}
+
+// restoreKey gives the operation, if any, that a name or a VNI needs.
+func (p *publisher) restoreKey(ctx context.Context, n overlay.Network, key string) ([]kvstore.Op, error) {
+	pair, err := p.cluster.Get(ctx, key)
+	absent := errors.Is(err, kvstore.ErrNotFound)
+	if err != nil && !absent {
+		return nil, err
+	}
+	mine := !absent && string(pair.Value) == n.ID
+	switch {
+	case !n.Deleted.IsZero():
+		if mine {
+			return []kvstore.Op{{Kind: kvstore.DeleteCAS, Key: key, Revision: pair.Revision}}, nil
+		}
+	case mine:
+	case absent, p.known(string(pair.Value)) && !p.lives(string(pair.Value)):
+		return []kvstore.Op{{Kind: kvstore.CAS, Key: key, Value: []byte(n.ID), Revision: pair.Revision}}, nil
+	default:
+		p.log.WithFields(map[string]any{"network": n.Name, "id": n.ID, "key": key, "by": string(pair.Value)}).
+			Error("The store had lost a network of this host, and another network has its name or VNI now.")
+	}
+	return nil, nil
+}
+
+// leftPools gives the deletions of the pools that a removed network has left.
+func (p *publisher) leftPools(ctx context.Context, n overlay.Network) ([]kvstore.Op, error) {
+	if n.Deleted.IsZero() {
+		return nil, nil
+	}
+	left := slices.DeleteFunc(prefixes(n), func(s netip.Prefix) bool { _, live := p.NetworkOf(s); return live })
+	return p.addresses.PoolOps(ctx, left)
+}
+
+// known says whether a network's record, or tombstone, is here.
+func (r *Registry) known(id string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	_, known := r.networks[id]
+	return known
+}
+
+func (r *Registry) lives(id string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	n, known := r.networks[id]
+	return known && n.Deleted.IsZero()
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -19,19 +18,30 @@ import (
 func (r *Registry) applyNetworks(ctx context.Context, pairs []kvstore.Pair) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := r.watchLossesLocked(ctx, netPrefix, pairs); err != nil {
+		return err
+	}
 	var ops []kvstore.Op
 	changed := map[string]overlay.Network{}
-	present := map[string]bool{}
+	present, behind := map[string]bool{}, map[string]bool{}
 	for _, p := range pairs {
 		var n overlay.Network
-		if p.Key == netKeep {
+		if p.Key == netEpoch {
 			continue
 		}
-		present[strings.TrimPrefix(p.Key, netPrefix)] = true
 		if err := json.Unmarshal(p.Value, &n); err != nil {
 			return fmt.Errorf("decode %s: %w", p.Key, err)
 		}
-		if old, ok := r.networks[n.ID]; ok && equalJSON(old, n) {
+		if !n.Deleted.IsZero() { // tombstones are for ever, and too many to remember
+			delete(r.era.seen, p.Key)
+		}
+		old, known := r.networks[n.ID]
+		if known && outdated(n, old) {
+			behind[n.ID] = true
+			continue
+		}
+		present[strings.TrimPrefix(p.Key, netPrefix)] = true
+		if known && equalJSON(old, n) {
 			continue
 		}
 		op, err := setOp(stateNetwork+n.ID, n)
@@ -41,6 +51,7 @@ func (r *Registry) applyNetworks(ctx context.Context, pairs []kvstore.Pair) erro
 		ops, changed[n.ID] = append(ops, op), n
 	}
 	absent := r.absentLocked(present)
+	maps.Copy(absent, behind)
 	if len(ops) == 0 && maps.Equal(absent, r.absent) {
 		return nil
 	}
@@ -49,6 +60,15 @@ func (r *Registry) applyNetworks(ctx context.Context, pairs []kvstore.Pair) erro
 	r.absent = absent
 	r.changedLocally() // a tombstone may be wrong: the publisher looks at it
 	return nil
+}
+
+// outdated says whether a network's record is of before another one: a store
+// that was restored from a snapshot has it.
+func outdated(n, than overlay.Network) bool {
+	if n.Rebuilt != than.Rebuilt {
+		return n.Rebuilt // somebody has had the first one all the time
+	}
+	return n.Created.Before(than.Created) || n.Created.Equal(than.Created) && n.Version < than.Version
 }
 
 // absentLocked gives the networks that this host's Docker has and the store
@@ -106,8 +126,11 @@ func (r *Registry) applyHosts(ctx context.Context, pairs []kvstore.Pair) error {
 	if err != nil {
 		return err
 	}
-	r.saw(pairs)
+	if err := r.watchLosses(ctx, hostPrefix, pairs); err != nil {
+		return err
+	}
 	r.checkOwn(pairs)
+	r.saw(pairs)
 	delete(updates, r.Self().Name)
 	fetched, err := r.fetchAttachments(ctx, updates)
 	if err != nil {
@@ -119,22 +142,22 @@ func (r *Registry) applyHosts(ctx context.Context, pairs []kvstore.Pair) error {
 	if err != nil {
 		return err
 	}
+	r.settleLocked(ctx, time.Now())
 	r.keepLocked(ctx, ops...)
 	r.any.send()
 	return nil
 }
 
 // checkOwn sees to it that a store that has lost this host's record, after it
-// was published, is looked through and told everything again.
+// was published, or has an earlier one, is looked through and told everything
+// again: it was wiped, or restored from a snapshot.
 func (r *Registry) checkOwn(pairs []kvstore.Pair) {
 	r.mu.Lock()
-	lost := r.published && !slices.ContainsFunc(pairs, func(p kvstore.Pair) bool {
-		return p.Key == hostDocKey(r.self.Name)
-	})
-	r.distrust = r.distrust || lost
+	i := r.ownRecordLocked(pairs)
+	lost := i < 0 && r.published || i >= 0 && pairs[i].Revision < r.echo.seen
 	r.mu.Unlock()
 	if lost {
-		r.local.send()
+		r.relapse()
 	}
 }
 
@@ -185,13 +208,26 @@ func (r *Registry) updateHostsLocked(updates map[string]hostUpdate, fetched []re
 		old, known := r.hosts[name]
 		doc := u.doc
 		if doc.Left {
+			r.left[name] = true
 			ops = append(ops, r.dropHostLocked(name)...)
 			continue
 		}
 		doc.live, doc.lease, doc.since, doc.down = u.live, u.lease, old.since, old.down && !u.live
-		if !known || old.live != u.live || old.lease != u.lease {
+		doc.rests = old.rests && !u.live && doc.Rests
+		if doc.returning = r.left[name] && !u.live; doc.returning {
+			doc.down = true
+		} else {
+			delete(r.left, name)
+		}
+		// A weft that says that it rests no more has all the time to get its lease.
+		if !known || old.live != u.live || old.lease != u.lease || old.Rests && !doc.Rests {
 			doc.since = now
 		}
+		probe := doc.Probe
+		if doc.Probe = 0; old.Incarnation == doc.Incarnation {
+			doc.Probe = old.Probe
+		}
+		r.askedLocked(&doc, probe, old.Incarnation != doc.Incarnation || !r.rebuild.hosts)
 		if !known || old.Host != doc.Host {
 			if err := set(stateHost+name, doc); err != nil {
 				return nil, err
@@ -206,8 +242,8 @@ func (r *Registry) updateHostsLocked(updates map[string]hostUpdate, fetched []re
 		}
 	}
 	for name, p := range r.hosts {
-		if _, still := updates[name]; !still && p.live {
-			p.live, p.since = false, now // absence of the record says no more than that
+		if _, still := updates[name]; !still && (p.live || p.lease != 0) {
+			p.live, p.lease, p.since = false, 0, now // absence of the record says no more than that
 			r.hosts[name] = p
 		}
 	}
@@ -246,4 +282,5 @@ func (r *Registry) setPeerLocked(rec record) {
 		r.peers[rec.Host] = map[string]record{}
 	}
 	r.peers[rec.Host][rec.Network] = rec
+	r.noteClashLocked(rec)
 }

@@ -30,11 +30,15 @@ func (r *Registry) Run(ctx context.Context) error {
 	g.Go(func() error { return r.watchLiveness(ctx) })
 	g.Go(func() error { return r.watchSilence(ctx) })
 	g.Go(func() error { return r.runFlusher(ctx) })
+	g.Go(func() error { return r.runEpoch(ctx) })
 	return g.Wait()
 }
 
 // rest leaves behind what saves the next process work.
 func (r *Registry) rest(ctx context.Context) {
+	r.mu.Lock()
+	r.keepSeenLocked(ctx)
+	r.mu.Unlock()
 	if err := errors.Join(r.flush(ctx), r.endSequence(ctx)); err != nil {
 		r.log.WithError(err).Debug("The next start will ask more of other hosts than it had to.")
 	}
@@ -65,10 +69,12 @@ func (r *Registry) hold(ctx context.Context, held func()) error {
 	return r.cluster.Hold(ctx, self.Name, hostLiveKey(self.Name), []byte(self.Incarnation), leaseTTL, held, r.Fence())
 }
 
-// newBackoff spreads repeated attempts from 50 ms to 5 s, with jitter.
+// newBackoff spreads repeated attempts from 50 ms to 0.3 s, half more with jitter: a
+// store that is back after a long time has what it missed within 2 s, and a few
+// requests, one after the other, are part of that.
 func newBackoff() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval = 50*time.Millisecond, 5*time.Second
+	b.InitialInterval, b.MaxInterval = 50*time.Millisecond, 300*time.Millisecond
 	return b
 }
 
@@ -99,8 +105,9 @@ func (r *Registry) follow(ctx context.Context, prefix string, apply func(context
 	log := r.log.WithField("prefix", prefix)
 	return kvstore.Follow(ctx, r.cluster, prefix, gap,
 		func(err error) {
+			r.lostSight(prefix)
 			// The publisher says so when the store is away; what remains is a fault.
-			if errors.Is(err, kvstore.ErrUnavailable) {
+			if errors.Is(err, kvstore.ErrUnavailable) || errors.Is(err, kvstore.ErrDenied) {
 				log.WithError(err).Debug("Following the store failed; it is tried again.")
 				return
 			}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/kvstore"
 	"github.com/weft-net/weft/kvstore/bolt"
 )
@@ -20,7 +21,7 @@ func (m *machine) documents(since uint64) []overlay.Attachment {
 // The numbers of a host's attachments: they grow with what changes, stay with
 // what does not, and go on where a process before left them.
 func TestNumbersOfAttachments(t *testing.T) {
-	cluster := openStore(t, "cluster.db")
+	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1 := newMachine(t, "h1", cluster)
 	h1.do("rebuilt", h1.Rebuilt(t.Context()))
 	a, b := h1.create("d1", want(subnetA)), h1.create("d2", want(subnetB))
@@ -57,7 +58,7 @@ func TestNumbersOfAttachments(t *testing.T) {
 
 // A process that is killed may lose numbers, never give one out twice.
 func TestNumbersAfterACrash(t *testing.T) {
-	cluster := openStore(t, "cluster.db")
+	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1 := newMachine(t, "h1", cluster)
 	h1.do("rebuilt", h1.Rebuilt(t.Context()))
 	n := h1.create("d1", want(subnetA))
@@ -74,7 +75,7 @@ func TestNumbersAfterACrash(t *testing.T) {
 
 // A state older than what the store has of the host: numbers go on above.
 func TestNumbersOfAnOldState(t *testing.T) {
-	cluster := openStore(t, "cluster.db")
+	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1 := newMachine(t, "h1", cluster)
 	h1.do("rebuilt", h1.Rebuilt(t.Context()))
 	n := h1.create("d1", want(subnetA))
@@ -100,7 +101,7 @@ func TestNumbersOfAnOldState(t *testing.T) {
 // snapshotOf copies a state, as a crash at this moment would leave it.
 func snapshotOf(t *testing.T, from kvstore.Store) *bolt.Store {
 	t.Helper()
-	to := openStore(t, "copy.db")
+	to := registrytest.OpenStore(t, "copy.db")
 	pairs, _, err := from.List(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)

@@ -31,6 +31,9 @@ func (r *Registry) watchSilence(ctx context.Context) error {
 func (r *Registry) countSilence() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.countProbesLocked() {
+		r.any.send()
+	}
 	for host, l := range r.links {
 		if l.heard.IsZero() {
 			continue
@@ -43,17 +46,27 @@ func (r *Registry) countSilence() {
 	}
 }
 
-// silentLocked says whether the host was heard and is not any more.
+// silentLocked says whether the host was heard and is not any more, or has said
+// that its machine shuts down or its weft ends.
 func (r *Registry) silentLocked(host string) bool {
+	if r.awayLocked(host) || r.hosts[host].rests {
+		return true
+	}
 	l, p := r.links[host], r.hosts[host]
 	return l != nil && l.incarnation == p.Incarnation && !l.heard.IsZero() && l.quiet >= silentTicks &&
 		p.Push.IsValid() && r.self.Push.IsValid()
 }
 
+// heardLocked says whether the host was heard lately.
+func (r *Registry) heardLocked(host string) bool {
+	l := r.links[host]
+	return l != nil && l.incarnation == r.hosts[host].Incarnation && !l.heard.IsZero() && !r.silentLocked(host)
+}
+
 // silencesLocked are the silent hosts; nil if there is none.
 func (r *Registry) silencesLocked() map[string]bool {
 	out := map[string]bool{}
-	for host := range r.links {
+	for host := range r.hosts {
 		out[host] = r.silentLocked(host)
 	}
 	maps.DeleteFunc(out, func(_ string, silent bool) bool { return !silent })

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/weft-net/weft/driver/overlay"
@@ -16,7 +17,7 @@ import (
 var ErrDamaged = errors.New("damaged")
 
 // load fills the maps from this host's state.
-func (r *Registry) load(ctx context.Context) error {
+func (r *Registry) load(ctx context.Context, alone bool) error {
 	pairs, _, err := r.state.List(ctx, "")
 	if err != nil {
 		return err
@@ -28,6 +29,15 @@ func (r *Registry) load(ctx context.Context) error {
 		}
 	}
 	r.self.Incarnation = self.Incarnation
+	r.era.saved = maps.Clone(r.era.seen)
+	forgets := r.era.Alone != alone
+	if forgets {
+		r.moved = r.era.Epoch.ID != ""
+		r.era.forget(alone)
+	}
+	if r.era.Settled {
+		r.era.verified = r.era.Epoch.ID
+	}
 	if r.self.Incarnation == "" {
 		r.self.Incarnation, r.rebuild.lost = newID(), true
 	}
@@ -36,6 +46,13 @@ func (r *Registry) load(ctx context.Context) error {
 		return err
 	}
 	ops := []kvstore.Op{me}
+	if forgets {
+		now, err := setOp(stateEpoch, r.era)
+		if err != nil {
+			return err
+		}
+		ops = append(ops, now, deleteOp(stateSeen))
+	}
 	if r.rebuild.lost {
 		ops = append(ops, kvstore.Op{Kind: kvstore.Set, Key: stateRebuild, Value: []byte("true")})
 	}
@@ -55,6 +72,13 @@ func (r *Registry) loadOne(p kvstore.Pair, self *overlay.Host) error {
 		return nil
 	case p.Key == stateMeta:
 		return decode(&r.meta)
+	case p.Key == stateYield:
+		r.yields.Store(true)
+		return nil
+	case p.Key == stateEpoch:
+		return decode(&r.era)
+	case p.Key == stateSeen:
+		return decode(&r.era.seen)
 	case strings.HasPrefix(p.Key, stateRemove):
 		r.remove[p.Key[len(stateRemove):]] = true
 		return nil
@@ -96,14 +120,16 @@ func (r *Registry) put(ctx context.Context, key string, v any) error {
 	return r.commit(ctx, op)
 }
 
-// commit writes to this host's state, all ops or none up to kvstore.MaxOps.
+// errState is in the errors of writing this host's state.
+var errState = errors.New("this host's state cannot be written (make room on its disk, or make it writable)")
+
+// commit writes to this host's state, all ops or none if one transaction has room
+// for them.
 func (r *Registry) commit(ctx context.Context, ops ...kvstore.Op) error {
-	for len(ops) > 0 {
-		n := min(len(ops), kvstore.MaxOps)
-		if _, err := r.state.Txn(ctx, ops[:n]...); err != nil {
-			return fmt.Errorf("this host's state cannot be written (make room on its disk): %w", err)
+	for batch := range kvstore.Batches(ops) {
+		if _, err := r.state.Txn(ctx, batch...); err != nil {
+			return fmt.Errorf("%w: %w", errState, err)
 		}
-		ops = ops[n:]
 	}
 	return nil
 }

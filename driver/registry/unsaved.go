@@ -30,7 +30,7 @@ func (r *Registry) saveLocked(ctx context.Context) {
 			r.log.Info("This host's state can be written again.")
 		}
 	case !r.unwritable && ctx.Err() == nil:
-		r.log.WithError(err).Error("What other hosts have cannot be kept for the next start, and containers cannot be started until this host's state can be written: make room on its disk.")
+		r.log.WithError(err).Error("What other hosts have cannot be kept for the next start, and containers cannot be started until this host's state can be written: make room on its disk, or make it writable.")
 	}
 	r.unwritable = err != nil && (r.unwritable || ctx.Err() == nil)
 }

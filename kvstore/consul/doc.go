@@ -11,9 +11,11 @@
 //
 // # What Consul does, and what follows
 //
-// All reads are of the leader (Consul's "default" consistency): a follower
-// learns of a commit 50 to 100 ms late, and one without a leader answers with
-// what it last knew.
+// All reads are of the leader: a follower learns of a commit 50 to 100 ms late,
+// and one without a leader answers with what it last knew. Get and List ask for
+// Consul's "consistent" mode: in "default", which Wait uses, a leader answers from
+// a part of its log for up to a second after its start, and for a moment after it
+// has been replaced.
 //
 // A request that Consul cannot decide now hangs for up to half a minute, so
 // each call has a deadline of its own and several servers are tried within it.

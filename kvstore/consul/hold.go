@@ -48,7 +48,7 @@ func (s *Store) holdKey(ctx context.Context, name, key string, value []byte, ttl
 	}
 	return s.during(ctx, false, func(ctx context.Context) error {
 		for {
-			if err := s.waitFree(ctx, key); err != nil {
+			if err := s.waitFree(ctx, key, value); err != nil {
 				return err
 			}
 			err := s.holdOnce(ctx, name, key, value, ttl, held, guards...)
@@ -60,6 +60,13 @@ func (s *Store) holdKey(ctx context.Context, name, key string, value []byte, ttl
 			}
 		}
 	})
+}
+
+// hasHeld says whether this Store has held the key.
+func (s *Store) hasHeld(key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held[key]
 }
 
 // errRace says that somebody else got the lock first.
@@ -77,6 +84,9 @@ func (s *Store) holdOnce(ctx context.Context, name, key string, value []byte, tt
 	if err := s.lock(ctx, session, key, value, guards); err != nil {
 		return err
 	}
+	s.mu.Lock()
+	s.held[key] = true
+	s.mu.Unlock()
 	if held != nil {
 		held()
 	}

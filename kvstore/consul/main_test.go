@@ -65,7 +65,7 @@ type requests struct {
 	errs  map[string]int
 }
 
-func (r *requests) on(request string, err error) {
+func (r *requests) on(request string, _ time.Duration, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.count == nil {

@@ -3,14 +3,18 @@ package consul_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/consul/api"
 
 	"github.com/weft-net/weft/kvstore"
 	"github.com/weft-net/weft/kvstore/kvtest/consultest"
@@ -38,9 +42,13 @@ func wait(ctx context.Context, s kvstore.Store, prefix string, revision uint64) 
 
 // hold starts one Hold of key "h".
 func hold(ctx context.Context, s kvstore.Store) (held chan struct{}, done chan error) {
+	return holdAs(ctx, s, "me")
+}
+
+func holdAs(ctx context.Context, s kvstore.Store, value string) (held chan struct{}, done chan error) {
 	held, done = make(chan struct{}, 1), make(chan error, 1)
 	go func() {
-		done <- s.Hold(ctx, "outage", "h", []byte("me"), 10*time.Second, func() { held <- struct{}{} })
+		done <- s.Hold(ctx, "outage", "h", []byte(value), 10*time.Second, func() { held <- struct{}{} })
 	}()
 	return held, done
 }
@@ -90,6 +98,53 @@ func TestKilledDuringWait(t *testing.T) {
 	txn(t, s, set("p/x", "3"))
 	if w := receive(t, "Wait", c, limit); w.err != nil || string(w.pairs[0].Value) != "3" {
 		t.Errorf("Wait after the restart = %+v", w)
+	}
+}
+
+// A server that starts again shows all that was written before, or nothing.
+func TestNothingOfThePastAfterARestart(t *testing.T) {
+	t.Parallel()
+	srv := consultest.Start(t)
+	s := open(t, config(t, srv.Addr))
+	for i := range 400 { // it takes some 200 ms to replay so many
+		var ops []kvstore.Op
+		for j := range kvstore.MaxOps {
+			ops = append(ops, set(fmt.Sprintf("q/%d/%d", i, j), "1"))
+		}
+		txn(t, s, ops...)
+	}
+	txn(t, s, set("p/x", "last"))
+	var readers sync.WaitGroup
+	var good, old atomic.Int64
+	ctx, end := context.WithCancel(t.Context())
+	look := func(value string, err error) {
+		switch {
+		case err == nil && value == "last":
+			good.Add(1)
+		case err == nil || errors.Is(err, kvstore.ErrNotFound):
+			old.Add(1)
+		default:
+			time.Sleep(time.Millisecond)
+		}
+	}
+	for range 20 {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				p, err := s.Get(ctx, "p/x")
+				look(string(p.Value), err)
+				pairs, _, err := s.List(ctx, "p/")
+				look(string(append(pairs, kvstore.Pair{})[0].Value), err)
+			}
+		})
+	}
+	if err := srv.Restart(); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "reads after the restart", 10*time.Second, func() bool { return good.Load() > 100 })
+	end()
+	readers.Wait()
+	if old.Load() > 0 {
+		t.Errorf("%d reads showed what is written, and %d something of before", good.Load(), old.Load())
 	}
 }
 
@@ -181,6 +236,37 @@ func TestWiped(t *testing.T) {
 		if err := receive(t, what, c, limit); err != nil {
 			t.Errorf("%s = %v", what, err)
 		}
+	}
+}
+
+// A Wait shows at once what a snapshot has that is restored meanwhile.
+func TestRestoredDuringWait(t *testing.T) {
+	t.Parallel()
+	srv := consultest.Start(t)
+	s := open(t, config(t, srv.Addr))
+	client, err := api.NewClient(&api.Config{Address: srv.Addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	txn(t, s, set("p/x", "1"))
+	snapshot, _, err := client.Snapshot().Save(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer snapshot.Close()
+	txn(t, s, set("p/x", "2"), set("p/y", "2"))
+	_, revision, err := s.List(t.Context(), "p/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := wait(t.Context(), s, "p/", revision)
+	time.Sleep(100 * time.Millisecond)
+	if err := client.Snapshot().Restore(nil, snapshot); err != nil {
+		t.Fatal(err)
+	}
+	w := receive(t, "Wait", c, limit)
+	if w.err != nil || len(w.pairs) != 1 || string(w.pairs[0].Value) != "1" {
+		t.Errorf("Wait = %v (%v), want what the snapshot has", w.pairs, w.err)
 	}
 }
 
@@ -328,7 +414,7 @@ func TestHolderCutOff(t *testing.T) {
 	other := open(t, by(cfg, shared.Addr))
 	second, end := context.WithCancel(t.Context())
 	defer end()
-	heldToo, doneToo := hold(second, other)
+	heldToo, doneToo := holdAs(second, other, "another")
 	p.set(func(p *proxy) { p.cut = true })
 	start := time.Now()
 	receive(t, "the second holder", heldToo, 25*time.Second)
@@ -346,6 +432,30 @@ func TestHolderCutOff(t *testing.T) {
 	end()
 	if err := receive(t, "Hold", doneToo, limit); err != nil {
 		t.Error(err)
+	}
+}
+
+// A process that was killed leaves its lease behind; the next one, with the same
+// value, does not wait for its end. One that has held the key itself does: what
+// holds it then is no earlier process's.
+func TestHoldOfAnEarlierProcess(t *testing.T) {
+	t.Parallel()
+	cfg := config(t, shared.Addr)
+	killed, again := open(t, cfg), open(t, cfg)
+	_, lost := hold(t.Context(), killed)
+	eventually(t, "the first holds", limit, func() bool {
+		pair, err := again.Get(t.Context(), "h")
+		return err == nil && pair.Held
+	})
+	held, done := hold(t.Context(), again)
+	receive(t, "the next process", held, limit)
+	if err := receive(t, "Hold of the earlier one", lost, limit); !errors.Is(err, kvstore.ErrConflict) {
+		t.Errorf("Hold of the earlier one = %v, want ErrConflict", err)
+	}
+	ctx, end := context.WithTimeout(t.Context(), time.Second)
+	defer end()
+	if _, waits := hold(ctx, killed); receive(t, "Hold again", waits, limit) != nil || len(done) != 0 {
+		t.Error("who has held the key before took it from its holder")
 	}
 }
 

@@ -58,7 +58,7 @@ func (s *Store) during(ctx context.Context, waits bool, f func(context.Context) 
 // get reads one key. session is that of its holder, if any.
 func (s *Store) get(ctx context.Context, key string) (pair kvstore.Pair, session string, err error) {
 	err = s.call(ctx, "get", true, func(ctx context.Context, c *api.Client) error {
-		p, _, err := c.KV().Get(s.key(key), read(ctx))
+		p, _, err := c.KV().Get(s.key(key), latest(ctx))
 		if err != nil {
 			return err
 		}
@@ -74,7 +74,7 @@ func (s *Store) get(ctx context.Context, key string) (pair kvstore.Pair, session
 // list reads a prefix without waiting.
 func (s *Store) list(ctx context.Context, prefix string) (pairs []kvstore.Pair, revision uint64, err error) {
 	err = s.call(ctx, "list", true, func(ctx context.Context, c *api.Client) (err error) {
-		pairs, revision, err = s.listOnce(c, prefix, read(ctx))
+		pairs, revision, err = s.listOnce(c, prefix, latest(ctx))
 		return err
 	})
 	if err == nil && len(pairs) == 0 {

@@ -40,10 +40,10 @@ func (s *Store) call(ctx context.Context, request string, repeatable bool, f fun
 func (s *Store) once(ctx context.Context, request string, limit time.Duration, f func(context.Context, *api.Client) error) error {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	at := s.current.Load()
+	at, began := s.current.Load(), time.Now()
 	err := classify(ctx, f(limited, s.servers[at].client))
 	if s.cfg.OnRequest != nil {
-		s.cfg.OnRequest(request, err)
+		s.cfg.OnRequest(request, time.Since(began), err)
 	}
 	if errors.Is(err, kvstore.ErrUnavailable) && ctx.Err() == nil && len(s.servers) > 1 {
 		next := (at + 1) % int64(len(s.servers))
@@ -55,7 +55,12 @@ func (s *Store) once(ctx context.Context, request string, limit time.Duration, f
 	return err
 }
 
-// read gives the options of a read.
+// latest gives the options of a read that shows everything written before it.
+func latest(ctx context.Context) *api.QueryOptions {
+	return (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx)
+}
+
+// read gives the options of a read of the leader, see the package's comment.
 func read(ctx context.Context) *api.QueryOptions { return (&api.QueryOptions{}).WithContext(ctx) }
 
 // write gives the options of a write.

@@ -30,8 +30,8 @@ type Config struct {
 	Log logrus.FieldLogger
 	// OnRequest, if not nil, is called after each request with what it was for
 	// ("get", "list", "wait", "txn", "register", "lease", "renew", "destroy")
-	// and its error. It must be quick and safe for concurrent use.
-	OnRequest func(request string, err error)
+	// and how long it took. It must be quick and safe for concurrent use.
+	OnRequest func(request string, took time.Duration, err error)
 }
 
 // Store implements kvstore.Store. Make one with Open.
@@ -43,6 +43,7 @@ type Store struct {
 
 	mu   sync.Mutex // guards all following fields
 	seen map[string]seen
+	held map[string]bool // the keys that Hold has held
 }
 
 type server struct {
@@ -62,7 +63,7 @@ func Open(cfg Config) (*Store, error) {
 	if err := kvstore.CheckKey(cfg.Prefix); err != nil {
 		return nil, fmt.Errorf("open Consul: prefix: %w", err)
 	}
-	s := &Store{cfg: cfg, seen: map[string]seen{}, calls: calls{cancels: map[*call]struct{}{}}}
+	s := &Store{cfg: cfg, seen: map[string]seen{}, held: map[string]bool{}, calls: calls{cancels: map[*call]struct{}{}}}
 	for _, address := range cfg.Addresses {
 		srv, err := connect(address)
 		if err != nil {

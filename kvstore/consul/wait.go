@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -83,6 +84,14 @@ func (s *Store) wait(ctx context.Context, prefix string, revision uint64) ([]kvs
 		if err != nil {
 			return nil, 0, err
 		}
+		if next == revision && time.Until(end) > waitGap {
+			// Woken for nothing: Consul may have been restored from a snapshot,
+			// and answers such a wait with what was before. The restored index
+			// is smaller, so to wait on would be to miss it.
+			if pairs, next, err = s.waitOnce(ctx, prefix, 0, time.Until(end)); err != nil {
+				return nil, 0, err
+			}
+		}
 		knownEmpty := last.empty == revision && len(pairs) == 0
 		if len(pairs) == 0 && !knownEmpty {
 			if err := s.mayRead(ctx, prefix); err != nil {
@@ -110,12 +119,15 @@ func (s *Store) waitOnce(ctx context.Context, prefix string, revision uint64, d 
 	return pairs, next, err
 }
 
-// waitFree returns once nobody holds key.
-func (s *Store) waitFree(ctx context.Context, key string) error {
-	index := uint64(0)
+// waitFree returns once nobody holds key. A lease with this value is ended
+// instead, unless this Store has held the key before: it is of an earlier process
+// then, which died without letting go.
+func (s *Store) waitFree(ctx context.Context, key string, value []byte) error {
+	index, inherited := uint64(0), !s.hasHeld(key)
 	for told := false; ; told = true {
 		began := time.Now()
 		var holder string
+		var left bool
 		limit := callTime
 		if index > 0 {
 			limit = waitTime
@@ -128,7 +140,7 @@ func (s *Store) waitFree(ctx context.Context, key string) error {
 			}
 			index = max(1, meta.LastIndex)
 			if p != nil {
-				holder = p.Session
+				holder, left = p.Session, len(value) > 0 && bytes.Equal(p.Value, value)
 			}
 			return nil
 		})
@@ -143,6 +155,11 @@ func (s *Store) waitFree(ctx context.Context, key string) error {
 			return err
 		case holder == "":
 			return nil
+		}
+		if left && inherited {
+			s.destroy(ctx, holder)
+			inherited = false
+			continue
 		}
 		if !told {
 			s.cfg.Log.WithField("key", key).Info("key is held by another lease, waiting until that lets go")

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -19,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // startTime is how long a server may take to be able to write. Raft alone needs
@@ -177,8 +180,21 @@ func (s *Server) Kill() {
 func (s *Server) Stop() { s.Kill() }
 
 // Freeze stops the process without ending it (SIGSTOP): its connections stay,
-// and it answers nothing. Thaw or Kill ends that.
-func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }
+// and it answers nothing once this returns. Thaw or Kill ends that.
+func (s *Server) Freeze() {
+	s.signal(syscall.SIGSTOP)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd == nil {
+		return
+	}
+	for { // its threads do not all stop at once
+		err := unix.Waitid(unix.P_PID, s.cmd.Process.Pid, nil, unix.WSTOPPED, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
 
 // Thaw lets a frozen server go on.
 func (s *Server) Thaw() { s.signal(syscall.SIGCONT) }
@@ -207,6 +223,35 @@ func (s *Server) Restart() error {
 func (s *Server) Wipe() error {
 	s.Kill()
 	return os.RemoveAll(filepath.Join(s.dir, "data"))
+}
+
+// Save gives a snapshot of all the server has.
+func (s *Server) Save(ctx context.Context) ([]byte, error) {
+	return s.snapshot(ctx, http.MethodGet, nil)
+}
+
+// Load makes the server have what a snapshot says, and nothing else.
+func (s *Server) Load(ctx context.Context, snapshot []byte) error {
+	_, err := s.snapshot(ctx, http.MethodPut, snapshot)
+	return err
+}
+
+func (s *Server) snapshot(ctx context.Context, method string, body []byte) ([]byte, error) {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+s.Addr+"/v1/snapshot", bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	resp, err := client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	out, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("snapshot: Consul answers %s: %s", resp.Status, out)
+	}
+	return out, err
 }
 
 func (s *Server) run() error {

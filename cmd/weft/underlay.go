@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+
+	"github.com/weft-net/weft/driver/dataplane"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// stateUnderlay is where this host's state has the underlay that was found last.
+const stateUnderlay = "underlay"
+
+// lastUnderlay is its value.
+type lastUnderlay struct {
+	Advertise string     `json:"advertise"` // what was looked for: --advertise
+	Addr      netip.Addr `json:"addr"`
+	MTU       int        `json:"mtu"`
+}
+
+// underlay finds the address and MTU by which other hosts reach this one, and
+// records them.
+func (d *daemon) underlay(ctx context.Context) (dataplane.Underlay, error) {
+	u, err := d.kernel.Underlay(ctx, d.cfg.Advertise, d.cfg.via())
+	if err != nil {
+		return u, err
+	}
+	if d.cfg.MTU != 0 {
+		u.MTU = d.cfg.MTU
+	}
+	now := lastUnderlay{d.cfg.Advertise, u.Addr, u.MTU}
+	if was, _ := d.recordedUnderlay(ctx); was == now {
+		return u, nil
+	}
+	b, err := json.Marshal(now)
+	if err == nil {
+		_, err = d.state.Txn(ctx, kvstore.Op{Kind: kvstore.Set, Key: stateUnderlay, Value: b})
+	}
+	if err != nil { // it is of use only to a start without a network
+		d.log.WithError(err).Debug("The underlay could not be recorded.")
+	}
+	return u, nil
+}
+
+// firstUnderlay is the underlay at the start. A machine may boot while its
+// network is away, and Docker must find weft there all the same: then it is the
+// one from before, if the same was looked for.
+func (d *daemon) firstUnderlay(ctx context.Context) (dataplane.Underlay, error) {
+	u, err := d.underlay(ctx)
+	if err == nil {
+		return u, nil
+	}
+	was, unknown := d.recordedUnderlay(ctx)
+	if unknown != nil || was.Advertise != d.cfg.Advertise {
+		return u, &exitError{code: exitUsage, err: err}
+	}
+	d.log.WithError(err).WithField("address", was.Addr).
+		Warn("This host's network is not there: containers reach those on this host only, until it is.")
+	return dataplane.Underlay{Addr: was.Addr, MTU: was.MTU}, nil
+}
+
+func (d *daemon) recordedUnderlay(ctx context.Context) (lastUnderlay, error) {
+	var u lastUnderlay
+	pair, err := d.state.Get(ctx, stateUnderlay)
+	if err != nil {
+		return u, fmt.Errorf("read the underlay from this host's state: %w", err)
+	}
+	if err := json.Unmarshal(pair.Value, &u); err != nil {
+		return u, fmt.Errorf("decode the underlay in this host's state: %w", err)
+	}
+	return u, nil
+}
+
+// followUnderlay takes over a change of the underlay's address or MTU.
+func (d *daemon) followUnderlay(ctx context.Context) {
+	u, err := d.underlay(ctx)
+	if err != nil {
+		d.log.WithError(err).Debug("The underlay cannot be told at the moment.")
+		return
+	}
+	d.registry.SetUnderlay(u.Addr, u.MTU)
+	d.reconciler.Verify()
+}

@@ -1,0 +1,89 @@
+package doctor
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/weft-net/weft/driver/control"
+)
+
+var peersCheck = Check{
+	Name: "peers", Code: 30, About: "all hosts use one port and address family, each an address of its own",
+	Run: func(_ context.Context, h *Host) ([]Finding, error) {
+		s, err := h.state()
+		if err != nil {
+			return nil, err
+		}
+		var out []Finding
+		for _, text := range control.Mismatches(s) {
+			problem, cure := split(text)
+			out = append(out, Finding{Object: "host " + s.Snapshot.Self.Name, Problem: problem, Cure: cure, Severity: control.Broken})
+		}
+		return out, nil
+	},
+}
+
+var addressesCheck = Check{
+	Name: "addresses", Code: 29, About: "no address of a network is used twice",
+	Run: func(_ context.Context, h *Host) ([]Finding, error) {
+		s, err := h.state()
+		if err != nil {
+			return nil, err
+		}
+		var out []Finding
+		for _, text := range control.Duplicates(s) {
+			problem, cure := split(text)
+			out = append(out, Finding{Object: "the cluster", Problem: problem, Cure: cure, Severity: control.Broken})
+		}
+		return out, nil
+	},
+}
+
+// split takes a sentence of the status apart: "what is wrong: what to do".
+func split(text string) (problem, cure string) {
+	i := strings.LastIndex(text, ": ")
+	if i < 0 {
+		return text, "see `weft status`"
+	}
+	return text[:i], text[i+2:]
+}
+
+var versionsCheck = Check{
+	Name: "versions", Code: 25, About: "all hosts run one version of weft",
+	Run: func(_ context.Context, h *Host) ([]Finding, error) {
+		s, err := h.state()
+		if err != nil {
+			return nil, err
+		}
+		return versions(s), nil
+	},
+}
+
+// versions says which hosts run which version, if they are several.
+func versions(s control.State) []Finding {
+	hosts := map[string][]string{}
+	hosts[s.Snapshot.Self.Version] = append(hosts[s.Snapshot.Self.Version], s.Snapshot.Self.Name)
+	for _, h := range s.Hosts {
+		if h.Live {
+			hosts[h.Version] = append(hosts[h.Version], h.Name)
+		}
+	}
+	if len(hosts) < 2 {
+		return nil
+	}
+	var parts []string
+	for _, v := range slices.Sorted(maps.Keys(hosts)) {
+		slices.Sort(hosts[v])
+		parts = append(parts, fmt.Sprintf("%s on %s", cmp.Or(v, "an unknown one"), strings.Join(hosts[v], ", ")))
+	}
+	return []Finding{{
+		Object:   "the cluster",
+		Problem:  "the hosts run different versions of weft: " + strings.Join(parts, "; "),
+		Cure:     "update the others too; two versions side by side are meant for the time of an update",
+		Severity: control.Risk,
+	}}
+}

@@ -1,0 +1,76 @@
+package probe
+
+import (
+	"context"
+	"fmt"
+)
+
+// question is what several may ask at once. It goes on for as long as one of them
+// waits for its answer, whoever was the first.
+type question struct {
+	askers int
+	end    context.CancelFunc
+
+	done  chan struct{} // closed: what follows is the answer
+	paths []Path
+	err   error
+}
+
+// Ask has all hosts probe the paths between them and gives what came of it,
+// sorted by From and To: after about a second if all is well, else within 12 s.
+// Who asks while somebody else does gets the same answer.
+func (p *Prober) Ask(ctx context.Context) ([]Path, error) {
+	q := p.join(ctx)
+	defer p.leave(q)
+	select {
+	case <-ctx.Done():
+		return nil, fmt.Errorf("probe the paths between hosts: %w", ctx.Err())
+	case <-q.done:
+	}
+	if q.err != nil {
+		return nil, fmt.Errorf("probe the paths between hosts: %w", q.err)
+	}
+	return q.paths, nil
+}
+
+// join asks with those who do already, or begins.
+func (p *Prober) join(ctx context.Context) *question {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.question == nil {
+		ctx, end := context.WithCancel(context.WithoutCancel(ctx))
+		q := &question{end: end, done: make(chan struct{})}
+		p.question = q
+		go func() {
+			q.paths, q.err = p.ask(ctx)
+			p.mu.Lock()
+			p.forget(q)
+			p.mu.Unlock()
+			close(q.done)
+		}()
+	}
+	p.question.askers++
+	return p.question
+}
+
+// leave ends the question after the last who asked it, and waits for its end.
+func (p *Prober) leave(q *question) {
+	p.mu.Lock()
+	q.askers--
+	last := q.askers == 0
+	if last {
+		p.forget(q)
+	}
+	p.mu.Unlock()
+	if last {
+		q.end()
+		<-q.done
+	}
+}
+
+// forget has who asks from now on begin anew. Call it with mu.
+func (p *Prober) forget(q *question) {
+	if p.question == q {
+		p.question = nil
+	}
+}

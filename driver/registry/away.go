@@ -1,0 +1,108 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// # A machine that shuts down, and a weft that ends
+//
+// A machine that shuts down says so, by push and in its record in the store, and
+// its peers withdraw its names and stop sending at once. weft knows it from
+// `weft leave --away`, which weft.service calls when systemd stops the machine;
+// a managed plugin or a container sees but its own end. All that it has stays
+// its own, as long as that of any host that is down; and its lease is free, so
+// that it has it back as soon as it is up again.
+//
+// A weft that ends alone, because it is stopped or removed, leaves containers
+// behind that run on. It says that it rests, and its peers go on sending to them,
+// and leave their addresses alone, until it is back or a person has it forgotten.
+// Its names are withdrawn once its lease has been free for downAfter: nobody says
+// any more which of them are still true.
+//
+// The next process takes either word back: in the record with its first write,
+// by push with its first beat.
+
+// awayTime is how long saying so may take. The machine does not wait for ever.
+const awayTime = 3 * time.Second
+
+// GoAway makes this host's last beat say that its machine shuts down. Depart
+// says it to the store.
+func (r *Registry) GoAway() { r.away.Store(true) }
+
+// Away says whether GoAway was called.
+func (r *Registry) Away() bool { return r.away.Load() }
+
+// Depart tells the store that this host's machine shuts down. Call it after Run
+// has ended; a new Run takes it back.
+func (r *Registry) Depart(ctx context.Context) error {
+	known, err := r.lastWord(ctx, func(doc *peer) { doc.Away = true })
+	if err != nil {
+		return fmt.Errorf("tell the store that this host goes down: %w", err)
+	}
+	if known {
+		r.log.WithField("host", r.Self().Name).Info("The other hosts know that this one goes down. It keeps its addresses.")
+	}
+	return nil
+}
+
+// Rest tells the store that weft ends on this host and containers run on, if any
+// do. Call it after Run has ended; a new Run takes it back. A store that did not
+// answer is not asked.
+func (r *Registry) Rest(ctx context.Context) error {
+	r.mu.RLock()
+	silent := r.contact.Err != nil || !slices.ContainsFunc(slices.Collect(maps.Values(r.endpoints)), func(e overlay.Endpoint) bool {
+		return e.Phase == overlay.Joined
+	})
+	r.mu.RUnlock()
+	if silent {
+		return nil
+	}
+	if _, err := r.lastWord(ctx, func(doc *peer) { doc.Rests = true }); err != nil {
+		return fmt.Errorf("tell the store that containers run on without weft: %w", err)
+	}
+	return nil
+}
+
+// lastWord changes this host's record, and says whether there is one.
+func (r *Registry) lastWord(ctx context.Context, change func(*peer)) (known bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, awayTime)
+	defer cancel()
+	pair, err := r.cluster.Get(ctx, hostDocKey(r.Self().Name))
+	if errors.Is(err, kvstore.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	var doc peer
+	if err := json.Unmarshal(pair.Value, &doc); err != nil {
+		return false, fmt.Errorf("decode this host's record: %w", err)
+	}
+	change(&doc)
+	op, err := setOp(pair.Key, doc)
+	if err != nil {
+		return false, err
+	}
+	op.Kind, op.Revision = kvstore.CAS, pair.Revision
+	_, err = r.cluster.Txn(ctx, op)
+	return true, err
+}
+
+// awayLocked says whether the host has said that it goes down, and has not had
+// another lease since.
+func (r *Registry) awayLocked(host string) bool {
+	l, p := r.links[host], r.hosts[host]
+	if p.Away && !p.live {
+		return true
+	}
+	return l != nil && l.incarnation == p.Incarnation && l.away && (!p.live || l.lease == p.lease)
+}

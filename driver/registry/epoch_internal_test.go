@@ -1,0 +1,137 @@
+package registry
+
+import (
+	"net/netip"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/sirupsen/logrus/hooks/test"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/registrytest"
+	"github.com/weft-net/weft/kvstore"
+)
+
+func TestCompareEpochs(t *testing.T) {
+	known := epoch{N: 3, ID: "c"}
+	for what, tt := range map[string]struct {
+		known, stored epoch
+		want          standing
+	}{
+		"the same":                           {known, known, current},
+		"somebody has begun the next":        {known, epoch{N: 4, ID: "d"}, newer},
+		"the store is empty":                 {known, epoch{}, lost},
+		"an old snapshot":                    {known, epoch{N: 2, ID: "b"}, lost},
+		"another cluster's, or made anew":    {known, epoch{N: 3, ID: "x"}, lost},
+		"a new host in an old cluster":       {epoch{}, known, newer},
+		"the first host of a cluster":        {epoch{}, epoch{}, lost},
+		"another cluster's, which is ahead":  {known, epoch{N: 9, ID: "y"}, newer},
+		"a snapshot of long before all this": {known, epoch{N: 1, ID: "a"}, lost},
+	} {
+		if got := tt.known.compare(tt.stored); got != tt.want {
+			t.Errorf("%s: %v, want %v", what, got, tt.want)
+		}
+	}
+}
+
+func TestWentBack(t *testing.T) {
+	before := map[string]uint64{"host/h1/doc": 5, "host/h2/doc": 7, "net/a": 9}
+	for what, tt := range map[string]struct {
+		now    map[string]uint64
+		prefix string
+		want   []string
+	}{
+		"nothing has changed":    {before, "", nil},
+		"everything goes on":     {map[string]uint64{"host/h1/doc": 6, "host/h2/doc": 7, "net/a": 12, "net/b": 13}, "", nil},
+		"a snapshot":             {map[string]uint64{"host/h1/doc": 5, "host/h2/doc": 4, "net/a": 9}, "", []string{"host/h2/doc"}},
+		"a wiped store":          {nil, "", []string{"host/h1/doc", "host/h2/doc", "net/a"}},
+		"a wiped store, hosts":   {nil, "host/", []string{"host/h1/doc", "host/h2/doc"}},
+		"the other prefix alone": {map[string]uint64{"host/h1/doc": 5, "host/h2/doc": 7}, "host/", nil},
+	} {
+		if diff := cmp.Diff(tt.want, wentBack(before, tt.now, tt.prefix)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+}
+
+func TestAbsentees(t *testing.T) {
+	vtep := func(n byte) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, n}) }
+	e := era{Epoch: epoch{
+		N: 2, ID: "b", Hosts: []string{"h1", "h2", "gone"}, VTEPs: []netip.Addr{vtep(1), vtep(2), vtep(3), vtep(9)},
+	}, down: map[string]bool{"dead": true}}
+	hosts := map[string]peer{
+		"h2": {Epoch: "b", Host: overlay.Host{VTEP: vtep(2)}}, "h3": {Epoch: "a", Host: overlay.Host{VTEP: vtep(3)}},
+		"h4": {}, "dead": {Epoch: "a"},
+	}
+	self := overlay.Host{Name: "h1", VTEP: vtep(1)}
+	if diff := cmp.Diff([]string{"at 192.0.2.9", "gone", "h3", "h4"}, e.absentees(self, hosts)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestOutdated(t *testing.T) {
+	at := time.Unix(1000, 0)
+	n := func(d time.Duration, version uint64) overlay.Network {
+		return overlay.Network{Created: at.Add(d), Version: version}
+	}
+	rebuilt := func(n overlay.Network) overlay.Network {
+		n.Rebuilt = true
+		return n
+	}
+	for what, tt := range map[string]struct {
+		stored, known overlay.Network
+		want          bool
+	}{
+		"the same":                        {n(0, 1), n(0, 1), false},
+		"changed since":                   {n(0, 2), n(0, 1), false},
+		"as it was before":                {n(0, 1), n(0, 2), true},
+		"the original of one made again":  {n(0, 1), rebuilt(n(time.Hour, 2)), false},
+		"one made again":                  {rebuilt(n(time.Hour, 2)), n(0, 1), true},
+		"another of the same id":          {n(time.Hour, 0), n(0, 2), false},
+		"one before, with the id by name": {n(-time.Hour, 7), n(0, 2), true},
+	} {
+		if got := outdated(tt.stored, tt.known); got != tt.want {
+			t.Errorf("%s: %t", what, got)
+		}
+	}
+}
+
+// A tombstone that a store has lost is a sign as well, but is not remembered.
+func TestTombstonesAreNotRemembered(t *testing.T) {
+	log, _ := test.NewNullLogger()
+	r, err := Open(t.Context(), Config{
+		Self:    overlay.Host{Name: "h1", VTEP: netip.MustParseAddr("192.0.2.1"), Port: 4789},
+		Cluster: registrytest.OpenStore(t, "cluster.db"), State: registrytest.OpenStore(t, "state.db"), Log: log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetAddresses(registrytest.NoAddresses{})
+	var pairs []kvstore.Pair
+	want := map[string]uint64{}
+	for i, c := range []struct {
+		value string
+		gone  bool
+	}{
+		{`{"id":"0","deleted":"2026-01-02T15:04:05Z"}`, true},
+		{`{"id":"1","labels":{"deleted":"x"}}`, false},
+		{`{"id":"2"}`, false},
+	} {
+		p := kvstore.Pair{Key: netPrefix + strconv.Itoa(i), Value: []byte(c.value), Revision: 7}
+		pairs = append(pairs, p)
+		if !c.gone {
+			want[p.Key] = p.Revision
+		}
+	}
+	if err := r.applyNetworks(t.Context(), pairs); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, r.era.seen); diff != "" {
+		t.Errorf("remembered (-want +got):\n%s", diff)
+	}
+	if err := r.applyNetworks(t.Context(), []kvstore.Pair{{Key: netPrefix + "3", Value: []byte("no record"), Revision: 8}}); err == nil {
+		t.Error("what is no record is taken for one")
+	}
+}

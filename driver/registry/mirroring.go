@@ -1,0 +1,54 @@
+package registry
+
+import (
+	"net/netip"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// # Which network Docker means
+//
+// Docker tells a driver a new network's subnets and options and neither its
+// name nor why it is made. A network that weft itself has Docker make, since it
+// is one of the cluster's, is known by its VNI, which Docker's own overlay
+// writes into the same option, and by being expected: a person who asks for a
+// subnet or VNI that is taken is refused at any other time. Compose accepts
+// such a network as its own, which it would not with an option of weft's.
+
+// Mirroring says that this host's Docker is about to be asked for the network,
+// until done is called.
+func (r *Registry) Mirroring(id string) (done func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mirroring[id]++
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.mirroring[id]--; r.mirroring[id] == 0 {
+			delete(r.mirroring, id)
+		}
+	}
+}
+
+// Mirrored finds the live network that Docker is being asked for and that has
+// exactly this subnet.
+func (r *Registry) Mirrored(p netip.Prefix) (overlay.Network, bool) {
+	n, ok := r.NetworkOf(p)
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return n, ok && r.mirroring[n.ID] > 0
+}
+
+// goneMeanwhile finds the network that Docker is being asked for and that was
+// removed since: it must not come back as a new one.
+func (r *Registry) goneMeanwhile(want overlay.Network) (overlay.Network, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for id := range r.mirroring {
+		n, known := r.networks[id]
+		if known && !n.Deleted.IsZero() && n.VNI == want.VNI && sameSubnets(n, want) == nil {
+			return n, true
+		}
+	}
+	return overlay.Network{}, false
+}

@@ -1,0 +1,108 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// Remake records a network again that nobody has a record of, as this host's
+// Docker and kernel have it. Without an id it gets a new one, without a VNI any.
+// If another host has recorded it meanwhile, that record is learned. It fails
+// with ErrFrozen as long as somebody may know the network better: one that is not
+// in this host's kernel until new claims are allowed, and for settleTime if no
+// host has said that it has lost its records.
+func (r *Registry) Remake(ctx context.Context, n overlay.Network) error {
+	check, err := r.mayRemake(n)
+	if err != nil {
+		return err
+	}
+	n.Host, n.Rebuilt = r.Self().Name, true
+	if n.ID == "" {
+		n.ID = newID()
+	}
+	chosen := n.VNI != 0
+	for range createTries {
+		if !chosen {
+			n.VNI = firstVNI + rand.Uint32N(lastVNI-firstVNI+1)
+		}
+		record, err := json.Marshal(n)
+		if err != nil {
+			return fmt.Errorf("encode: %w", err)
+		}
+		_, err = r.cluster.Txn(ctx,
+			kvstore.Op{Kind: kvstore.CAS, Key: nameKey(n.Name), Value: []byte(n.ID)},
+			kvstore.Op{Kind: kvstore.CAS, Key: networkKey(n.ID), Value: record},
+			kvstore.Op{Kind: kvstore.CAS, Key: vniKey(n.VNI), Value: []byte(n.ID)},
+			check,
+		)
+		var conflict *kvstore.ConflictError
+		switch {
+		case err == nil:
+			r.log.WithFields(map[string]any{"network": n.Name, "id": n.ID, "vni": n.VNI}).
+				Warn("Nobody had a record of a network any more: it is recorded again as this host's Docker and kernel have it.")
+			return r.learn(ctx, n)
+		case errors.As(err, &conflict) && conflict.Key == vniKey(n.VNI) && !chosen:
+		case errors.As(err, &conflict) && conflict.Key == nameKey(n.Name):
+			if done, err := r.beaten(ctx, n); done || err != nil {
+				return err
+			}
+		case errors.As(err, &conflict) && conflict.Key == networkKey(n.ID):
+			return fmt.Errorf("network %q cannot be recorded again: its id %s is %w by another network of the cluster; remove this one with `docker network rm` and create it again", n.Name, n.ID, ErrTaken)
+		case errors.As(err, &conflict) && conflict.Key == vniKey(n.VNI):
+			return fmt.Errorf("network %q cannot be recorded again: %w", n.Name, r.vniTaken(ctx, n.VNI))
+		default:
+			return fmt.Errorf("record network %q again: %w", n.Name, err)
+		}
+	}
+	return fmt.Errorf("record network %q again: %w", n.Name, kvstore.ErrConflict)
+}
+
+// mayRemake gives the condition under which n may be recorded.
+func (r *Registry) mayRemake(n overlay.Network) (kvstore.Op, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, old := range r.networks {
+		if !old.Deleted.IsZero() && (old.ID == n.ID || old.Name == n.Name && n.Created.Before(old.Deleted) && samePrefixes(old, n)) {
+			return kvstore.Op{}, fmt.Errorf("network %q was removed from the cluster while this host did not hear of it: remove it here with `docker network rm %s`", n.Name, n.Name)
+		}
+	}
+	e := &r.era
+	here := slices.ContainsFunc(r.rebuild.remains, func(k overlay.Remains) bool { return k.ID == n.ID })
+	// Without a host that knows others by its kernel, one may be still to come.
+	early := !e.Settled || len(e.Epoch.VTEPs) == 0 && time.Since(e.since) < settleTime
+	if e.revision == 0 || e.suspect != nil || !r.rebuild.hosts || len(r.unawaitedLocked()) > 0 || !here && early {
+		return kvstore.Op{}, fmt.Errorf("network %q, which nobody has a record of, is recorded again once no other host can know it better, after %v at most: %w", n.Name, settleTime, ErrFrozen)
+	}
+	return kvstore.Op{Kind: kvstore.Check, Key: netEpoch, Revision: e.revision}, nil
+}
+
+// beaten learns the network that has n's name if it is the same one, and frees the
+// name if that network is no more.
+func (r *Registry) beaten(ctx context.Context, n overlay.Network) (done bool, err error) {
+	err = r.freeStaleName(ctx, n.Name)
+	var taken *NameTakenError
+	if !errors.As(err, &taken) {
+		return false, err
+	}
+	first, _, err := r.readNetwork(ctx, taken.By)
+	if err != nil {
+		return false, fmt.Errorf("read network %q: %w", n.Name, err)
+	}
+	if !samePrefixes(first, n) {
+		return false, fmt.Errorf("network %q of this host's Docker cannot be recorded again, since host %s has recorded one of that name with %s: disconnect its containers and remove it with `docker network rm`", n.Name, first.Host, subnets(first))
+	}
+	return true, r.learn(ctx, first)
+}
+
+// samePrefixes says whether both networks have the same subnets.
+func samePrefixes(a, b overlay.Network) bool {
+	return len(a.Subnets) == len(b.Subnets) && sameSubnets(a, b) == nil
+}

@@ -1,0 +1,61 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/weft-net/weft/kvstore"
+)
+
+// assertPool makes the pool's record again if Cluster has lost it.
+func (a *Allocator) assertPool(ctx context.Context, p *pool) error {
+	a.mu.Lock()
+	record := p.held.Pool
+	a.mu.Unlock()
+	now, err := a.changePool(ctx, p.subnet, func(r *poolRecord) error {
+		if r.Group != "" && r.Group == record.Group {
+			r.Hosts = with(r.Hosts, a.cfg.Host)
+		}
+		return nil
+	})
+	if err == nil && record.Group != "" && now.Group == record.Group {
+		return a.learn(ctx, p, now)
+	}
+	if !errors.Is(err, kvstore.ErrNotFound) {
+		return err
+	}
+	pools, err := a.listPools(ctx)
+	if err != nil {
+		return err
+	}
+	for _, other := range pools.records {
+		if other.Subnet.Overlaps(p.subnet) {
+			a.cfg.Log.Errorf("Subnet %v on this host overlaps %s: remove one of the networks.", p.subnet, a.describe(other))
+			return nil
+		}
+	}
+	record.Host = a.cfg.Host // whoever made it again removes it
+	if record.Group != "" {
+		record.Hosts = []string{a.cfg.Host}
+	}
+	_, err = a.cfg.Cluster.Txn(ctx, pools.bump(a),
+		kvstore.Op{Kind: kvstore.CAS, Key: poolKey(p.subnet), Value: encode(record)})
+	if err != nil {
+		return fmt.Errorf("record pool %v again: %w", p.subnet, err)
+	}
+	return nil
+}
+
+// learn takes over what other hosts of a group have changed in its record.
+func (a *Allocator) learn(ctx context.Context, p *pool, record poolRecord) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	h := p.held
+	record.Range = h.Pool.Range // each host may have its own
+	if string(encode(record)) == string(encode(h.Pool)) {
+		return nil
+	}
+	h.Pool = record
+	return a.holdLocked(ctx, p, h)
+}

@@ -1,0 +1,90 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/weft-net/weft/kvstore"
+)
+
+// remove forgets a pool of which nothing is left, here and, if this host made
+// it and no network has it, in Cluster.
+func (a *Allocator) remove(ctx context.Context, p *pool, v view) error {
+	a.mu.Lock()
+	left, h, doubt, known := len(p.claims), p.held, !p.doubt.IsZero(), p.recorded()
+	a.mu.Unlock()
+	if left > 0 || doubt || !known || h.Count > 0 && !h.Attached {
+		return nil
+	}
+	if !v.unsure { // so no container of this host has an address of it
+		if err := a.clearStranded(ctx, p, 0); err != nil {
+			return err
+		}
+	}
+	if err := a.removeRecord(ctx, p, v, h.Unsure); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if p.held.Count != h.Count || !p.held.At.Equal(h.At) || len(p.claims) > 0 {
+		p.checked = time.Time{} // Docker asked for it again meanwhile
+		return nil
+	}
+	if err := a.writeLocked(ctx, kvstore.Op{Kind: kvstore.Delete, Key: heldKey(p.subnet)}); err != nil {
+		return fmt.Errorf("forget pool %v: %w", p.subnet, err)
+	}
+	p.held, p.gone = held{}, true
+	delete(a.pools, p.subnet)
+	return nil
+}
+
+func (a *Allocator) removeRecord(ctx context.Context, p *pool, v view, unsure bool) error {
+	pair, err := a.cfg.Cluster.Get(ctx, poolKey(p.subnet))
+	if errors.Is(err, kvstore.ErrNotFound) {
+		if unsure {
+			return a.fence(ctx)
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove pool %v: %w", p.subnet, err)
+	}
+	record, err := decodePool(pair)
+	if err != nil {
+		return err
+	}
+	op := kvstore.Op{Kind: kvstore.DeleteCAS, Key: pair.Key, Revision: pair.Revision}
+	switch {
+	case v.live:
+		return nil
+	case record.Group != "":
+		hosts := without(record.Hosts, a.cfg.Host)
+		if len(hosts) == len(record.Hosts) {
+			return nil
+		}
+		if record.Hosts = hosts; len(hosts) > 0 {
+			op.Kind, op.Value = kvstore.CAS, encode(record)
+		}
+	case record.Host != a.cfg.Host:
+		return nil
+	}
+	if _, err := a.cfg.Cluster.Txn(ctx, op); err != nil {
+		return fmt.Errorf("remove pool %v: %w", p.subnet, err)
+	}
+	return nil
+}
+
+// fence makes sure that a creation of a pool that has not been carried out so
+// far never will be: it holds only for a poolSeq from before.
+func (a *Allocator) fence(ctx context.Context) error {
+	pools, err := a.listPools(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := a.cfg.Cluster.Txn(ctx, pools.bump(a)); err != nil && !errors.Is(err, kvstore.ErrConflict) {
+		return fmt.Errorf("fence the making of a pool: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,86 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/weft-net/weft/kvstore"
+)
+
+// joinGroup gives the pool that networks of other drivers on several hosts
+// share, and makes it if this is the first one.
+func (a *Allocator) joinGroup(ctx context.Context, group string, r PoolRequest, by permit) (PoolID, error) {
+	for range attempts {
+		if id, ok, err := a.rejoin(ctx, group, r); ok || err != nil { // another request was first
+			return id, err
+		}
+		pools, err := a.listPools(ctx)
+		if err != nil {
+			return PoolID{}, fmt.Errorf("cannot join group %q: %w", group, err)
+		}
+		i := slices.IndexFunc(pools.records, func(p poolRecord) bool { return p.Group == group && r.wants(p.Subnet) })
+		var id PoolID
+		switch {
+		case i >= 0:
+			id, err = a.joinRecord(ctx, pools.records[i], r, by)
+		case r.Subnet.IsValid():
+			id, err = a.create(ctx, PoolID{r.Subnet, r.Range}, group, by)
+		default:
+			id, err = a.auto(ctx, r.V6, group, by)
+		}
+		if by.ended(err) || !errors.Is(err, kvstore.ErrConflict) {
+			return id, err
+		}
+	}
+	return PoolID{}, fmt.Errorf("cannot join group %q: other hosts keep changing it; try again", group)
+}
+
+// rejoin serves a group that this host already takes part in from State.
+func (a *Allocator) rejoin(ctx context.Context, group string, r PoolRequest) (PoolID, bool, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range a.pools {
+		if p.held.Pool.Group != group || p.held.Count == 0 || !r.wants(p.subnet) {
+			continue
+		}
+		record := p.held.Pool
+		if r.Range.IsValid() {
+			record.Range = r.Range
+		}
+		return record.id(), true, a.countLocked(ctx, p, record)
+	}
+	return PoolID{}, false, nil
+}
+
+// joinRecord makes this host one of those that have the group's pool. A store that
+// has lost data may have brought the pool back, and its subnet may be another's since.
+func (a *Allocator) joinRecord(ctx context.Context, record poolRecord, r PoolRequest, by permit) (PoolID, error) {
+	p, leave, err := a.enter(ctx, record.Subnet)
+	if err != nil {
+		return PoolID{}, err
+	}
+	defer leave()
+	if err := a.intend(ctx, p, record); err != nil {
+		return PoolID{}, err
+	}
+	joined, err := a.changePool(ctx, record.Subnet, func(r *poolRecord) error {
+		r.Hosts = with(r.Hosts, a.cfg.Host)
+		return nil
+	}, by.checks...)
+	if err == nil {
+		if err = a.look(ctx); err != nil {
+			signal(a.kick) // Run takes this host out of it
+		}
+	}
+	if err != nil {
+		return PoolID{}, fmt.Errorf("cannot join group %q: %w", record.Group, err)
+	}
+	if r.Range.IsValid() {
+		joined.Range = r.Range
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return joined.id(), a.countLocked(ctx, p, joined)
+}

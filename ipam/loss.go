@@ -1,0 +1,68 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/weft-net/weft/kvstore"
+)
+
+// # What a restored store brings back
+//
+// Of what Cluster has lost, this host records again what it has. But a restored
+// snapshot also has claims that were given back since, and their addresses may be
+// in use elsewhere. So as long as the hosts record again what they have (Admit
+// refuses then), a key of this host's that it does not know is deleted instead of
+// taken into stock, and nobody gives up an address in use because another host
+// has its key. After that it is decided: who claimed an address first has it.
+
+// settleUnknown takes the keys of this host that are unknown here out of holders,
+// unless they may be taken into stock: claims may be made, and no other host says that
+// it has the address.
+func (a *Allocator) settleUnknown(
+	ctx context.Context, p *pool, holders map[netip.Addr]holder, revisions map[netip.Addr]uint64, by permit, frozen bool,
+) error {
+	others := a.cfg.Networks.Claimed(p.subnet)
+	var unknown []netip.Addr
+	a.mu.Lock()
+	for addr, h := range holders {
+		_, known := p.claims[addr]
+		if !known && h.Host == a.cfg.Host && h.Incarnation == a.cfg.Incarnation && (frozen || others[addr] != "") {
+			unknown = append(unknown, addr)
+		}
+	}
+	a.mu.Unlock()
+	for _, addr := range unknown {
+		op := kvstore.Op{Kind: kvstore.DeleteCAS, Key: addrKey(p.subnet, addr), Revision: revisions[addr]}
+		if _, err := a.cfg.Cluster.Txn(ctx, op); err != nil && !errors.Is(err, kvstore.ErrConflict) {
+			return fmt.Errorf("give back address %v, which the store had brought back: %w", addr, err)
+		}
+		delete(holders, addr)
+	}
+	if frozen {
+		return nil
+	}
+	return a.confirm(ctx, p, holders, revisions, by)
+}
+
+// cedeStock gives back the addresses in stock that another host says that it has.
+func (a *Allocator) cedeStock(ctx context.Context, p *pool) error {
+	others := a.cfg.Networks.Claimed(p.subnet)
+	a.mu.Lock()
+	twice := oldest(p.claims, len(p.claims), func(addr netip.Addr, c claim) bool {
+		return c.State == inStock && others[addr] != ""
+	})
+	a.mu.Unlock()
+	return a.giveBack(ctx, p, twice)
+}
+
+// disputed gives the addresses that other hosts say that they have, while it is
+// not certain that this host's stock is its own.
+func (a *Allocator) disputed(p *pool) map[netip.Addr]string {
+	if _, err := a.ask(); err == nil {
+		return nil
+	}
+	return a.cfg.Networks.Claimed(p.subnet)
+}

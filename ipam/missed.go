@@ -1,0 +1,37 @@
+package ipam
+
+import (
+	"context"
+	"net/netip"
+	"time"
+)
+
+// Missed puts the addresses of an endpoint made at made back into stock, whose
+// end Docker told nobody of. One that has another owner by now, or that Docker
+// has asked for again since, is left alone.
+func (a *Allocator) Missed(ctx context.Context, addrs []netip.Addr, made time.Time) error {
+	for _, addr := range addrs {
+		if a.cfg.Networks.Owner(addr) != "" {
+			continue
+		}
+		if id, ok := a.usedSince(addr, made); ok {
+			if err := a.ReleaseAddress(ctx, id, addr); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// usedSince finds the pool in which the address has been in use since then or
+// longer.
+func (a *Allocator) usedSince(addr netip.Addr, then time.Time) (PoolID, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for subnet, p := range a.pools {
+		if c := p.claims[addr]; subnet.Contains(addr) && c.State == inUse && !c.At.After(then) {
+			return PoolID{Subnet: subnet}, true
+		}
+	}
+	return PoolID{}, false
+}

@@ -1,0 +1,132 @@
+package ipam
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// view is what the rest of weft knows about a pool at one moment.
+type view struct {
+	network  overlay.Network
+	live     bool // a network of the cluster has the subnet
+	attached bool // and this host's Docker has the network
+	hosts    int
+	subnet   overlay.Subnet // of network
+	unsure   bool           // containers of this host may have addresses that nothing here tells of
+}
+
+func (a *Allocator) view(subnet netip.Prefix) view {
+	unsure, _ := a.cfg.Networks.Rebuilding()
+	n, ok := a.cfg.Networks.NetworkOf(subnet)
+	if !ok {
+		return view{hosts: 1, unsure: unsure}
+	}
+	v := view{
+		network: n, live: true, unsure: unsure,
+		attached: a.cfg.Networks.Attached(n.ID),
+		hosts:    max(a.cfg.Networks.Hosts(n.ID), 1),
+	}
+	for _, s := range n.Subnets {
+		if s.Prefix == subnet {
+			v.subnet = s
+		}
+	}
+	return v
+}
+
+// nameOf is how an error calls the pool.
+func (a *Allocator) nameOf(p *pool, v view) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return p.nameLocked(v)
+}
+
+func (p *pool) nameLocked(v view) string {
+	switch {
+	case v.live:
+		return fmt.Sprintf("network %q (%v)", v.network.Title(), p.subnet)
+	case p.held.Pool.Group != "":
+		return fmt.Sprintf("group %q (%v)", p.held.Pool.Group, p.subnet)
+	default:
+		return fmt.Sprintf("pool %v", p.subnet)
+	}
+}
+
+// hosts is how many hosts draw from the pool.
+func (p *pool) hosts(v view) int { return max(v.hosts, len(p.held.Pool.Hosts), 1) }
+
+// gateway is the pool's gateway: what the network says, else what is recorded,
+// else the address that it will be if nobody chooses another.
+func (p *pool) gateway(v view) netip.Addr {
+	switch {
+	case v.subnet.Gateway.IsValid():
+		return v.subnet.Gateway
+	case p.held.Pool.Gateway.IsValid():
+		return p.held.Pool.Gateway
+	default:
+		return usable(p.subnet).first
+	}
+}
+
+// What reservedAs says of addresses that belong to the network.
+const (
+	asGateway = "the gateway"
+	asAux     = "an aux address"
+)
+
+// reservedAs says what an address that no endpoint may have is, or is empty.
+func (p *pool) reservedAs(v view, addr netip.Addr) string {
+	if addr == p.gateway(v) {
+		return asGateway
+	}
+	if slices.Contains(p.held.Pool.Aux, addr) {
+		return asAux
+	}
+	for _, aux := range v.subnet.Aux {
+		if addr == aux {
+			return asAux
+		}
+	}
+	if s := usable(p.subnet); addr.Less(s.first) {
+		return "the network address"
+	} else if s.last.Less(addr) {
+		return "the broadcast address"
+	}
+	return ""
+}
+
+// reserveLocked makes the addresses that reservedAs names count as taken.
+func (p *pool) reserveLocked(v view) {
+	p.taken[p.gateway(v)] = struct{}{}
+	for _, aux := range p.held.Pool.Aux {
+		p.taken[aux] = struct{}{}
+	}
+	for _, aux := range v.subnet.Aux {
+		p.taken[aux] = struct{}{}
+	}
+}
+
+// dynamic is where addresses that nobody names come from.
+func (p *pool) dynamic() span { return dynamic(PoolID{p.subnet, p.held.Pool.Range}) }
+
+// stocked says whether a claim can be handed out to whoever asks for any
+// address.
+func (p *pool) stocked(v view) func(netip.Addr, claim) bool {
+	s := p.dynamic()
+	return func(addr netip.Addr, c claim) bool {
+		return c.State == inStock && !c.Explicit && c.Lost == "" && s.contains(addr) && p.reservedAs(v, addr) == ""
+	}
+}
+
+// targetLocked is the stock that the pool should have now.
+func (p *pool) targetLocked(v view, now time.Time) int {
+	size := p.dynamic().size()
+	taken := uint64(max(len(p.taken), len(p.claims)))
+	return target(demand{
+		recent: p.recent.count(now), size: size, free: size - min(size, taken), hosts: p.hosts(v),
+	})
+}
