@@ -103,6 +103,22 @@ func TestDocumentsLinkToWhatIsThere(t *testing.T) {
 	}
 }
 
+// test/docs plays what is in blocks, and must know what that is.
+func TestBlocksOfDocumentsHaveALanguage(t *testing.T) {
+	for _, doc := range files(t, ".md") {
+		inside := false
+		for i, line := range strings.Split(string(read(t, doc)), "\n") {
+			if !strings.HasPrefix(line, "```") {
+				continue
+			}
+			if !inside && line == "```" {
+				t.Errorf("%s:%d: a block without a language: console for commands with a prompt like h1#, sh for those in a checkout, text for what is none (CONTRIBUTING.md, Documents)", doc, i+1)
+			}
+			inside = !inside
+		}
+	}
+}
+
 // files lists the checkout's files with the extension, from its root, without
 // what git ignores.
 func files(t *testing.T, ext string) []string {

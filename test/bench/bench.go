@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -100,11 +99,9 @@ type api struct {
 }
 
 func apiOf(h *lab.Host) *api {
-	return &api{host: h, client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", h.Path("/run/docker.sock"))
-		},
-	}}}
+	client := h.DockerClient()
+	client.Timeout = 10 * time.Second
+	return &api{host: h, client: client}
 }
 
 func (a *api) close() { a.client.CloseIdleConnections() }

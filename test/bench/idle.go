@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/test/lab"
+	"github.com/weft-net/weft/test/machine"
 )
 
 // manyNetworks is what an idle weft has beside one.
@@ -75,7 +76,7 @@ func (b *bench) watchIdle(ctx context.Context, s *section, column string) error 
 		name, key string
 		unit      float64
 	}{{"threads", "Threads", 1}, {"resident memory, MiB", "VmRSS", 1024}} {
-		number, _, _ := strings.Cut(field(status, figure.key), " ")
+		number, _, _ := strings.Cut(machine.Field(status, figure.key), " ")
 		value, err := strconv.ParseFloat(number, 64)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", status, err)

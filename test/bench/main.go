@@ -17,6 +17,7 @@ import (
 
 	"github.com/weft-net/weft/test/bench/traffic"
 	"github.com/weft-net/weft/test/lab"
+	"github.com/weft-net/weft/test/machine"
 )
 
 func main() {
@@ -106,7 +107,7 @@ func measureAll(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, b.tidy(context.WithoutCancel(ctx))) }()
 
 	var r report
-	if r.Machine, err = inspect(ctx, l); err != nil {
+	if r.Machine, err = machine.Inspect(ctx, l); err != nil {
 		return err
 	}
 	var failed []error
@@ -125,7 +126,7 @@ func measureAll(ctx context.Context) (err error) {
 		}
 		r.Sections = append(r.Sections, s)
 	}
-	r.Machine.Load[1] = load()
+	r.Machine.Load[1] = machine.Load()
 	r.write(os.Stdout)
 	if o.json != "" {
 		failed = append(failed, writeJSON(o.json, r))

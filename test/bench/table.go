@@ -5,19 +5,20 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/weft-net/weft/test/machine"
 )
 
 // report is all that a run found out.
 type report struct {
-	Machine  machine    `json:"machine"`
-	Sections []*section `json:"sections"`
+	Machine  machine.Machine `json:"machine"`
+	Sections []*section      `json:"sections"`
 }
 
 // write writes the report as tables that are also Markdown.
 func (r *report) write(w io.Writer) {
 	fmt.Fprintf(w, "\n# weft, measured\n\n")
-	r.Machine.write(w)
+	machine.Table(w, append([][]string{{"", ""}}, r.Machine.Rows()...))
 	verdicts := map[string]int{}
 	for _, s := range r.Sections {
 		s.write(w)
@@ -56,7 +57,7 @@ func (s *section) write(w io.Writer) {
 		}
 		lines = append(lines, append(line, r.Goal, r.Verdict))
 	}
-	align(w, lines)
+	machine.Table(w, lines)
 	notes := slices.Clone(s.Notes)
 	for _, r := range s.Rows {
 		if r.Note != "" {
@@ -71,27 +72,5 @@ func (s *section) write(w io.Writer) {
 	}
 	for _, note := range notes {
 		fmt.Fprintln(w, "- "+strings.ReplaceAll(note, "\n", " "))
-	}
-}
-
-// align writes lines of cells, the first of which is the head.
-func align(w io.Writer, lines [][]string) {
-	width := make([]int, len(lines[0]))
-	for _, line := range lines {
-		for i, cell := range line {
-			width[i] = max(width[i], utf8.RuneCountInString(cell))
-		}
-	}
-	for i, line := range lines {
-		for j, cell := range line {
-			fmt.Fprintf(w, "| %s%s ", cell, strings.Repeat(" ", width[j]-utf8.RuneCountInString(cell)))
-		}
-		fmt.Fprintln(w, "|")
-		if i == 0 {
-			for _, n := range width {
-				fmt.Fprintf(w, "|%s", strings.Repeat("-", n+2))
-			}
-			fmt.Fprintln(w, "|")
-		}
 	}
 }

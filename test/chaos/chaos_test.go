@@ -1,7 +1,6 @@
 package chaos
 
 import (
-	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -18,7 +17,6 @@ import (
 var (
 	seed    = flag.Uint64("seed", 1, "decides the operations")
 	minutes = flag.Float64("minutes", 2, "how long operations are drawn")
-	names   = flag.Bool("names", false, "containers are looked up by name too")
 	keep    = flag.String("keep", os.TempDir(), "where the history and the logs of a failed run go")
 )
 
@@ -26,7 +24,10 @@ func TestChaos(t *testing.T) {
 	ctx := context.Background()
 	c := lab.Config{
 		Name: fmt.Sprintf("chaos-%d-%d", *seed, os.Getpid()), Progress: os.Stderr,
-		WeftArgs: []string{"--log-level=debug"},
+		Consuls: 1, WeftArgs: []string{"--log-level=debug"},
+	}
+	if *seed%3 == 0 {
+		c.Consuls = 3
 	}
 	live := *seed%2 == 0
 	if live {
@@ -41,13 +42,10 @@ func TestChaos(t *testing.T) {
 			t.Error("take the lab down: ", err)
 		}
 	}()
-	weft, err := filepath.Abs(cmp.Or(os.Getenv("WEFT_BIN"), "../../bin/weft"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	began := time.Now()
 	failures, history := Run(ctx, Config{
-		Lab: l, Weft: weft, Seed: *seed, Long: time.Duration(*minutes * float64(time.Minute)), LiveRestore: live, Names: *names,
+		Lab: l, Seed: *seed, Long: time.Duration(*minutes * float64(time.Minute)),
+		LiveRestore: live, Servers: c.Consuls,
 		Say: func(format string, args ...any) {
 			t.Logf("%s  %s", time.Since(began).Round(time.Second), fmt.Sprintf(format, args...))
 		},
@@ -69,7 +67,10 @@ func keepLogs(t *testing.T, l *lab.Lab, history string) {
 		t.Error(err)
 		return
 	}
-	files := map[string]string{"consul.log": l.Consul(1).Log()}
+	files := map[string]string{}
+	for _, c := range l.Consuls() {
+		files[c.Name()+".log"] = c.Log()
+	}
 	for _, h := range l.Hosts() {
 		// The log then says what each goroutine was doing.
 		if err := h.Signal(lab.Weft, unix.SIGQUIT); err != nil {

@@ -1,5 +1,6 @@
 // Package chaos is the fault suite: it plays random operations and faults on a
-// lab of three hosts, heals everything, and checks what must hold then.
+// lab of three hosts, heals everything every two minutes, and checks what must
+// hold then.
 //
 //	make chaos SEED=7 MINUTES=10
 //

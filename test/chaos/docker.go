@@ -11,7 +11,7 @@ import (
 // slow is how long a Docker command may take while nothing is wrong with the
 // host's weft and dockerd; patience is when it is given up.
 const (
-	slow     = 20 * time.Second
+	slow     = 45 * time.Second
 	patience = 90 * time.Second
 )
 
@@ -86,7 +86,7 @@ func (o op) dockerArgs() []string {
 	case removeBox:
 		return []string{"rm", "-f", o.box}
 	case connectBox:
-		return []string{"network", "connect", o.net, o.box}
+		return slices.Concat([]string{"network", "connect"}, o.args, []string{o.net, o.box})
 	case disconnectBox:
 		return []string{"network", "disconnect", o.net, o.box}
 	default:
@@ -107,6 +107,7 @@ func (r *runner) begin(o op) {
 	case connectBox:
 		if b := r.boxes[o.box]; b != nil {
 			b.nets = append(b.nets, o.net)
+			b.explicit = b.explicit || slices.Contains(o.args, "--ip")
 		}
 	default:
 	}
@@ -146,6 +147,11 @@ func (r *runner) excuse(ctx context.Context, o op, text string, began, ended tim
 		n := r.networks[name]
 		return n != nil && !n.removing.IsZero() && n.removing.Before(ended)
 	})
+	// Docker connects a container that does not run to whatever name it is given.
+	absent := slices.ContainsFunc(box.nets, func(name string) bool {
+		n := r.networks[name]
+		return n != nil && has("network "+name+" not found") && r.unsettled(o, *n, ended)
+	})
 	r.mu.Unlock()
 	switch {
 	case troubled("dockerd", 3*time.Second):
@@ -158,21 +164,27 @@ func (r *runner) excuse(ctx context.Context, o op, text string, began, ended tim
 		return "network in use"
 	case o.net != "" && has("not found", "No such network") && !has("endpoint") && r.unsettled(o, net, ended):
 		return "network not there"
+	case absent && (o.kind == startBox || o.kind == restartBox):
+		return "network not there"
 	case o.net != "" && !net.removing.IsZero() && net.removing.Before(ended),
 		removed && (o.kind == startBox || o.kind == restartBox):
 		return "network being removed"
-	case box.explicit && has("in use"):
+	case box.explicit && has("in use"),
+		box.explicit && has("is taken in this network by container") && troubled("store", 20*time.Second): // it was wiped
 		return "address in use"
 	case has("no address left in stock") && troubled("store", 10*time.Second):
 		if n := r.stock(ctx, o); n > 1 {
 			r.history.fail(ended, "#%d %s: refused for want of stock while there are %d", o.n, o, n)
 		}
 		return "out of stock"
-	case has("store") && troubled("store", 10*time.Second):
+	case has("store") && troubled("store", 10*time.Second),
+		has("the store has lost data") && troubled("store", 75*time.Second): // hosts that do not record again are waited for
 		return "store away"
 	case o.box != "" && (box.doubtful || r.troubles.within(o.host+"/dockerd", box.since, ended, 0)) &&
 		has("No such container", "is not running", "not connected", "already", "No such", "marked for removal", "not found", "cannot join network of a non running"):
 		return "container not as drawn"
+	case has("error during container init: %!w(<nil>)"):
+		return "runc's own" // it lost a race with itself, and has no reason to give
 	case o.kind == removeBox && has("is already in progress"):
 		return "container not as drawn"
 	}
@@ -200,13 +212,8 @@ func (r *runner) unsettled(o op, n networkFate, ended time.Time) bool {
 
 // stock is what the host says it has in stock in the operation's network.
 func (r *runner) stock(ctx context.Context, o op) int {
-	var detail struct {
-		On []struct {
-			Host  string   `json:"host"`
-			Stock []string `json:"stock"`
-		} `json:"on"`
-	}
-	if err := r.weft(ctx, o.host, &detail, "network", "inspect", o.net); err != nil {
+	detail, err := r.cluster.Control(o.host).Network(ctx, o.net)
+	if err != nil {
 		return 0
 	}
 	for _, on := range detail.On {
@@ -230,9 +237,4 @@ func complaint(s string) string {
 		}
 	}
 	return fmt.Sprintf("%.800s", strings.Join(out, " | "))
-}
-
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
 }

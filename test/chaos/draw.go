@@ -10,71 +10,18 @@ import (
 
 // What a run may have at once.
 const (
-	maxBoxes    = 12
+	maxBoxes    = 16
 	maxNetworks = 4
 )
 
-// kind is what an operation does.
-type kind string
-
-// The kinds of operations.
-const (
-	createNetwork  kind = "create network"
-	removeNetwork  kind = "remove network"
-	runBox         kind = "run"
-	stopBox        kind = "stop"
-	startBox       kind = "start"
-	restartBox     kind = "restart"
-	killBox        kind = "kill"
-	removeBox      kind = "rm"
-	connectBox     kind = "connect"
-	disconnectBox  kind = "disconnect"
-	killWeft       kind = "kill weft"
-	freezeWeft     kind = "freeze weft"
-	restartWeft    kind = "restart weft"
-	killDockerd    kind = "kill dockerd"
-	restartDockerd kind = "restart dockerd"
-	crashHost      kind = "kill weft and dockerd"
-	killConsul     kind = "kill consul"
-	freezeConsul   kind = "freeze consul"
-	restartConsul  kind = "restart consul"
-	wipeConsul     kind = "wipe consul"
-	cutStore       kind = "cut from consul"
-	cutHosts       kind = "cut from host"
-)
-
-// weights say how often a kind is drawn when it can be.
-var weights = []struct {
-	kind    kind
-	weight  int
-	longest time.Duration // of a fault
-}{
-	{createNetwork, 8, 0},
-	{removeNetwork, 3, 0},
-	{runBox, 50, 0},
-	{removeBox, 8, 0},
-	{stopBox, 5, 0},
-	{startBox, 12, 0},
-	{restartBox, 4, 0},
-	{killBox, 3, 0},
-	{connectBox, 10, 0},
-	{disconnectBox, 5, 0},
-	{killWeft, 6, 4 * time.Second},
-	{freezeWeft, 3, 6 * time.Second},
-	{restartWeft, 3, 2 * time.Second},
-	{killDockerd, 1, 2 * time.Second},
-	{restartDockerd, 1, time.Second},
-	{crashHost, 1, 4 * time.Second},
-	{killConsul, 2, 8 * time.Second},
-	{freezeConsul, 2, 8 * time.Second},
-	{restartConsul, 1, time.Second},
-	{wipeConsul, 1, 3 * time.Second},
-	{cutStore, 4, 12 * time.Second},
-	{cutHosts, 4, 10 * time.Second},
-}
-
 // rest is how long whatever was broken is left alone afterwards.
 const rest = 5 * time.Second
+
+// What faults of Consul are done to: the server that leads then, or all of them.
+const (
+	leader  = "consul's leader"
+	servers = "consul"
+)
 
 // op is one drawn operation.
 type op struct {
@@ -114,10 +61,12 @@ func (o op) keys() []string {
 		return []string{o.box}
 	case killWeft, freezeWeft, restartWeft:
 		return []string{o.host + "/weft"}
+	case freezeDockerd:
+		return []string{o.host + "/dockerd"}
 	case killDockerd, restartDockerd, crashHost: // a host boots weft first
 		return []string{o.host + "/weft", o.host + "/dockerd"}
-	case killConsul, freezeConsul, restartConsul, wipeConsul:
-		return []string{"consul"}
+	case killConsul, freezeConsul, restartConsul, wipeConsul, rewindConsul, cutLeader:
+		return []string{servers}
 	case cutStore, cutHosts:
 		return []string{"cut " + o.host + o.peer}
 	}
@@ -129,7 +78,7 @@ func (o op) keys() []string {
 type script struct {
 	rand     *rand.Rand
 	hosts    []string
-	survive  bool // containers outlive their dockerd
+	config   Config
 	n        int
 	made     int                      // networks so far
 	clock    time.Duration            // the pauses so far
@@ -150,9 +99,9 @@ type drawnNetwork struct {
 	k    int // of its subnet; 0: automatic
 }
 
-func newScript(seed uint64, hosts []string, survive bool) *script {
+func newScript(c Config, hosts []string) *script {
 	return &script{
-		broken: map[string]time.Duration{}, rand: rand.New(rand.NewPCG(seed, 0x77656674)), hosts: hosts, survive: survive,
+		broken: map[string]time.Duration{}, rand: rand.New(rand.NewPCG(c.Seed, 0x77656674)), hosts: hosts, config: c,
 	}
 }
 
@@ -201,12 +150,22 @@ func (s *script) kind() (kind, time.Duration) {
 }
 
 func (s *script) fault(o op, longest time.Duration) (op, bool) {
-	o.last = time.Duration(s.rand.Int64N(int64(longest))).Round(10 * time.Millisecond)
+	o.last = time.Duration(s.rand.Int64N(int64(longest))).Round(10*time.Millisecond) + 10*time.Millisecond
 	switch o.kind {
-	case killConsul, freezeConsul, restartConsul, wipeConsul:
-		o.host = "consul1"
+	case killConsul, freezeConsul, restartConsul:
+		o.host = leader
+	case cutLeader:
+		if o.host = leader; s.config.Servers == 1 {
+			return o, false
+		}
+	case wipeConsul:
+		if o.host = servers; s.config.Servers > 1 && s.rand.IntN(2) == 0 {
+			o.host = leader
+		}
+	case rewindConsul:
+		o.host = servers
 	case cutStore:
-		o.peer = "consul1"
+		o.peer = servers
 	case cutHosts:
 		i := slices.Index(s.hosts, o.host)
 		o.peer = s.hosts[(i+1+s.rand.IntN(len(s.hosts)-1))%len(s.hosts)]
@@ -222,7 +181,7 @@ func (s *script) fault(o op, longest time.Duration) (op, bool) {
 	}
 	if o.kind == killDockerd || o.kind == restartDockerd || o.kind == crashHost {
 		for _, b := range s.boxes {
-			b.stopped = b.stopped || b.host == o.host && !b.always && !s.survive
+			b.stopped = b.stopped || b.host == o.host && !b.always && !s.config.LiveRestore
 		}
 	}
 	return o, true
@@ -276,15 +235,21 @@ func (s *script) createNetwork(o op) op {
 func (s *script) run(o op) op {
 	n := s.networks[s.rand.IntN(len(s.networks))]
 	o.net, o.box = n.name, fmt.Sprintf("box%d", o.n)
-	if n.k > 0 && s.rand.IntN(6) == 0 {
-		o.args = append(o.args, "--ip", fmt.Sprintf("10.77.%d.%d", n.k, 200+s.rand.IntN(6)))
-	}
+	o.args = s.address(n)
 	always := s.rand.IntN(3) == 0
 	if always {
 		o.args = append(o.args, "--restart", "always")
 	}
 	s.boxes = append(s.boxes, &drawnBox{name: o.box, host: o.host, always: always, nets: []string{n.name}})
 	return o
+}
+
+// address is an address of the container's own choice, once in a while.
+func (s *script) address(n drawnNetwork) []string {
+	if n.k == 0 || s.rand.IntN(6) > 0 {
+		return nil
+	}
+	return []string{"--ip", fmt.Sprintf("10.77.%d.%d", n.k, 200+s.rand.IntN(6))}
 }
 
 func (s *script) onBox(o op) (op, bool) {
@@ -313,7 +278,7 @@ func (s *script) onBox(o op) (op, bool) {
 			return o, false
 		}
 		b.nets = append(b.nets, n.name)
-		o.net = n.name
+		o.net, o.args = n.name, s.address(n)
 	case disconnectBox:
 		if len(b.nets) == 0 {
 			return o, false

@@ -11,7 +11,7 @@ var threeHosts = []string{"h1", "h2", "h3"}
 
 func TestTheSeedDecidesTheOperations(t *testing.T) {
 	draw := func(seed uint64) (all []op) {
-		s := newScript(seed, threeHosts, false)
+		s := newScript(Config{Seed: seed, Servers: 1}, threeHosts)
 		for range 500 {
 			all = append(all, s.next())
 		}
@@ -26,7 +26,7 @@ func TestTheSeedDecidesTheOperations(t *testing.T) {
 }
 
 func TestAScriptKeepsItsBounds(t *testing.T) {
-	s := newScript(3, threeHosts, true)
+	s := newScript(Config{Seed: 3, Servers: 3, LiveRestore: true}, threeHosts)
 	kinds := map[kind]int{}
 	for range 5000 {
 		o := s.next()

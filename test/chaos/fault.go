@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -17,24 +18,20 @@ func (r *runner) fault(ctx context.Context, o op) {
 	began := time.Now()
 	over := r.troubles.begin(r.spoilt(o)...)
 	r.history.note(began, "%s", o)
-	if err := r.harm(ctx, o); err != nil {
+	undo, err := r.harm(ctx, o)
+	if err != nil {
 		r.history.fail(time.Now(), "#%d %s: %v", o.n, o, err)
 	}
 	time.Sleep(o.last)
 	mended := time.Now()
-	if err := r.mend(ctx, o); err != nil {
-		r.history.fail(time.Now(), "#%d the end of %s: %v", o.n, o, err)
+	if undo != nil {
+		if err := undo(); err != nil {
+			r.history.fail(time.Now(), "#%d the end of %s: %v", o.n, o, err)
+		}
 	}
 	over()
 	r.history.note(mended, "the end of %s (%s)", o, time.Since(mended).Round(time.Millisecond))
 	r.count(string(o.kind))
-	switch o.kind {
-	case killWeft, freezeWeft, restartWeft, killDockerd, restartDockerd, crashHost:
-		r.mu.Lock()
-		r.crashes++
-		r.mu.Unlock()
-	default:
-	}
 }
 
 // spoilt is what does not work while the fault lasts.
@@ -42,76 +39,66 @@ func (r *runner) spoilt(o op) []string {
 	switch o.kind {
 	case killWeft, freezeWeft, restartWeft:
 		return []string{o.host + "/weft"}
-	case killDockerd, restartDockerd:
+	case killDockerd, restartDockerd, freezeDockerd:
 		return []string{o.host + "/dockerd"}
 	case crashHost:
 		return []string{o.host + "/weft", o.host + "/dockerd"}
-	case killConsul, freezeConsul, restartConsul, wipeConsul:
+	case cutStore:
+		return []string{o.host + "/store"}
+	case cutHosts:
+		return nil
+	default:
 		var all []string
 		for _, h := range r.Lab.Hosts() {
 			all = append(all, h.Name()+"/store")
 		}
 		return all
-	case cutStore:
-		return []string{o.host + "/store"}
-	default:
-		return nil
 	}
 }
 
-func (r *runner) harm(ctx context.Context, o op) error {
-	h, c := r.Lab.Host(o.host), r.Lab.Consul(1)
+// harm brings the fault about, and gives what ends it.
+func (r *runner) harm(ctx context.Context, o op) (undo func() error, err error) {
+	h := r.Lab.Host(o.host)
+	starts := func(services ...lab.Service) func() error {
+		return func() error {
+			for _, s := range services {
+				if err := h.Start(ctx, s); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
 	switch o.kind {
 	case killWeft:
-		return h.Kill(ctx, lab.Weft)
-	case freezeWeft:
-		return h.Signal(lab.Weft, unix.SIGSTOP)
+		return starts(lab.Weft), h.Kill(ctx, lab.Weft)
 	case restartWeft:
-		return h.Stop(ctx, lab.Weft)
+		return starts(lab.Weft), h.Stop(ctx, lab.Weft)
 	case killDockerd:
-		return h.Kill(ctx, lab.Dockerd)
+		return starts(lab.Weft, lab.Dockerd), h.Kill(ctx, lab.Dockerd)
 	case restartDockerd:
-		return h.Stop(ctx, lab.Dockerd)
+		return starts(lab.Weft, lab.Dockerd), h.Stop(ctx, lab.Dockerd)
 	case crashHost:
-		if err := h.Kill(ctx, lab.Weft); err != nil {
-			return err
-		}
-		return h.Kill(ctx, lab.Dockerd)
-	case killConsul:
-		return c.Kill(ctx)
-	case freezeConsul:
-		return c.Signal(unix.SIGSTOP)
-	case restartConsul:
-		return c.Stop(ctx)
-	case wipeConsul:
-		return c.Wipe(ctx)
-	case cutStore, cutHosts:
-		return r.cuts.add(ctx, o.host, o.peer)
-	default:
-		return nil
-	}
-}
-
-func (r *runner) mend(ctx context.Context, o op) error {
-	h, c := r.Lab.Host(o.host), r.Lab.Consul(1)
-	switch o.kind {
-	case killWeft, restartWeft:
-		return h.Start(ctx, lab.Weft)
+		return starts(lab.Weft, lab.Dockerd), errors.Join(h.Kill(ctx, lab.Weft), h.Kill(ctx, lab.Dockerd))
 	case freezeWeft:
-		return h.Signal(lab.Weft, unix.SIGCONT)
-	case killDockerd, restartDockerd, crashHost:
-		if err := h.Start(ctx, lab.Weft); err != nil {
-			return err
+		return func() error { return h.Signal(lab.Weft, unix.SIGCONT) }, h.Signal(lab.Weft, unix.SIGSTOP)
+	case freezeDockerd:
+		return func() error { return h.Signal(lab.Dockerd, unix.SIGCONT) }, h.Signal(lab.Dockerd, unix.SIGSTOP)
+	case cutStore:
+		for _, c := range r.Lab.Consuls() {
+			err = errors.Join(err, r.cuts.add(ctx, o.host, c.Name()))
 		}
-		return h.Start(ctx, lab.Dockerd)
-	case killConsul, restartConsul, wipeConsul:
-		return c.Start(ctx)
-	case freezeConsul:
-		return c.Signal(unix.SIGCONT)
-	case cutStore, cutHosts:
-		return r.cuts.remove(ctx, o.host, o.peer)
+		return func() error {
+			var err error
+			for _, c := range r.Lab.Consuls() {
+				err = errors.Join(err, r.cuts.remove(ctx, o.host, c.Name()))
+			}
+			return err
+		}, err
+	case cutHosts:
+		return func() error { return r.cuts.remove(ctx, o.host, o.peer) }, r.cuts.add(ctx, o.host, o.peer)
 	default:
-		return nil
+		return r.consulFault(ctx, o)
 	}
 }
 

@@ -3,16 +3,15 @@ package chaos
 import (
 	"context"
 	"fmt"
-	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/weft-net/weft/driver/control"
 	"github.com/weft-net/weft/test/lab"
+	"github.com/weft-net/weft/test/whole"
 )
-
-// usage is what a weft holds.
-type usage struct{ goroutines, files int }
 
 // spare is how much more than at the start may be held at the end: what the
 // daemon does at a moment, and connections kept for a while.
@@ -22,22 +21,16 @@ const spare = 6
 func (r *runner) settleIdle(ctx context.Context) {
 	time.Sleep(2 * time.Second)
 	for _, h := range r.Lab.Hosts() {
-		u, err := r.usage(ctx, h)
+		u, err := r.cluster.Usage(ctx, h.Name())
 		if err != nil {
 			r.history.fail(time.Now(), "%v", err)
 		}
-		r.idle = usage{max(r.idle.goroutines, u.goroutines), max(r.idle.files, u.files)}
+		if r.first[h.Name()], err = kernelHas(ctx, h); err != nil {
+			r.history.fail(time.Now(), "%v", err)
+		}
+		r.idle = whole.Usage{Goroutines: max(r.idle.Goroutines, u.Goroutines), Files: max(r.idle.Files, u.Files)}
 	}
 	r.Say("idle: %+v", r.idle)
-}
-
-func (r *runner) usage(ctx context.Context, h *lab.Host) (usage, error) {
-	var s status
-	if err := r.weft(ctx, h.Name(), &s, "status"); err != nil {
-		return usage{}, err
-	}
-	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", h.PID(lab.Weft)))
-	return usage{goroutines: s.Goroutines, files: len(files)}, err
 }
 
 // clear removes all containers and networks, and waits until nothing is left.
@@ -52,7 +45,7 @@ func (r *runner) clear(ctx context.Context) {
 			r.history.fail(time.Now(), "remove all containers: %v", err)
 		}
 	}
-	nets, err := r.dockerNetworks(ctx, "h1")
+	nets, err := r.cluster.DockerNetworks(ctx, "h1")
 	if err != nil {
 		r.history.fail(time.Now(), "%v", err)
 	}
@@ -73,11 +66,8 @@ func (r *runner) clear(ctx context.Context) {
 func (r *runner) users(ctx context.Context, network string) []string {
 	var out []string
 	for _, h := range r.Lab.Hosts() {
-		var list []struct {
-			ID   string `json:"id"`
-			Host string `json:"host"`
-		}
-		if err := r.weft(ctx, h.Name(), &list, "endpoint", "ls", "--network", network); err != nil {
+		list, err := r.cluster.Control(h.Name()).Endpoints(ctx, control.Filter{Network: network})
+		if err != nil {
 			out = append(out, err.Error())
 		}
 		for _, e := range list {
@@ -95,40 +85,41 @@ func (r *runner) left(ctx context.Context) []string {
 		if list, err := h.Docker(ctx, "network", "ls", "--filter", driverArg, "--format", "{{.Name}}"); err != nil || list != "" {
 			say("Docker on %s has networks %q (%v)", h.Name(), strings.Fields(list), err)
 		}
-		spaces, err := h.Run(ctx, "ls", "/run/netns")
-		if err == nil && strings.Contains(spaces, "weft-") {
-			say("%s has namespaces %q", h.Name(), strings.Fields(spaces))
+		have, err := kernelHas(ctx, h)
+		more := slices.DeleteFunc(have, func(s string) bool { return slices.Contains(r.first[h.Name()], s) })
+		if err != nil || len(more) > 0 {
+			say("the kernel of %s has %q (%v)", h.Name(), more, err)
 		}
-		links, err := h.Run(ctx, "ls", "/sys/class/net")
-		if err != nil {
-			say("%v", err)
-		}
-		for l := range strings.FieldsSeq(links) {
-			if strings.HasPrefix(l, "wp") || strings.HasPrefix(l, "wc") || strings.HasPrefix(l, "vx") || strings.HasPrefix(l, "weft") {
-				say("%s has link %s", h.Name(), l)
-			}
-		}
-		u, err := r.usage(ctx, h)
-		if err != nil || u.goroutines > r.idle.goroutines+spare || u.files > r.idle.files+spare {
+		u, err := r.cluster.Usage(ctx, h.Name())
+		if err != nil || u.Goroutines > r.idle.Goroutines+spare || u.Files > r.idle.Files+spare {
 			say("weft on %s holds %+v, and when idle at the start %+v (%v)", h.Name(), u, r.idle, err)
 		}
 	}
-	records, err := r.records(ctx)
+	records, err := r.cluster.Records(ctx)
 	if err != nil {
 		say("%v", err)
 	}
-	wrong, strays := storeDiffers(records, nil, nil)
-	// The pool of an address that waits for its time waits with it.
-	wrong = slices.DeleteFunc(wrong, func(reason string) bool {
-		return slices.ContainsFunc(r.strays, func(stray string) bool {
-			pool, _, _ := strings.Cut(strings.TrimPrefix(stray, "addr/"), "/")
-			return strings.HasPrefix(reason, tooMuch+" pool/"+pool+",")
-		})
-	})
-	for _, s := range strays {
-		if !slices.Contains(r.strays, s) { // these were there before, and have been told
-			wrong = append(wrong, s+" is claimed, and nobody uses or keeps it")
+	return append(out, whole.StoreDiffers(records, nil, nil)...)
+}
+
+// dockers is the name of a link of Docker's own, which a killed dockerd leaves,
+// or of a firewall table that it makes with its first container, from 28 on.
+var dockers = regexp.MustCompile(`^(docker_gwbridge|veth[0-9a-f]{7}|table ip6? raw)$`)
+
+// kernelHas names the links, the namespaces and the firewall tables of a host.
+// What Docker makes for itself is not told: dockers, and /run/docker/netns/default.
+func kernelHas(ctx context.Context, h *lab.Host) ([]string, error) {
+	var out []string
+	for _, command := range []string{"ls /sys/class/net", "findmnt --list --noheadings --types nsfs --output TARGET", "nft list tables"} {
+		text, err := h.Run(ctx, strings.Fields(command)...)
+		if err != nil && !strings.HasPrefix(command, "findmnt") { // which fails if there is none
+			return nil, err
+		}
+		for name := range strings.Lines(text) {
+			out = append(out, strings.TrimSpace(name))
 		}
 	}
-	return append(out, wrong...)
+	return slices.DeleteFunc(out, func(name string) bool {
+		return dockers.MatchString(name) || strings.HasSuffix(name, "/docker/netns/default")
+	}), nil
 }

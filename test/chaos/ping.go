@@ -3,55 +3,54 @@ package chaos
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"os/exec"
-	"slices"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/weft-net/weft/test/whole"
 )
 
-// pingAll has every container ping every other of its networks, by address and,
-// if the run is to, by name. A ping that fails is tried once more, and counted.
+// pingAll has every container ping every other of its networks, by address and
+// by name. A ping that fails is tried once more, and counted.
 func (r *runner) pingAll(ctx context.Context) {
-	all, err := r.spaces()
+	all, err := r.cluster.Containers()
 	if err != nil {
 		r.history.fail(time.Now(), "%v", err)
 		return
 	}
-	var networks []network
-	if err := r.weft(ctx, "h1", &networks, "network", "ls"); err != nil {
+	networks, err := r.cluster.Networks(ctx, "h1")
+	if err != nil {
 		r.history.fail(time.Now(), "%v", err)
 		return
 	}
-	names := map[string]string{} // by container's id
-	if r.Names {
-		if names, err = r.containerNames(ctx); err != nil {
-			r.history.fail(time.Now(), "%v", err)
-		}
+	names, err := r.containerNames(ctx)
+	if err != nil {
+		r.history.fail(time.Now(), "%v", err)
 	}
 	var g errgroup.Group
 	g.SetLimit(4)
 	var pings, second atomic.Int64
 	for _, from := range all {
 		for _, to := range all {
-			for _, a := range to.addrs {
-				if from.id == to.id || !together(networks, from, a) {
+			for _, a := range to.Addrs {
+				if from.ID == to.ID || !whole.Together(networks, from, a) {
 					continue
 				}
-				for _, target := range []string{a.String(), names[to.id]} {
+				for _, target := range []string{a.String(), names[to.ID]} {
 					if target == "" {
 						continue
 					}
 					pings.Add(1)
 					g.Go(func() error {
-						if ping(ctx, from, target) == nil {
+						if ping(ctx, from, target, 1) == nil {
 							return nil
 						}
 						second.Add(1)
-						if err := ping(ctx, from, target); err != nil {
-							r.history.fail(time.Now(), "%.12s on %s (%v) does not reach %s of %.12s on %s: %v", from.id, from.host, from.addrs, target, to.id, to.host, err)
+						r.history.note(time.Now(), "%.12s on %s does not reach %s at once", from.ID, from.Host, target)
+						if err := ping(ctx, from, target, 5); err != nil {
+							r.history.fail(time.Now(), "%.12s on %s (%v) does not reach %s of %.12s on %s: %v", from.ID, from.Host, from.Addrs, target, to.ID, to.Host, err)
 						}
 						return nil
 					})
@@ -65,20 +64,12 @@ func (r *runner) pingAll(ctx context.Context) {
 	r.Say("%s", told)
 }
 
-// together says whether from is in the network that has the address.
-func together(networks []network, from space, a netip.Addr) bool {
-	return slices.ContainsFunc(networks, func(n network) bool {
-		return slices.ContainsFunc(n.Subnets, func(p netip.Prefix) bool {
-			return p.Contains(a) && slices.ContainsFunc(from.addrs, p.Contains)
-		})
-	})
-}
-
-// containerNames are the names of all hosts' containers in weft's networks.
+// containerNames are the names of all hosts' containers in weft's networks, by
+// the containers' ids.
 func (r *runner) containerNames(ctx context.Context) (map[string]string, error) {
 	out := map[string]string{}
 	for _, h := range r.Lab.Hosts() {
-		nets, err := r.dockerNetworks(ctx, h.Name())
+		nets, err := r.cluster.DockerNetworks(ctx, h.Name())
 		if err != nil {
 			return nil, err
 		}
@@ -91,12 +82,13 @@ func (r *runner) containerNames(ctx context.Context) (map[string]string, error) 
 	return out, nil
 }
 
-// ping pings once from inside the container, with its own resolv.conf.
-func ping(ctx context.Context, from space, to string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+// ping pings once from inside the container, with its own resolv.conf, and waits
+// that many seconds for the answer.
+func ping(ctx context.Context, from whole.Container, to string, wait int) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "nsenter", "--target", fmt.Sprint(from.pid), "--net", "--mount", "--",
-		"/bin/ping", "-c1", "-W1", to).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "nsenter", "--target", fmt.Sprint(from.PID), "--net", "--mount", "--",
+		"/bin/ping", "-c1", fmt.Sprintf("-W%d", wait), to).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, complaint(string(out)))
 	}

@@ -4,10 +4,16 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weft-net/weft/test/lab"
+	"github.com/weft-net/weft/test/whole"
 )
+
+// round is after how long of operations everything is healed and looked at,
+// before they go on.
+const round = 2 * time.Minute
 
 // ahead is how many operations may be under way at once, faults among them.
 const ahead = 12
@@ -15,19 +21,18 @@ const ahead = 12
 // Config says what a run does.
 type Config struct {
 	Lab  *lab.Lab
-	Weft string // path of the weft binary, for its commands
 	Seed uint64
 	Long time.Duration // how long operations are drawn
 	// LiveRestore says that containers outlive their dockerd.
 	LiveRestore bool
-	// Names has containers looked up by name too.
-	Names bool
-	Say   func(format string, args ...any)
+	Servers     int // of Consul
+	Say         func(format string, args ...any)
 }
 
 // runner is one run.
 type runner struct {
 	Config
+	cluster  whole.Cluster
 	history  history
 	troubles troubles
 	cuts     cuts
@@ -37,9 +42,9 @@ type runner struct {
 	networks map[string]*networkFate
 	boxes    map[string]*boxFate
 	counts   map[string]int // operations by how they went
-	idle     usage
-	crashes  int      // of weft and dockerd
-	strays   []string // claims that waited for their time when all else was whole
+	newest   atomic.Int64   // container of runNew
+	idle     whole.Usage
+	first    map[string][]string // by host: what its kernel had at the start
 }
 
 // networkFate is what became of a drawn network.
@@ -62,15 +67,26 @@ type boxFate struct {
 // Run plays, heals and checks. It gives the failures, and the history.
 func Run(ctx context.Context, c Config) (failures []string, history string) {
 	r := &runner{
-		Config: c, tails: map[string]chan struct{}{}, networks: map[string]*networkFate{},
-		boxes: map[string]*boxFate{}, counts: map[string]int{},
+		Config: c, cluster: whole.Cluster{Lab: c.Lab}, tails: map[string]chan struct{}{}, networks: map[string]*networkFate{},
+		boxes: map[string]*boxFate{}, counts: map[string]int{}, first: map[string][]string{},
 	}
 	r.history.began = time.Now()
 	r.cuts.lab = c.Lab
 	r.settleIdle(ctx)
-	r.play(ctx)
-	r.Say("%s", r.summary())
-	if r.heal(ctx) {
+	var hosts []string
+	for _, h := range r.Lab.Hosts() {
+		hosts = append(hosts, h.Name())
+	}
+	s := newScript(c, hosts)
+	sound := true
+	for left := r.Long; left > 0 && sound; left -= round {
+		r.play(ctx, s, min(left, round))
+		r.Say("%s", r.summary())
+		if sound = r.heal(ctx); sound {
+			r.calm(ctx)
+		}
+	}
+	if sound {
 		r.check(ctx)
 		r.clear(ctx)
 	}
@@ -80,20 +96,14 @@ func Run(ctx context.Context, c Config) (failures []string, history string) {
 	return failures, r.history.String()
 }
 
-// play draws and does operations until the time is over, and waits for those
-// under way.
-func (r *runner) play(ctx context.Context) {
-	var hosts []string
-	for _, h := range r.Lab.Hosts() {
-		hosts = append(hosts, h.Name())
-	}
-	s := newScript(r.Seed, hosts, r.LiveRestore)
+// play draws and does operations for that long, and waits for those under way.
+func (r *runner) play(ctx context.Context, s *script, long time.Duration) {
 	free := make(chan struct{}, ahead)
 	var all sync.WaitGroup
 	watching, stop := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() { r.watch(watching) })
-	for end := time.Now().Add(r.Long); time.Now().Before(end) && ctx.Err() == nil; {
+	for end := time.Now().Add(long); time.Now().Before(end) && ctx.Err() == nil; {
 		o := s.next()
 		time.Sleep(o.pause)
 		free <- struct{}{}

@@ -69,7 +69,7 @@ func TestRangeAndExplicitAddresses(t *testing.T) {
 	a.pings("10.61.200.7")
 	a.exec("ping", "-6", "-c1", "-W3", "fd61::77")
 	eventually(t, 5*time.Second, "h1 knows who has it", func() error {
-		out, err := cluster.Host("h1").Run(t.Context(), binary(t), "endpoint", "ls", "--network", n)
+		out, err := cluster.Host("h1").Run(t.Context(), "weft", "endpoint", "ls", "--network", n)
 		if err != nil {
 			return fmt.Errorf("%s %w", out, err)
 		}
@@ -84,7 +84,9 @@ func TestRangeAndExplicitAddresses(t *testing.T) {
 }
 
 func TestSeveralSubnets(t *testing.T) {
-	n := network(t, "h1", "--subnet", "10.62.0.0/24", "--subnet", "10.63.0.0/24")
+	// The ranges keep the hosts' stocks off the addresses chosen here.
+	n := network(t, "h1", "--subnet", "10.62.0.0/24", "--ip-range", "10.62.0.128/25",
+		"--subnet", "10.63.0.0/24", "--ip-range", "10.63.0.128/25")
 	mirrored(t, "h2", n)
 	a := container(t, "h1", n, "--ip", "10.62.0.10")
 	b := container(t, "h2", n, "--ip", "10.63.0.10")

@@ -1,18 +1,16 @@
 package hosts
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/weft-net/weft/test/lab"
+	"github.com/weft-net/weft/test/lab/labtest"
 )
 
 // cluster is the lab that the tests share: three hosts and one Consul server.
@@ -20,48 +18,16 @@ import (
 var cluster *lab.Lab
 
 func TestMain(m *testing.M) {
-	os.Exit(run(m))
-}
-
-func run(m *testing.M) int {
-	ctx := context.Background()
-	var err error
-	cluster, err = lab.Up(ctx, lab.Config{Name: fmt.Sprintf("hosts-%d", os.Getpid()), Progress: os.Stderr, WeftArgs: []string{"--log-level=debug"}})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "these tests need root and a lab:", err)
-		return 1
-	}
-	code := m.Run()
-	if code != 0 {
-		for _, h := range cluster.Hosts() {
-			keepLog(h)
-		}
-	}
-	if err := cluster.Down(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "take the lab down:", err)
-		return 1
-	}
-	return code
-}
-
-// keepLog copies weft's log out of the lab, which is about to go.
-func keepLog(h *lab.Host) {
-	path := fmt.Sprintf("%s/weft-hosts-%s.log", os.TempDir(), h.Name())
-	log, err := os.ReadFile(h.Log(lab.Weft))
-	if err == nil {
-		err = os.WriteFile(path, log, 0o600)
-	}
-	fmt.Fprintln(os.Stderr, "weft's log of", h.Name(), "is in", path, err)
+	os.Exit(lab.Main(lab.Config{Name: "hosts", WeftArgs: []string{"--log-level=debug"}}, func(_ context.Context, l *lab.Lab) int {
+		cluster = l
+		return m.Run()
+	}))
 }
 
 // docker runs a docker command that must succeed.
 func docker(t *testing.T, host string, args ...string) string {
 	t.Helper()
-	out, err := cluster.Host(host).Docker(t.Context(), args...)
-	if err != nil {
-		t.Fatalf("%s$ docker %s: %v", host, strings.Join(args, " "), err)
-	}
-	return out
+	return labtest.Docker(t, cluster.Host(host), args...)
 }
 
 // refused runs a docker command that must fail with all the words.
@@ -183,34 +149,11 @@ func (b box) pings(address string) {
 	}
 }
 
-// eventually waits for a condition that other processes bring about.
-func eventually(t *testing.T, limit time.Duration, what string, check func() error) {
-	t.Helper()
-	var err error
-	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if err = check(); err == nil {
-			return
-		}
-	}
-	t.Errorf("not within %s: %s: %v", limit, what, err)
-}
+// eventually waits for what other processes bring about.
+var eventually = labtest.Eventually
 
-// weft runs a weft command on the host and decodes its JSON into v.
-func weft(t *testing.T, host string, v any, args ...string) {
+// weft runs a weft command on the host and decodes its JSON.
+func weft[T any](t *testing.T, host string, args ...string) T {
 	t.Helper()
-	// Status exits with 3 if something is wrong; what, is in the JSON.
-	out, ran := cluster.Host(host).Run(t.Context(), slices.Concat([]string{binary(t)}, args, []string{"--json"})...)
-	if err := json.Unmarshal([]byte(out), v); err != nil {
-		t.Fatalf("%s$ weft %s: %v: %q (%v)", host, strings.Join(args, " "), err, out, ran)
-	}
-}
-
-// binary is the weft that the lab runs.
-func binary(t *testing.T) string {
-	t.Helper()
-	path, err := filepath.Abs(cmp.Or(os.Getenv("WEFT_BIN"), "../../bin/weft"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return labtest.Weft[T](t, cluster.Host(host), args...)
 }

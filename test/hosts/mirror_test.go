@@ -130,10 +130,9 @@ func TestAForeignNetworkOfTheName(t *testing.T) {
 	namedNetwork(t, "h1", n)
 	mirrored(t, "h3", n)
 	eventually(t, 5*time.Second, "weft status tells the conflict", func() error {
-		var status struct {
+		status := weft[struct {
 			Docker struct{ Conflicts []struct{ Text string } }
-		}
-		weft(t, "h2", &status, "status")
+		}](t, "h2", "status")
 		for _, c := range status.Docker.Conflicts {
 			if strings.Contains(c.Text, n) {
 				return nil

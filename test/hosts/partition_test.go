@@ -22,9 +22,7 @@ func cutOff(t *testing.T) {
 // hostState is what weft on h1 says of h3.
 func hostState(t *testing.T) string {
 	t.Helper()
-	var hosts []struct{ Name, State string }
-	weft(t, "h1", &hosts, "host", "ls")
-	for _, h := range hosts {
+	for _, h := range weft[[]struct{ Name, State string }](t, "h1", "host", "ls") {
 		if h.Name == "h3" {
 			return h.State
 		}
@@ -65,7 +63,7 @@ func TestAHostThatWasForgottenComesBackWithoutAClash(t *testing.T) {
 	a.pings(address)
 	cutOff(t)
 	eventually(t, 40*time.Second, "h3 may be forgotten", func() error {
-		_, err := cluster.Host("h1").Run(t.Context(), binary(t), "host", "forget", "h3")
+		_, err := cluster.Host("h1").Run(t.Context(), "weft", "host", "forget", "h3")
 		return err
 	})
 	owner := container(t, "h2", n, "--ip", address)

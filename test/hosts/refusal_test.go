@@ -21,14 +21,7 @@ func state(t *testing.T) string {
 	for _, h := range cluster.Hosts() {
 		fmt.Fprintln(&out, docker(t, h.Name(), "network", "ls", "--no-trunc"))
 	}
-	client := cluster.Consul(1).HTTPClient()
-	defer client.CloseIdleConnections()
-	resp, err := client.Get(cluster.Consul(1).URL() + "/v1/kv/weft/?keys")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	keys, err := io.ReadAll(resp.Body)
+	keys, err := cluster.Consul(1).Request(t.Context(), http.MethodGet, "/v1/kv/weft/?keys", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +59,7 @@ func TestBadNetworks(t *testing.T) {
 		{"a range outside", create("--subnet", "10.71.0.0/16", "--ip-range", "10.72.0.0/24"), []string{"10.72.0.0/24"}},
 		{"an aux address outside", create("--subnet", "10.71.0.0/16", "--aux-address", "a=10.72.0.1"), []string{"10.72.0.1"}},
 		{"an unknown option", create("-o", "weft.speed=9"), []string{"weft.speed", "unknown"}},
-		{"a malformed option", create("-o", "weft.vni=many"), []string{"weft.vni", "many", "1 to 16777215"}},
+		{"a malformed option", create("-o", "weft.vni=many"), []string{"weft.vni", "many", "1 to 16777213"}},
 		{"a VNI that is taken", create("-o", "weft.vni=7070"), []string{"VNI 7070", n, "h1"}},
 		{"an MTU beyond the underlay", create("-o", "com.docker.network.driver.mtu=1500"), []string{"1500", "1450"}},
 		{"a small MTU", create("-o", "com.docker.network.driver.mtu=68"), []string{"68", "1280"}},
@@ -86,11 +79,12 @@ func TestBadNetworks(t *testing.T) {
 }
 
 func TestBadAddresses(t *testing.T) {
-	n := network(t, "h1", "--subnet", "10.73.0.0/24", "--aux-address", "nas=10.73.0.9")
+	// The range keeps the hosts' stocks off the chosen address.
+	n := network(t, "h1", "--subnet", "10.73.0.0/24", "--ip-range", "10.73.0.128/25", "--aux-address", "nas=10.73.0.9")
 	mirrored(t, "h2", n)
 	b := container(t, "h1", n, "--ip", "10.73.0.20")
 	eventually(t, 5*time.Second, "h2 knows the address's owner", func() error {
-		out, err := cluster.Host("h2").Run(t.Context(), binary(t), "endpoint", "ls", "--network", n)
+		out, err := cluster.Host("h2").Run(t.Context(), "weft", "endpoint", "ls", "--network", n)
 		if err == nil && !strings.Contains(out, b.name) {
 			err = fmt.Errorf("%s", out)
 		}
@@ -203,7 +197,7 @@ func TestBadStarts(t *testing.T) {
 		{"a second weft", nil, "exit status 1", []string{"weft.sock", "running already"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			args := append([]string{binary(t), "serve", "--store", "consul://" + cluster.Consul(1).Addr().String(), "--control", "unix:///run/other.sock"}, tt.args...)
+			args := append([]string{"weft", "serve", "--store", "consul://" + cluster.Consul(1).Addr().String(), "--control", "unix:///run/other.sock"}, tt.args...)
 			out, err := cluster.Host("h1").Run(t.Context(), args...)
 			if err == nil || !strings.Contains(err.Error(), tt.code) {
 				t.Fatalf("got %q, %v, want %s", out, err, tt.code)

@@ -58,8 +58,7 @@ func run1(t *testing.T, host string, args ...string) string {
 // networkID is weft's id of the network.
 func networkID(t *testing.T, host, n string) string {
 	t.Helper()
-	var networks []struct{ ID, Name string }
-	weft(t, host, &networks, "network", "ls")
+	networks := weft[[]struct{ ID, Name string }](t, host, "network", "ls")
 	for _, have := range networks {
 		if have.Name == n {
 			return have.ID
@@ -71,13 +70,7 @@ func networkID(t *testing.T, host, n string) string {
 
 func repairs(t *testing.T, host string) uint64 {
 	t.Helper()
-	var status struct {
-		Passes struct {
-			Repairs uint64 `json:"repairs"`
-		} `json:"passes"`
-	}
-	weft(t, host, &status, "status")
-	return status.Passes.Repairs
+	return weft[struct{ Passes struct{ Repairs uint64 } }](t, host, "status").Passes.Repairs
 }
 
 // Traffic does not notice that weft is killed and comes back, and neither does
@@ -131,7 +124,8 @@ func TestWithoutTheStore(t *testing.T) {
 	}
 	began := time.Now()
 	refused(t, "h1", []string{"store"}, "network", "create", "-d", "weft", "--ipam-driver", "weft", name(t, "bad"))
-	if took := time.Since(began); took > 5*time.Second {
+	// 3 s are weft's, the rest is for Docker and its client on a busy machine.
+	if took := time.Since(began); took > 3500*time.Millisecond {
 		t.Errorf("the refusal took %s", took)
 	}
 	if err := cluster.Consul(1).Start(t.Context()); err != nil {

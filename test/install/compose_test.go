@@ -9,8 +9,6 @@ import (
 	"github.com/weft-net/weft/test/lab"
 )
 
-const example = "deploy/compose/compose.yaml"
-
 // The example of one application on two hosts, with the managed plugin.
 func TestCompose(t *testing.T) {
 	l := up(t, lab.Config{Hosts: 2})
@@ -18,7 +16,7 @@ func TestCompose(t *testing.T) {
 	for _, h := range l.Hosts() {
 		installPlugin(t, h, storeURL(l))
 	}
-	env := []string{"WEFT_DRIVER=" + plugin}
+	env, example := []string{"WEFT_DRIVER=" + plugin}, file(t, "deploy/compose/compose.yaml")
 	compose(t, h1, env, example, "up", "-d", "web")
 	mirrored(t, h2, "shop")
 	// On the second host the network is there already, and Compose takes it.
@@ -58,7 +56,7 @@ func TestCompose(t *testing.T) {
 	})
 	t.Run("down on one host and then the other", func(t *testing.T) {
 		// Others use the network, so it comes back until the last one is gone.
-		_, _ = h2.Run(t.Context(), "env", env[0], "docker-compose", "-f", file(t, example), "down", "-t", "1")
+		_ = composing(t, h2, env, example, "down", "-t", "1").Run()
 		docker(t, h1, "exec", web.name, "true")
 		mirrored(t, h2, "shop")
 		compose(t, h1, env, example, "down", "-t", "1")

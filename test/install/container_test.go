@@ -1,10 +1,13 @@
 package install
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,12 +29,21 @@ func file(t *testing.T, name string) string {
 	return path
 }
 
-// compose runs a docker-compose command on a file of the checkout's.
-func compose(t *testing.T, h *lab.Host, env []string, name string, args ...string) string {
+// composing is the machine's docker-compose on the host's Docker, for a Debian of
+// Docker's age need not have one.
+func composing(t *testing.T, h *lab.Host, env []string, path string, args ...string) *exec.Cmd {
 	t.Helper()
-	line := append([]string{"env"}, env...)
-	line = append(line, "docker-compose", "-f", file(t, name))
-	return run(t, h, append(line, args...)...)
+	cmd := exec.CommandContext(t.Context(), "docker-compose", append([]string{"-f", path}, args...)...)
+	cmd.Env = append(append(os.Environ(), "DOCKER_HOST=unix://"+h.Path("/run/docker.sock"), "COMPOSE_API_VERSION=auto"), env...)
+	return cmd
+}
+
+// compose runs a docker-compose command that must succeed.
+func compose(t *testing.T, h *lab.Host, env []string, path string, args ...string) {
+	t.Helper()
+	if out, err := composing(t, h, env, path, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s$ docker-compose %s: %v\n%s", h.Name(), strings.Join(args, " "), err, out)
+	}
 }
 
 // The container beside dockerd, on two hosts whose dockerds keep containers
@@ -40,12 +52,20 @@ func TestContainer(t *testing.T) {
 	context := build(t, "image-context", "image_"+runtime.GOARCH)
 	l := up(t, lab.Config{Hosts: 2, DockerdArgs: []string{"--live-restore"}})
 	h1, h2 := l.Host("h1"), l.Host("h2")
+	// Below /run every host has its own.
+	own, err := os.ReadFile(file(t, "deploy/container/compose.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, env := filepath.Join(t.TempDir(), "compose.yaml"), []string{"WEFT_STORE=" + storeURL(l)}
+	if err := os.WriteFile(path, bytes.ReplaceAll(own, []byte("/var/lib/weft:"), []byte("/run/state:")), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	began := time.Now()
 	for _, h := range l.Hosts() {
 		run(t, h, "env", "DOCKER_BUILDKIT=0", "docker", "build", "-q", "-t", "weft:latest", "-f", file(t, "Dockerfile"), context)
-		run(t, h, "mkdir", "-p", "/run/state") // below /run every host has its own
-		run(t, h, "sh", "-c", "sed s,/var/lib/weft:,/run/state:, "+file(t, "deploy/container/compose.yaml")+" >/run/compose.yaml")
-		run(t, h, "env", "WEFT_STORE="+storeURL(l), "docker-compose", "-f", "/run/compose.yaml", "up", "-d")
+		run(t, h, "mkdir", "-p", "/run/state")
+		compose(t, h, env, path, "up", "-d")
 	}
 	network(t, l, "weft", "net")
 	a, b := start(t, h1, "net", "a1"), start(t, h2, "net", "b1")
@@ -75,7 +95,7 @@ func TestContainer(t *testing.T) {
 		}},
 		{"made anew", func(t *testing.T) {
 			docker(t, h1, "rm", "-f", "weft")
-			run(t, h1, "env", "WEFT_STORE="+storeURL(l), "docker-compose", "-f", "/run/compose.yaml", "up", "-d")
+			compose(t, h1, env, path, "up", "-d")
 		}},
 		{"dockerd restarted", func(t *testing.T) {
 			if err := h1.Stop(t.Context(), lab.Dockerd); err != nil {

@@ -3,13 +3,12 @@ package install
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/test/lab"
+	"github.com/weft-net/weft/test/lab/labtest"
 )
 
 // plugin is the driver's name on hosts that have weft as a managed plugin.
@@ -159,56 +159,18 @@ func finds(t *testing.T, a, b box) {
 	}
 }
 
-// during runs f while a pings b ten times a second, and wants no packet lost.
+// during runs f while a pings b, and wants no packet lost.
 func during(t *testing.T, a, b box, f func()) {
 	t.Helper()
-	// Not by docker exec, which needs a dockerd all the while; nor by the pid
-	// that Docker says, which under a systemd of the lab is none of this machine's.
-	space := a.host.Path(docker(t, a.host, "inspect", "-f", "{{.NetworkSettings.SandboxKey}}", a.name))
-	var out strings.Builder
-	ping := exec.Command("nsenter", "--net="+space, "busybox", "ping", "-i", "0.1", b.ip(t))
-	ping.Stdout, ping.Stderr = &out, &out
-	if err := ping.Start(); err != nil {
-		t.Fatal(err)
-	}
+	stop := labtest.Pings(t, a.host, a.name, netip.MustParseAddr(b.ip(t)))
 	f()
-	_ = ping.Process.Signal(os.Interrupt) // it then says how it went
-	_ = ping.Wait()
-	// Answers come in the order of their questions. Only the last one may have
-	// been under way at the end.
-	answers := answer.FindAllStringSubmatch(out.String(), -1)
-	for i, seq := range answers {
-		if seq[1] != strconv.Itoa(i) {
-			t.Errorf("packet %d was lost:\n%s", i, &out)
-			break
-		}
-	}
-	sent := asked.FindStringSubmatch(out.String())
-	if sent == nil || sent[1] != strconv.Itoa(len(answers)) && sent[1] != strconv.Itoa(len(answers)+1) {
-		t.Errorf("packets were lost:\n%s", &out)
-	} else {
-		t.Logf("%s packets, %d answers", sent[1], len(answers))
+	sent, lost := stop()
+	t.Logf("of %d packets, %d were lost", sent, lost)
+	if sent == 0 || lost > 0 {
+		t.Errorf("of %d packets, %d were lost", sent, lost)
 	}
 }
-
-// What busybox's ping says of an answer, and in the end of all questions.
-var (
-	answer = regexp.MustCompile(` seq=(\d+) `)
-	asked  = regexp.MustCompile(`(\d+) packets transmitted`)
-)
 
 // eventually waits for a condition that other processes bring about, and gives
 // how long it took.
-func eventually(t *testing.T, limit time.Duration, what string, check func() error) time.Duration {
-	t.Helper()
-	began := time.Now()
-	var err error
-	for time.Since(began) < limit {
-		if err = check(); err == nil {
-			return time.Since(began)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Errorf("not within %s: %s: %v", limit, what, err)
-	return limit
-}
+var eventually = labtest.Eventually

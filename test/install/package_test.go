@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/json"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,7 +24,11 @@ func TestWhatIsInThePackage(t *testing.T) {
 	}{
 		{"files", []string{"dpkg-deb", "--contents", deb}, []string{
 			"-rwxr-xr-x root/root", " ./usr/bin/weft\n", " ./lib/systemd/system/weft.service\n", "-rw------- root/root", " ./etc/weft/weft.env\n",
-			" ./usr/share/doc/weft/copyright\n",
+			" ./usr/share/doc/weft/copyright\n", " ./usr/share/doc/weft/README.md\n", " ./usr/share/doc/weft/docs/metrics.md\n",
+			" ./usr/share/weft/prometheus/weft.rules.yml\n", " ./usr/share/weft/grafana/weft.json\n",
+			" ./usr/share/man/man8/weft.8.gz\n", " ./usr/share/man/man8/weft-serve.8.gz\n", " ./usr/share/man/man8/weft-network-inspect.8.gz\n",
+			" ./usr/share/bash-completion/completions/weft\n", " ./usr/share/zsh/vendor-completions/_weft\n",
+			" ./usr/share/fish/vendor_completions.d/weft.fish\n",
 		}},
 		{"control", []string{"dpkg-deb", "--info", deb}, []string{" Package: weft\n", " Architecture: " + runtime.GOARCH + "\n"}},
 		{"settings that an upgrade keeps", []string{"dpkg-deb", "--info", deb, "conffiles"}, []string{"/etc/weft/weft.env\n"}},
@@ -80,6 +85,11 @@ func TestInstallAndUninstall(t *testing.T) {
 	if err != nil || !bytes.Contains(unit, []byte("ExecStart=/usr/local/bin/weft serve\n")) {
 		t.Errorf("the unit is\n%s%v", unit, err)
 	}
+	for _, file := range []string{"man/man8/weft-serve.8.gz", "bash-completion/completions/weft", "zsh/vendor-completions/_weft", "fish/vendor_completions.d/weft.fish"} {
+		if _, err := os.Stat(filepath.Join(dir, "usr/local/share", file)); err != nil {
+			t.Error(err)
+		}
+	}
 	env := filepath.Join(dir, "etc/weft/weft.env")
 	if err := os.WriteFile(env, []byte("WEFT_STORE=mine\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -91,10 +101,14 @@ func TestInstallAndUninstall(t *testing.T) {
 	if out := cmd("uninstall"); !strings.Contains(out, "keep their networks until they stop") {
 		t.Errorf("uninstall says %q", out)
 	}
-	for _, gone := range []string{"/usr/local/bin/weft", "/usr/local/lib/systemd/system/weft.service"} {
-		if _, err := os.Stat(dir + gone); err == nil {
-			t.Errorf("%s is still there", gone)
+	err = filepath.WalkDir(dir+"/usr", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			t.Errorf("%s is still there", path)
 		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 	if _, err := os.Stat(env); err != nil {
 		t.Errorf("the settings are gone: %v", err)

@@ -15,8 +15,8 @@ func TestSwarm(t *testing.T) {
 	h1, h2 := l.Host("h1"), l.Host("h2")
 	for _, h := range l.Hosts() {
 		docker(t, h, "plugin", "create", plugin, rootfs(t))
-		// Swarm's own overlay has UDP port 4789, and Swarm itself takes networks to the nodes.
-		docker(t, h, "plugin", "set", plugin, "WEFT_STORE="+storeURL(l), "WEFT_VXLAN_PORT=4790", "WEFT_DOCKER=")
+		// Swarm's own overlay has UDP port 4789.
+		docker(t, h, "plugin", "set", plugin, "WEFT_STORE="+storeURL(l), "WEFT_VXLAN_PORT=4790")
 		docker(t, h, "plugin", "enable", plugin)
 	}
 	docker(t, h1, "swarm", "init", "--advertise-addr", h1.Addr().String())

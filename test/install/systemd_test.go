@@ -2,122 +2,42 @@ package install
 
 import (
 	"context"
-	_ "embed" // the script that boots systemd
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/weft-net/weft/test/lab"
+	"github.com/weft-net/weft/test/systemd"
 )
 
-//go:embed systemd.sh
-var bootSystemd string
-
-// machine is a host of the lab that is run by systemd.
-type machine struct {
-	*lab.Host
-	init int // systemd's process
-}
+// host is a host of the lab that is run by systemd.
+type host struct{ *systemd.Machine }
 
 // boot starts systemd on the host, which takes dockerd over from the lab.
-func boot(t *testing.T, h *lab.Host) machine {
+func boot(t *testing.T, h *lab.Host) host {
 	t.Helper()
-	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", h.PID(lab.Dockerd)))
+	m, err := systemd.Boot(t.Context(), h)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Stop(t.Context(), lab.Dockerd); err != nil {
-		t.Fatal(err)
-	}
-	dir := filepath.Join(h.Dir(), "machine")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	group := "weft-" + filepath.Base(filepath.Dir(h.Dir())) + "-" + h.Name()
-	cmd := h.Command(context.WithoutCancel(t.Context()), "sh", "-c", bootSystemd, "boot", dir, group,
-		strings.TrimSpace(strings.ReplaceAll(string(line), "\x00", " ")))
-	log, err := os.Create(filepath.Join(h.Dir(), "systemd.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	m := machine{Host: h}
 	t.Cleanup(func() {
 		if said, err := os.ReadFile(h.Path("/run/weft.log")); t.Failed() && err == nil {
 			t.Logf("%s: weft says:\n%s", h.Name(), said)
 		}
-		_ = cmd.Process.Kill() // and with it all that systemd runs
-		_ = cmd.Wait()
-		removeCgroups(t, group)
+		if err := m.ShutDown(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
 	})
-	eventually(t, 10*time.Second, "systemd runs on "+h.Name(), func() error {
-		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", cmd.Process.Pid, cmd.Process.Pid))
-		if err != nil {
-			return err
-		}
-		if m.init, err = strconv.Atoi(strings.TrimSpace(string(children))); err != nil {
-			return err
-		}
-		out, err := m.in(t, "systemctl", "is-system-running")
-		if state := strings.TrimSpace(out); state != "running" && state != "degraded" {
-			return fmt.Errorf("%s, %w", state, err)
-		}
-		return nil
-	})
-	if t.Failed() {
-		text, _ := os.ReadFile(log.Name())
-		t.Fatalf("systemd says:\n%s", text)
-	}
-	return m
+	return host{m}
 }
 
-// removeCgroups removes the cgroups of that name once nothing is in them.
-func removeCgroups(t *testing.T, name string) {
+func (m host) must(t *testing.T, args ...string) string {
 	t.Helper()
-	eventually(t, 10*time.Second, "the cgroup "+name+" is empty", func() error {
-		for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"} {
-			var dirs []string
-			_ = filepath.WalkDir(filepath.Join(root, name), func(path string, d os.DirEntry, err error) error {
-				if err == nil && d.IsDir() {
-					dirs = append(dirs, path)
-				}
-				return nil
-			})
-			for _, dir := range slices.Backward(dirs) {
-				if err := os.Remove(dir); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-}
-
-// in runs a command among the host's processes, as a login on it would.
-func (m machine) in(t *testing.T, args ...string) (string, error) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "nsenter", append([]string{"-t", strconv.Itoa(m.init), "-p", "-m", "-n", "-u", "--"}, args...)...)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("%s$ %s: %w\n%s", m.Name(), strings.Join(args, " "), err, out)
-	}
-	return string(out), err
-}
-
-func (m machine) must(t *testing.T, args ...string) string {
-	t.Helper()
-	out, err := m.in(t, args...)
+	out, err := m.In(t.Context(), args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +45,7 @@ func (m machine) must(t *testing.T, args ...string) string {
 }
 
 // since gives a time of a unit's, in µs since the machine was started.
-func (m machine) since(t *testing.T, unit, property string) int {
+func (m host) since(t *testing.T, unit, property string) int {
 	t.Helper()
 	us, err := strconv.Atoi(m.must(t, "systemctl", "show", "--value", "-p", property, unit))
 	if err != nil {
@@ -139,7 +59,7 @@ func TestPackageUnderSystemd(t *testing.T) {
 	deb := build(t, "deb", "weft_*_"+runtime.GOARCH+".deb")
 	// The hosts get a /var/lib of their own each, so the lab's files are elsewhere.
 	l := up(t, lab.Config{Hosts: 2, Dir: "/var/tmp/weft-lab"})
-	var machines []machine
+	var machines []host
 	for _, h := range l.Hosts() {
 		machines = append(machines, boot(t, h))
 	}
@@ -211,6 +131,42 @@ func TestPackageUnderSystemd(t *testing.T) {
 			}
 		}
 	})
+	t.Run("the machine's shutdown and start", func(t *testing.T) {
+		said := func(m host, what string) int {
+			log, err := os.ReadFile(m.Path("/run/weft.log"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return strings.Count(string(log), what)
+		}
+		const down, told = "A host is down", "The other hosts know that this one goes down"
+		if n := said(m, told); n > 0 {
+			t.Errorf("%d restarts of weft alone were told as the machine's", n)
+		}
+		before := said(machines[1], down)
+		m.must(t, "systemctl", "start", "--no-block", "shutdown.target")
+		eventually(t, 30*time.Second, "weft ends", func() error {
+			if state, _ := m.In(t.Context(), "systemctl", "is-active", "weft"); strings.TrimSpace(state) != "inactive" {
+				return fmt.Errorf("it is %s", state)
+			}
+			return nil
+		})
+		began := time.Now()
+		eventually(t, 4*time.Second, "h2 sends nothing to it any more", func() error { // 8 s without a word
+			if said(machines[1], down) == before {
+				return fmt.Errorf("its log does not say so")
+			}
+			return nil
+		})
+		t.Logf("h2 knew %s after weft's end", time.Since(began).Round(time.Millisecond))
+		if n := said(m, told); n != 1 {
+			t.Errorf("weft told the others %d times that it goes down", n)
+		}
+		m.must(t, "systemctl", "start", "weft", "docker")
+		runs(t, a)
+		pings(t, a, b)
+		finds(t, a, b)
+	})
 	t.Run("removed under running containers", func(t *testing.T) {
 		during(t, a, b, func() {
 			out := m.must(t, "dpkg", "-r", "weft")
@@ -219,9 +175,9 @@ func TestPackageUnderSystemd(t *testing.T) {
 					t.Errorf("removal does not say %q:\n%s", words, out)
 				}
 			}
-			time.Sleep(2 * time.Second)
+			time.Sleep(12 * time.Second) // a host that is gone is not sent to after 8 s
 		})
-		if state, _ := m.in(t, "systemctl", "is-active", "weft"); strings.TrimSpace(state) == "active" {
+		if state, _ := m.In(t.Context(), "systemctl", "is-active", "weft"); strings.TrimSpace(state) == "active" {
 			t.Error("weft is still active")
 		}
 		m.must(t, "test", "-e", "/etc/weft/weft.env", "-a", "-d", "/var/lib/weft")

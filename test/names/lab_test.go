@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -15,61 +14,36 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	vishnetns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/weft-net/weft/test/lab"
+	"github.com/weft-net/weft/test/lab/labtest"
 )
 
 // cluster is the lab that the tests share. Each test uses networks of its own.
 var cluster *lab.Lab
 
 func TestMain(m *testing.M) {
-	os.Exit(run(m))
-}
-
-func run(m *testing.M) int {
-	ctx := context.Background()
 	const world = "198.51.100.11" // h1's address on the underlay
-	var err error
-	cluster, err = lab.Up(ctx, lab.Config{
-		Name: fmt.Sprintf("names-%d", os.Getpid()), Hosts: 2, Progress: os.Stderr,
+	os.Exit(lab.Main(lab.Config{
+		Name: "names", Hosts: 2,
 		WeftArgs: []string{"--log-level=debug"}, DockerdArgs: []string{"--live-restore", "--dns=" + world},
-	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "these tests need root and a lab:", err)
-		return 1
-	}
-	stop, err := serveWorld(world)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "start a nameserver:", err)
-		_ = cluster.Down(ctx)
-		return 1
-	}
-	code := m.Run()
-	stop()
-	if code != 0 {
-		for _, h := range cluster.Hosts() {
-			log, _ := os.ReadFile(h.Log(lab.Weft))
-			_ = os.WriteFile(fmt.Sprintf("%s/weft-names-%s.log", os.TempDir(), h.Name()), log, 0o600)
+	}, func(_ context.Context, l *lab.Lab) int {
+		cluster = l
+		stop, err := serveWorld(world)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "start a nameserver:", err)
+			return 1
 		}
-		fmt.Fprintln(os.Stderr, "weft's logs are in", os.TempDir()+"/weft-names-*.log")
-	}
-	if err := cluster.Down(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "take the lab down:", err)
-		return 1
-	}
-	return code
+		defer stop()
+		return m.Run()
+	}))
 }
 
 // docker runs a docker command that must succeed.
 func docker(tb testing.TB, host string, args ...string) string {
 	tb.Helper()
-	out, err := cluster.Host(host).Docker(tb.Context(), args...)
-	if err != nil {
-		tb.Fatalf("%s$ docker %s: %v", host, strings.Join(args, " "), err)
-	}
-	return out
+	return labtest.Docker(tb, cluster.Host(host), args...)
 }
 
 // network makes a network on h1 and waits until h2 has it.
@@ -148,7 +122,7 @@ func (b box) dialMarked(network string, mark int) net.Conn {
 		return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, mark) })
 	}}
 	var c net.Conn
-	if err := inside(b.netns, func() (err error) {
+	if err := lab.Inside(b.netns, func() (err error) {
 		c, err = d.DialContext(context.WithoutCancel(b.tb.Context()), network, "127.0.0.11:53")
 		return err
 	}); err != nil {
@@ -208,17 +182,8 @@ func (b box) soon(limit time.Duration, name string, qtype uint16, want string) {
 	})
 }
 
-// eventually waits for a condition that other processes bring about.
-func eventually(tb testing.TB, limit time.Duration, what string, check func() error) {
-	tb.Helper()
-	var err error
-	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if err = check(); err == nil {
-			return
-		}
-	}
-	tb.Errorf("not within %s: %s: %v", limit, what, err)
-}
+// eventually waits for what other processes bring about.
+var eventually = labtest.Eventually
 
 // answer is what the nameserver out in the world says; NXDOMAIN if nil.
 var answer atomic.Pointer[dns.HandlerFunc]
@@ -234,7 +199,7 @@ func serveWorld(addr string) (stop func(), err error) {
 	})
 	var udp net.PacketConn
 	var tcp net.Listener
-	err = inside(cluster.Host("h1").Netns(), func() (err error) {
+	err = lab.Inside(cluster.Host("h1").Netns(), func() (err error) {
 		if udp, err = net.ListenPacket("udp4", addr+":53"); err == nil {
 			tcp, err = net.Listen("tcp4", addr+":53")
 		}
@@ -258,22 +223,4 @@ func serveWorld(addr string) (stop func(), err error) {
 func world(tb testing.TB, f dns.HandlerFunc) {
 	answer.Store(&f)
 	tb.Cleanup(func() { answer.Store(nil) })
-}
-
-// inside calls f on a thread in a network namespace.
-func inside(path string, f func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		ns, err := vishnetns.GetFromPath(path)
-		if err == nil {
-			err = vishnetns.Set(ns)
-			ns.Close()
-		}
-		if err == nil {
-			err = f()
-		}
-		done <- err
-	}()
-	return <-done
 }

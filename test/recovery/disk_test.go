@@ -39,6 +39,33 @@ func ask(t *testing.T, host, method string, request any) (answer struct{ Address
 	return answer
 }
 
+// ownDisk has the host keep its state on a file system of its own until the end of
+// the test, which the command mounts on the directory that it gives.
+func ownDisk(t *testing.T, h *lab.Host, mount string) (dir string) {
+	t.Helper()
+	dir = filepath.Dir(state(h.Name()))
+	keep := dir + ".keep"
+	offline := func(command string) error {
+		ctx := context.WithoutCancel(t.Context())
+		if err := h.Stop(ctx, lab.Weft); err != nil {
+			return err
+		}
+		if _, err := h.Run(ctx, "sh", "-c", command); err != nil {
+			return err
+		}
+		return h.Start(ctx, lab.Weft)
+	}
+	if err := offline(fmt.Sprintf("cp -a %[1]s %[2]s && %[3]s %[1]s && cp -a %[2]s/. %[1]s", dir, keep, mount)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := offline(fmt.Sprintf("rm -f %[1]s/fill && cp -a %[1]s/. %[2]s && umount %[1]s && cp -a %[2]s/. %[1]s && rm -r %[2]s", dir, keep)); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 // With a full disk a call that must be recorded is refused in one sentence,
 // and all else goes on; with room again everything does. A directory that
 // cannot be written is refused at the start.
@@ -46,30 +73,8 @@ func TestDisk(t *testing.T) {
 	n := network(t)
 	a, b := container(t, "h1", n, "a"), container(t, "h2", n, "b")
 	subnet := docker(t, "h1", "network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}}", n)
-	h1, dir := cluster.Host("h1"), filepath.Dir(state("h1"))
-	again := func() {
-		t.Helper()
-		if err := h1.Start(t.Context(), lab.Weft); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := h1.Stop(t.Context(), lab.Weft); err != nil {
-		t.Fatal(err)
-	}
-	sh(t, "h1", fmt.Sprintf("mkdir /tmp/keep && cp -a %s/. /tmp/keep && mount -t tmpfs -o size=2m tmpfs %s && cp -a /tmp/keep/. %s", dir, dir, dir))
-	again()
-	t.Cleanup(func() {
-		if err := h1.Stop(context.WithoutCancel(t.Context()), lab.Weft); err != nil {
-			t.Error(err)
-		}
-		_, err := h1.Run(context.WithoutCancel(t.Context()), "sh", "-c", fmt.Sprintf("rm -f %s/fill && cp -a %s/. /tmp/keep && umount %s && cp -a /tmp/keep/. %s && rm -r /tmp/keep", dir, dir, dir, dir))
-		if err != nil {
-			t.Error(err)
-		}
-		if err := h1.Start(context.WithoutCancel(t.Context()), lab.Weft); err != nil {
-			t.Error(err)
-		}
-	})
+	h1 := cluster.Host("h1")
+	dir := ownDisk(t, h1, "mount -t tmpfs -o size=2m tmpfs")
 
 	stop := a.pings(b)
 	sh(t, "h1", "dd if=/dev/zero of="+dir+"/fill bs=4k 2>/dev/null; true")
@@ -122,7 +127,7 @@ func TestDisk(t *testing.T) {
 	sh(t, "h1", "mount -o remount,ro "+dir)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	cmd := h1.Command(ctx, binary(t), "serve", "--state-dir", dir, "--advertise", h1.Addr().String(), "--plugin-dir", "/tmp/plugins", "--control", "unix:///tmp/control.sock", "--docker", "")
+	cmd := h1.Command(ctx, "weft", "serve", "--state-dir", dir, "--advertise", h1.Addr().String(), "--plugin-dir", "/tmp/plugins", "--control", "unix:///tmp/control.sock", "--docker", "")
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(out), "read-only file system") {
@@ -130,5 +135,7 @@ func TestDisk(t *testing.T) {
 	}
 	t.Logf("read-only: %s", out)
 	sh(t, "h1", "mount -o remount,rw "+dir)
-	again()
+	if err := h1.Start(t.Context(), lab.Weft); err != nil {
+		t.Fatal(err)
+	}
 }

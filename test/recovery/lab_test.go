@@ -1,72 +1,82 @@
 package recovery
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/weft-net/weft/test/lab"
+	"github.com/weft-net/weft/test/lab/labtest"
 )
 
-// cluster is the lab that the tests share: two hosts and one Consul server, and
-// a host for TestMissedCalls.
+// cluster is the lab that the tests share: h1, h2 and one Consul server, and a
+// host for each scene.
 var cluster *lab.Lab
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	ctx := context.Background()
-	var err error
-	cluster, err = lab.Up(ctx, lab.Config{Name: fmt.Sprintf("recovery-%d", os.Getpid()), Hosts: 3, Progress: os.Stderr})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "these tests need root and a lab:", err)
-		return 1
-	}
-	go func() { removed <- removeUnnoticed(ctx) }()
-	code := m.Run()
-	for _, h := range cluster.Hosts() {
-		if log, err := os.ReadFile(h.Log(lab.Weft)); code != 0 && err == nil {
-			path := fmt.Sprintf("%s/weft-recovery-%s.log", os.TempDir(), h.Name())
-			fmt.Fprintln(os.Stderr, "weft's log of", h.Name(), "is in", path, os.WriteFile(path, log, 0o600))
+func TestMain(m *testing.M) {
+	os.Exit(lab.Main(lab.Config{Name: "recovery", Hosts: 6}, func(ctx context.Context, l *lab.Lab) int {
+		cluster = l // tests with a lab of their own change it
+		for _, s := range []*scene{missed, late, paused, killed} {
+			go func() { s.over <- s.play(ctx, l, l.Host(s.host)) }()
 		}
-	}
-	if err := cluster.Down(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "take the lab down:", err)
-		return 1
-	}
-	return code
+		return m.Run()
+	}))
 }
 
-// missed is a container, and its network, that h3's Docker removes while weft
-// is not there. That takes Docker most of a minute, beside the other tests.
-const missed = "missed"
-
-var removed = make(chan error, 1)
-
-func removeUnnoticed(ctx context.Context) error {
-	h3 := cluster.Host("h3")
-	for _, args := range [][]string{
-		{"network", "create", "-d", "weft", "--ipam-driver", "weft", missed},
-		{"run", "-d", "--name", missed, "--network", missed, "busybox", "sleep", "100000"},
-	} {
-		if _, err := h3.Docker(ctx, args...); err != nil {
-			return err
-		}
+// alone gives the test a lab of its own of one host, with the store, as h1.
+func alone(t *testing.T, name, store string) *lab.Host {
+	t.Helper()
+	one, err := lab.Up(t.Context(), lab.Config{
+		Name: fmt.Sprintf("%s-%d", name, os.Getpid()), Hosts: 1, WeftArgs: []string{"--store=" + store},
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	time.Sleep(15 * time.Second) // weft doubts no endpoint that is not a minute old
-	if err := h3.Kill(ctx, lab.Weft); err != nil {
+	many := cluster
+	cluster = one
+	t.Cleanup(func() {
+		cluster = many
+		if err := one.Down(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	return one.Host("h1")
+}
+
+// scene is what takes long, most of it waiting: it is played on a host of its
+// own beside the other tests. The test that looks at its end is parallel, and
+// so comes after those that are not.
+type scene struct {
+	name string // of its network and its container
+	host string
+	play func(ctx context.Context, l *lab.Lab, h *lab.Host) error
+	over chan error
+}
+
+// end waits for the end of the scene.
+func (s *scene) end(t *testing.T) *lab.Host {
+	t.Helper()
+	t.Parallel()
+	if err := <-s.over; err != nil {
+		t.Fatal(err)
+	}
+	return cluster.Host(s.host)
+}
+
+// furnish makes a network and, if there are arguments, a container in it.
+func furnish(ctx context.Context, h *lab.Host, name, subnet string, args ...string) error {
+	// The range keeps the hosts' stocks off addresses chosen below .128.
+	upper := strings.Replace(subnet, ".0/24", ".128/25", 1)
+	if _, err := h.Docker(ctx, "network", "create", "-d", "weft", "--ipam-driver", "weft", "--subnet", subnet, "--ip-range", upper, name); err != nil {
 		return err
 	}
-	_, err := h3.Docker(ctx, "rm", "-f", missed)
+	_, err := h.Docker(ctx, slices.Concat([]string{"run", "-d", "--name", name, "--network", name}, args, []string{"busybox", "sleep", "100000"})...)
 	return err
 }
 
@@ -83,33 +93,17 @@ func sh(t *testing.T, host, command string) string {
 // docker runs a docker command, which must succeed.
 func docker(t *testing.T, host string, args ...string) string {
 	t.Helper()
-	out, err := cluster.Host(host).Docker(t.Context(), args...)
-	if err != nil {
-		t.Fatalf("%s$ docker %s: %v", host, strings.Join(args, " "), err)
-	}
-	return out
+	return labtest.Docker(t, cluster.Host(host), args...)
 }
 
 // eventually waits for what other processes bring about.
-func eventually(t *testing.T, limit time.Duration, what string, check func() error) {
-	t.Helper()
-	began := time.Now()
-	var err error
-	for time.Since(began) < limit {
-		if err = check(); err == nil {
-			t.Logf("after %s: %s", time.Since(began).Round(100*time.Millisecond), what)
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatalf("not within %s: %s: %v", limit, what, err)
-}
+var eventually = labtest.Eventually
 
 // network makes a network that both hosts have.
-func network(t *testing.T) string {
+func network(t *testing.T, args ...string) string {
 	t.Helper()
 	n := strings.ToLower(strings.TrimPrefix(t.Name(), "Test"))
-	docker(t, "h1", "network", "create", "-d", "weft", "--ipam-driver", "weft", n)
+	docker(t, "h1", slices.Concat([]string{"network", "create", "-d", "weft", "--ipam-driver", "weft"}, args, []string{n})...)
 	t.Cleanup(func() {
 		if _, err := cluster.Host("h1").Docker(context.WithoutCancel(t.Context()), "network", "rm", n); err != nil {
 			t.Errorf("remove network %s: %v", n, err)
@@ -128,13 +122,19 @@ type box struct {
 	host, name, network, ip string
 }
 
-func container(t *testing.T, host, n, name string) box {
+func container(t *testing.T, host, n, name string, args ...string) box {
 	t.Helper()
 	b := box{t: t, host: host, name: n + "-" + name, network: n}
-	docker(t, host, "run", "-d", "--name", b.name, "--network", n, "busybox", "sleep", "100000")
+	docker(t, host, slices.Concat([]string{"run", "-d", "--name", b.name, "--network", n}, args, []string{"busybox", "sleep", "100000"})...)
 	t.Cleanup(b.remove)
-	b.ip = docker(t, host, "inspect", "-f", fmt.Sprintf("{{(index .NetworkSettings.Networks %q).IPAddress}}", n), b.name)
+	b.ip = b.address()
 	return b
+}
+
+// address is what Docker says that the container has now.
+func (b box) address() string {
+	b.t.Helper()
+	return docker(b.t, b.host, "inspect", "-f", fmt.Sprintf("{{(index .NetworkSettings.Networks %q).IPAddress}}", b.network), b.name)
 }
 
 func (b box) remove() {
@@ -145,73 +145,36 @@ func (b box) remove() {
 }
 
 // reaches says why the container does not reach the other with its first packet.
-func (b box) reaches(to box) error {
-	out, err := cluster.Host(b.host).Docker(b.t.Context(), "exec", b.name, "ping", "-c1", "-W2", to.ip)
+func (b box) reaches(to box) error { return b.ping(to.ip) }
+
+// finds says why the container does not reach the other by its name.
+func (b box) finds(to box) error { return b.ping(to.name) }
+
+func (b box) ping(to string) error {
+	out, err := cluster.Host(b.host).Docker(b.t.Context(), "exec", b.name, "ping", "-c1", "-W2", to)
 	if err != nil {
-		return fmt.Errorf("%s does not reach %s: %w: %s", b.name, to.name, err, out)
+		return fmt.Errorf("%s does not reach %s: %w: %s", b.name, to, err, out)
 	}
 	return nil
 }
 
-var pingResult = regexp.MustCompile(`(\d+) packets transmitted, (\d+) packets received`)
-
-// pings sends 20 packets a second to the other until the returned function is
-// called, which gives how many were sent and lost.
+// pings sends packets to the other until the returned function is called, which
+// gives how many were sent and lost.
 func (b box) pings(to box) func() (sent, lost int) {
 	b.t.Helper()
-	file := "/tmp/ping-" + strings.ReplaceAll(to.ip, ".", "-")
-	if _, err := cluster.Host(b.host).Docker(b.t.Context(), "exec", "-d", b.name, "sh", "-c",
-		fmt.Sprintf("echo $$ > %s.pid; exec ping -i 0.05 -q %s > %s 2>&1", file, to.ip, file)); err != nil {
-		b.t.Fatal(err)
-	}
-	return func() (int, int) {
-		b.t.Helper()
-		var out string
-		docker(b.t, b.host, "exec", b.name, "sh", "-c", fmt.Sprintf("kill -INT $(cat %s.pid)", file))
-		eventually(b.t, 5*time.Second, b.name+" has counted", func() error {
-			out = docker(b.t, b.host, "exec", b.name, "cat", file)
-			if !pingResult.MatchString(out) {
-				return fmt.Errorf("%q", out)
-			}
-			return nil
-		})
-		m := pingResult.FindStringSubmatch(out)
-		sent, _ := strconv.Atoi(m[1])
-		received, _ := strconv.Atoi(m[2])
-		// One may be on its way at the end.
-		return sent, max(0, sent-received-1)
-	}
+	return labtest.Pings(b.t, cluster.Host(b.host), b.name, netip.MustParseAddr(to.ip))
 }
 
 // weft runs a weft command on the host and decodes its JSON.
 func weft[T any](t *testing.T, host string, args ...string) T {
 	t.Helper()
-	var v T
-	out, ran := cluster.Host(host).Run(t.Context(), slices.Concat([]string{binary(t)}, args, []string{"--json"})...)
-	if err := json.Unmarshal([]byte(out), &v); err != nil {
-		t.Fatalf("%s$ weft %s: %v: %q (%v)", host, strings.Join(args, " "), err, out, ran)
-	}
-	return v
-}
-
-// binary is the weft that the lab runs.
-func binary(t *testing.T) string {
-	t.Helper()
-	path, err := filepath.Abs(cmp.Or(os.Getenv("WEFT_BIN"), "../../bin/weft"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return labtest.Weft[T](t, cluster.Host(host), args...)
 }
 
 // logged counts the lines of the host's weft log with the text.
 func logged(t *testing.T, host, text string) int {
 	t.Helper()
-	log, err := os.ReadFile(cluster.Host(host).Log(lab.Weft))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.Count(string(log), text)
+	return labtest.Logged(t, cluster.Host(host), text)
 }
 
 // state is the host's state file, as the host and this process see it.

@@ -112,27 +112,6 @@ func TestLostState(t *testing.T) {
 	})
 }
 
-// What Docker did while weft was away is found out by asking it.
-func TestMissedCalls(t *testing.T) {
-	if err := <-removed; err != nil {
-		t.Fatal(err)
-	}
-	if !containers(t, "h1")[missed] {
-		t.Fatalf("h1 does not know %s of h3, whose weft could not tell that it is gone", missed)
-	}
-	if err := cluster.Host("h3").Start(t.Context(), lab.Weft); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, 20*time.Second, "no host knows it any more", func() error {
-		for _, host := range []string{"h1", "h3"} {
-			if containers(t, host)[missed] {
-				return fmt.Errorf("%s does", host)
-			}
-		}
-		return nil
-	})
-}
-
 // containers are the names of those that the host knows, of any host.
 func containers(t *testing.T, host string) map[string]bool {
 	t.Helper()

@@ -1,13 +1,14 @@
-package main
+package machine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"strings"
 	"time"
@@ -17,8 +18,8 @@ import (
 	"github.com/weft-net/weft/test/lab"
 )
 
-// machine is what was measured, and where.
-type machine struct {
+// Machine is what was measured, and where.
+type Machine struct {
 	Date   time.Time `json:"date"`
 	Commit string    `json:"commit"`
 	Weft   string    `json:"weft"`
@@ -32,17 +33,19 @@ type machine struct {
 	Load   [2]string `json:"load"` // 1-minute load average before and after
 }
 
-func inspect(ctx context.Context, l *lab.Lab) (machine, error) {
-	m := machine{
-		Date: time.Now().Truncate(time.Second), CPU: field("/proc/cpuinfo", "model name"), CPUs: runtime.NumCPU(),
-		System: strings.Trim(field("/etc/os-release", "PRETTY_NAME"), `"`),
+// Inspect tells what the lab runs, and where. Commit is that of the working
+// directory.
+func Inspect(ctx context.Context, l *lab.Lab) (Machine, error) {
+	m := Machine{
+		Date: time.Now().Truncate(time.Second), CPU: Field("/proc/cpuinfo", "model name"), CPUs: runtime.NumCPU(),
+		System: strings.Trim(Field("/etc/os-release", "PRETTY_NAME"), `"`),
 	}
-	m.Load[0] = load()
+	m.Load[0] = Load()
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return m, fmt.Errorf("ask for the kernel's version: %w", err)
 	}
-	m.Kernel = unix.ByteSliceToString(u.Release[:])
+	m.Kernel = upstream(unix.ByteSliceToString(u.Release[:]))
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {
 		return m, fmt.Errorf("ask for the size of memory: %w", err)
@@ -64,9 +67,9 @@ func inspect(ctx context.Context, l *lab.Lab) (machine, error) {
 	return m, err
 }
 
-func (m *machine) write(w io.Writer) {
-	align(w, [][]string{
-		{"", ""},
+// Rows are all of it as a table of two columns.
+func (m *Machine) Rows() [][]string {
+	return [][]string{
 		{"date", m.Date.UTC().Format(time.RFC3339)},
 		{"commit", m.Commit},
 		{"weft", m.Weft},
@@ -75,11 +78,17 @@ func (m *machine) write(w io.Writer) {
 		{"Docker", m.Docker},
 		{"Consul", m.Consul},
 		{"load before, after", m.Load[0] + ", " + m.Load[1]},
-	})
+	}
 }
 
-// load is the load average of the last minute.
-func load() string {
+// numeric is the part of a kernel's release that kernel.org has.
+var numeric = regexp.MustCompile(`^[0-9]+(\.[0-9]+)*`)
+
+// upstream is a kernel's release without what its builder has added.
+func upstream(release string) string { return cmp.Or(numeric.FindString(release), release) }
+
+// Load is the load average of the last minute.
+func Load() string {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
 		return "unknown"
@@ -88,8 +97,8 @@ func load() string {
 	return one
 }
 
-// field finds "name: value" or "name=value" in a file; "unknown" if there is none.
-func field(path, name string) string {
+// Field finds "name: value" or "name=value" in a file; "unknown" if there is none.
+func Field(path, name string) string {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return "unknown"
@@ -104,19 +113,12 @@ func field(path, name string) string {
 }
 
 func consulVersion(ctx context.Context, c *lab.Consul) (string, error) {
-	client := c.HTTPClient()
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL()+"/v1/agent/self", http.NoBody)
-	if err != nil {
-		return "", fmt.Errorf("ask for Consul's version: %w", err)
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return "", fmt.Errorf("ask for Consul's version: %w", err)
-	}
-	defer resp.Body.Close()
 	var self struct{ Config struct{ Version string } }
-	if err := json.NewDecoder(resp.Body).Decode(&self); err != nil {
+	text, err := c.Request(ctx, http.MethodGet, "/v1/agent/self", nil)
+	if err == nil {
+		err = json.Unmarshal(text, &self)
+	}
+	if err != nil {
 		return "", fmt.Errorf("ask for Consul's version: %w", err)
 	}
 	return self.Config.Version, nil

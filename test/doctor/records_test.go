@@ -1,0 +1,49 @@
+package doctor
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"testing"
+)
+
+var recordFaults = []fault{
+	{
+		check: "addresses", how: "the store has a host's record with the address of a container elsewhere", says: []string{`"twin" on host h9`, `"box" on host h1`, demo},
+		breaks: func(t *testing.T) func() {
+			id := network(t).ID
+			address := sh(t, "h1", "docker inspect -f '{{.NetworkSettings.Networks."+demo+".IPAddress}}' box")
+			attached := record(t, http.MethodPut, "at/h9/"+id, map[string]any{
+				"network": id, "host": "h9", "inc": "twin",
+				"endpoints": []any{map[string]any{"id": "twin", "mac": "02:00:5e:00:53:01", "addrs": []string{address}, "name": "twin"}},
+			})
+			sum := sha256.Sum256(attached)
+			host := map[string]any{
+				"name": "h9", "inc": "twin", "vtep": "198.51.100.99", "port": 4789, "mtu": 1500, "version": "twin",
+				"digests": map[string]string{id: hex.EncodeToString(sum[:6])},
+			}
+			record(t, http.MethodPut, "host/h9/doc", host)
+			return func() {
+				host["left"], host["digests"] = true, map[string]string{}
+				record(t, http.MethodPut, "host/h9/doc", host)
+				record(t, http.MethodDelete, "at/h9/"+id, nil)
+			}
+		},
+	},
+}
+
+// record changes a record of weft's in the lab's Consul as none of weft's hosts
+// would, and gives its new text.
+func record(t *testing.T, method, key string, v any) []byte {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cluster.Consul(1).Request(context.WithoutCancel(t.Context()), method, "/v1/kv/weft/"+key, text); err != nil {
+		t.Fatalf("%s %s: %v", method, key, err)
+	}
+	return text
+}

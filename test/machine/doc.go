@@ -1,0 +1,3 @@
+// Package machine tells on what a figure was measured, and how tables of figures
+// are written.
+package machine

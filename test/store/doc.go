@@ -1,0 +1,3 @@
+// Package store tests weft through every fault of its Consul: three hosts, three
+// servers, and access control, in a lab.
+package store
