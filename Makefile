@@ -10,7 +10,14 @@ SHELL := /bin/bash
 GO := $(or $(shell command -v go 2>/dev/null),$(firstword $(wildcard /usr/local/go/bin/go /usr/lib/go/bin/go /snap/bin/go $(HOME)/go/bin/go)))
 export PATH := $(if $(GO),$(patsubst %/,%,$(dir $(GO))):)$(PATH):/usr/sbin:/sbin
 
-VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
+DESCRIBED = $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
+# What make test-docker is told is Docker's version and not weft's.
+ifneq ($(filter test-docker,$(MAKECMDGOALS)),)
+comma := ,
+DOCKERS := $(subst $(comma), ,$(if $(filter mixed,$(VERSION)),20.10 29 28.5 26.1,$(VERSION)))
+override VERSION := $(DESCRIBED)
+endif
+VERSION ?= $(DESCRIBED)
 COMMIT  ?= $(or $(shell git rev-parse --short=12 HEAD 2>/dev/null),unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
@@ -42,11 +49,20 @@ FUZZTIME ?= 30s
 SEED ?= 1
 MINUTES ?= 10
 
+# How often make doctor-table makes each fault.
+ROUNDS ?= 5
+
 # What is measured, and with which options, as in
 # make bench BENCH=traffic,run BENCHFLAGS='-rounds 9 -json samples.json'.
 STARTS ?= 50
 BENCH ?= all
 BENCHFLAGS ?=
+
+# Which faults are played and how often, as in
+# make faults FAULTS=weft-kill,link-cut RUNS=1; all of them rewrite docs/faults.md.
+FAULTS ?= all
+RUNS ?= 5
+FAULTFLAGS ?=
 
 ##@ Build
 
@@ -80,9 +96,22 @@ binary: go ## dist/linux_ARCH/weft, static and the same each time
 	@mkdir -p $(dir $(BINARY))
 	CGO_ENABLED=0 GOOS=linux GOARCH=$(ARCH) go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS) -buildid=' -o $(BINARY) ./cmd/weft
 
+.PHONY: man
+man: go ## dist/man/*.8.gz, the manual pages, and dist/completion, for bash, zsh and fish
+	@rm -rf dist/man dist/completion && mkdir -p dist/man dist/completion
+	go build -trimpath -buildvcs=false -o .cache/man/weft ./cmd/weft
+	@env -u WEFT_CONTROL .cache/man/weft man dist/man
+	@gzip -n -9 dist/man/*.8
+	@for shell in bash zsh fish; do .cache/man/weft completion $$shell >dist/completion/$$shell || exit 1; done
+
+# Where each shell looks for weft's completion, below PREFIX.
+COMPLETIONS := bash:bash-completion/completions/weft zsh:zsh/vendor-completions/_weft fish:fish/vendor_completions.d/weft.fish
+
 .PHONY: install
-install: binary ## weft, its unit and its settings, into DESTDIR, PREFIX=/usr/local (root)
+install: binary man ## weft, its unit, settings and manual pages, into DESTDIR, PREFIX=/usr/local (root)
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/weft
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 dist/man/*
+	@for c in $(COMPLETIONS); do install -D -m 0644 dist/completion/$${c%:*} $(DESTDIR)$(PREFIX)/share/$${c#*:} || exit 1; done
 	install -d -m 0755 $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|/usr/bin/weft|$(PREFIX)/bin/weft|' deploy/weft.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/weft.service
 	[ -e $(DESTDIR)/etc/weft/weft.env ] || install -D -m 0600 deploy/weft.env $(DESTDIR)/etc/weft/weft.env
@@ -93,11 +122,13 @@ install: binary ## weft, its unit and its settings, into DESTDIR, PREFIX=/usr/lo
 uninstall: ## removes what install has put there; state and settings stay (root)
 	@[ -n "$(DESTDIR)" ] || [ ! -d /run/systemd/system ] || systemctl disable --now weft || true
 	rm -f $(DESTDIR)$(PREFIX)/bin/weft $(DESTDIR)$(PREFIX)/lib/systemd/system/weft.service
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man8/weft.8.gz $(DESTDIR)$(PREFIX)/share/man/man8/weft-*.8.gz
+	@for c in $(COMPLETIONS); do rm -f $(DESTDIR)$(PREFIX)/share/$${c#*:}; done
 	@[ -n "$(DESTDIR)" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
 	@sed -n '/^cat /,/^TEXT/{//!p}' deploy/deb/prerm
 
 .PHONY: deb
-deb: binary ## dist/weft_VERSION_ARCH.deb
+deb: binary man ## dist/weft_VERSION_ARCH.deb
 	rm -f dist/weft_*_$(ARCH).deb
 	WEFT_ARCH=$(ARCH) WEFT_VERSION='$(DEB_VERSION)' WEFT_BINARY=$(BINARY) $(NFPM) package --config deploy/deb/nfpm.yaml --packager deb --target dist/
 
@@ -132,7 +163,7 @@ dist: go ## binaries, packages and plugins of all architectures, with their sums
 		tar --sort=name --mtime=@$(SOURCE_DATE_EPOCH) --owner=0 --group=0 --numeric-owner -cf - plugin_$$arch | gzip -n >weft-plugin_$$arch.tar.gz; \
 		cp linux_$$arch/weft weft_linux_$$arch; \
 		rm -rf plugin_$$arch linux_$$arch; \
-	done && sha256sum * >SHA256SUMS && cat SHA256SUMS
+	done && rm -rf man completion && sha256sum * >SHA256SUMS && cat SHA256SUMS
 
 ##@ Set-up
 
@@ -185,9 +216,29 @@ heavy: root deps-check consul ## the tests against this kernel, a real dockerd a
 hosts: root deps-check consul build ## the tests on labs of several Docker hosts, and the house rules (root)
 	$(GOTEST) -v -p 1 -timeout 12m $(HOSTS)
 
+.PHONY: doctor-table
+doctor-table: root deps-check consul build ## the table in docs/doctor.md anew: every fault that weft doctor must find, ROUNDS times (root)
+	go test -race -v -count 1 -timeout 0 ./test/doctor -run '^TestFaults$$' -rounds $(ROUNDS) -table ../../docs/doctor.md
+
 .PHONY: chaos
 chaos: root deps-check consul build ## random operations and faults on three hosts for MINUTES, as SEED decides, then what must hold (root)
 	go test -race -v -count 1 -timeout 0 ./test/chaos -run '^TestChaos$$' -seed $(SEED) -minutes $(MINUTES)
+
+.PHONY: test-docker
+test-docker: root deps-check consul build ## a scene and the tests on labs whose hosts have Docker VERSION=20.10, 26.1, 28.5, 29, a list, or mixed (root)
+	@[ -n '$(DOCKERS)' ] || { echo "say which Docker: make test-docker VERSION=28.5" >&2; exit 1; }
+	@test/tools/install.sh $(DOCKERS:%=docker-%)
+	trap 'bin/weft-lab --lab test-docker down' EXIT; \
+	bin/weft-lab --lab test-docker up --docker '$(subst $(eval) ,$(comma),$(DOCKERS))'; \
+	bin/weft-lab --lab test-docker scene
+	WEFT_DOCKER_VERSION='$(DOCKERS)' $(GOTEST) -v -p 1 -timeout 20m ./test/hosts ./test/names ./test/recovery ./test/chaos
+	WEFT_DOCKER_VERSION='$(DOCKERS)' $(GOTEST) -v -timeout 20m -run 'TestPlugin|TestSwarm|TestContainer|TestCompose' ./test/install
+
+.PHONY: faults
+faults: root deps-check consul build ## what containers notice of each fault, measured: rewrites docs/faults.md (root)
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o .cache/bin/faults ./test/faults
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)+1 -X main.commit=$(COMMIT)' -o .cache/bin/weft-next ./cmd/weft
+	.cache/bin/faults -only '$(FAULTS)' -runs $(RUNS) -next .cache/bin/weft-next $(if $(filter all,$(FAULTS)),-out docs/faults.md) $(FAULTFLAGS)
 
 .PHONY: bench
 bench: root deps-check consul build ## weft beside Docker's own networks, as a table (root)
