@@ -130,6 +130,35 @@ func TestStrandedStockGoesWithItsPool(t *testing.T) {
 	}
 }
 
+// It does too if the network was removed before the host knew of it again; an
+// address that a container has all the same does not.
+func TestStrandedStockOfANetworkThatIsGone(t *testing.T) {
+	cluster := newMemory()
+	h := newHost(t, "h1", cluster)
+	id := h.network("n", "10.1.0.0/24", "")
+	h.work()
+	running := h.mustAny(id)
+	h.state, h.config.Incarnation = newMemory(), "2"
+	h.networks.remove("n")
+	if _, err := cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Delete, Key: poolKey(id.Subnet)}); err != nil {
+		t.Fatal(err)
+	}
+	h.networks.rebuild(true)
+	h.open()
+	h.work()
+	before, _, err := cluster.List(t.Context(), addrPrefix)
+	if err != nil || len(before) < 2 {
+		t.Fatalf("before this host knows its containers, these addresses are left: %+v (%v)", before, err)
+	}
+	h.networks.own(running, "it")
+	h.networks.rebuild(false)
+	h.work()
+	after, _, err := cluster.List(t.Context(), addrPrefix)
+	if err != nil || len(after) != 1 || after[0].Key != addrKey(id.Subnet, running) {
+		t.Errorf("these addresses are left: %+v (%v)", after, err)
+	}
+}
+
 // What a host takes over while all records are lost is older than what another
 // host claims afterwards.
 func TestWhatIsTakenOverInALossIsOlder(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -38,6 +39,10 @@ func (a *Allocator) listPools(ctx context.Context) (poolList, error) {
 		l.revisions = append(l.revisions, pair.Revision)
 	}
 	return l, nil
+}
+
+func (l *poolList) has(subnet netip.Prefix) bool {
+	return slices.ContainsFunc(l.records, func(r poolRecord) bool { return r.Subnet == subnet })
 }
 
 // bump is the operation that holds only if no pool was made since the listing.

@@ -66,7 +66,8 @@ func (a *Allocator) pass(ctx context.Context) (time.Duration, error) {
 	if err := a.adopt(ctx); err != nil {
 		return 0, err
 	}
-	if now := a.cfg.Now(); now.Sub(a.scanned) >= scanTime {
+	lost, _ := a.cfg.Networks.Rebuilding() // which containers have addresses is not known then
+	if now := a.cfg.Now(); !lost && now.Sub(a.scanned) >= scanTime {
 		if err := a.scan(ctx); err != nil {
 			return 0, err
 		}
@@ -101,15 +102,19 @@ func (a *Allocator) pass(ctx context.Context) (time.Duration, error) {
 	return next, errors.Join(errs...)
 }
 
-// scan looks for addresses of this host's in pools that it does not know:
-// creates that were carried out after everybody had given them up.
+// scan looks for addresses of this host's in pools that it does not know: creates
+// that were carried out after everybody had given them up, and, from before State
+// was lost, those in pools that nobody has any more.
 func (a *Allocator) scan(ctx context.Context) error {
 	pairs, _, err := a.cfg.Cluster.List(ctx, addrPrefix)
 	if err != nil {
 		return fmt.Errorf("read the cluster's addresses: %w", err)
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	pools, err := a.listPools(ctx)
+	if err != nil {
+		return err
+	}
+	own := map[netip.Prefix][]netip.Addr{}
 	for _, pair := range pairs {
 		subnet, addr, err := parseAddrKey(addrPrefix, pair.Key)
 		if err != nil {
@@ -119,13 +124,22 @@ func (a *Allocator) scan(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if h.Host == a.cfg.Host && h.Incarnation == a.cfg.Incarnation && a.pools[subnet] == nil {
-			// Leaving: nobody in this host's State wants it.
-			p := a.poolLocked(subnet)
-			p.held.Pool = poolRecord{Subnet: subnet}
-			if err := a.setLocked(ctx, p, []netip.Addr{addr}, &claim{State: leaving, At: a.cfg.Now()}); err != nil {
-				return err
-			}
+		before := h.Incarnation != a.cfg.Incarnation
+		if h.Host == a.cfg.Host && !(before && pools.has(subnet)) && a.cfg.Networks.Owner(addr) == "" {
+			own[subnet] = append(own[subnet], addr)
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for subnet, addrs := range own {
+		if a.pools[subnet] != nil {
+			continue
+		}
+		// Leaving: nobody in this host's State wants it.
+		p := a.poolLocked(subnet)
+		p.held.Pool = poolRecord{Subnet: subnet}
+		if err := a.setLocked(ctx, p, addrs, &claim{State: leaving, At: a.cfg.Now()}); err != nil {
+			return err
 		}
 	}
 	return nil
