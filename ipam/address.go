@@ -129,7 +129,7 @@ func (a *Allocator) claimAny(ctx context.Context, p *pool, v view, by permit) (n
 }
 
 func (a *Allocator) outOfStock(p *pool, v view, err error) error {
-	if errors.Is(err, errExhausted) || errors.Is(err, errState) {
+	if errors.Is(err, errExhausted) || errors.Is(err, kvstore.ErrUnwritable) {
 		return err
 	}
 	why := "none can be claimed"

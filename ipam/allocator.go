@@ -300,14 +300,7 @@ func (a *Allocator) changeLocked(ctx context.Context, p *pool, addrs []netip.Add
 	return nil
 }
 
-// errState is in the error that says that nothing can be recorded on this host,
-// and so nothing handed out or taken back.
-var errState = errors.New("this host's state cannot be written (make room on its disk, or make it writable)")
-
 // writeLocked changes State. It is not given up half way when a caller goes.
 func (a *Allocator) writeLocked(ctx context.Context, ops ...kvstore.Op) error {
-	if _, err := a.cfg.State.Txn(context.WithoutCancel(ctx), ops...); err != nil {
-		return fmt.Errorf("%w: %w", errState, err)
-	}
-	return nil
+	return kvstore.Record(context.WithoutCancel(ctx), a.cfg.State, ops...)
 }

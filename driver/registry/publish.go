@@ -65,7 +65,7 @@ func (r *Registry) runPublisher(ctx context.Context) error {
 		switch {
 		case errors.Is(err, kvstore.ErrConflict): // which is an answer
 			r.setContact(nil)
-		case !errors.Is(err, errState):
+		case !errors.Is(err, kvstore.ErrUnwritable):
 			r.setContact(err)
 		}
 		wait := max(time.Until(p.due()), 0)

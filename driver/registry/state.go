@@ -120,18 +120,10 @@ func (r *Registry) put(ctx context.Context, key string, v any) error {
 	return r.commit(ctx, op)
 }
 
-// errState is in the errors of writing this host's state.
-var errState = errors.New("this host's state cannot be written (make room on its disk, or make it writable)")
-
 // commit writes to this host's state, all ops or none if one transaction has room
 // for them.
 func (r *Registry) commit(ctx context.Context, ops ...kvstore.Op) error {
-	for batch := range kvstore.Batches(ops) {
-		if _, err := r.state.Txn(ctx, batch...); err != nil {
-			return fmt.Errorf("%w: %w", errState, err)
-		}
-	}
-	return nil
+	return kvstore.Record(ctx, r.state, ops...)
 }
 
 func setOp(key string, v any) (kvstore.Op, error) {
