@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
@@ -29,23 +27,6 @@ func file(t *testing.T, name string) string {
 	return path
 }
 
-// composing is the machine's docker-compose on the host's Docker, for a Debian of
-// Docker's age need not have one.
-func composing(t *testing.T, h *lab.Host, env []string, path string, args ...string) *exec.Cmd {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "docker-compose", append([]string{"-f", path}, args...)...)
-	cmd.Env = append(append(os.Environ(), "DOCKER_HOST=unix://"+h.Path("/run/docker.sock"), "COMPOSE_API_VERSION=auto"), env...)
-	return cmd
-}
-
-// compose runs a docker-compose command that must succeed.
-func compose(t *testing.T, h *lab.Host, env []string, path string, args ...string) {
-	t.Helper()
-	if out, err := composing(t, h, env, path, args...).CombinedOutput(); err != nil {
-		t.Fatalf("%s$ docker-compose %s: %v\n%s", h.Name(), strings.Join(args, " "), err, out)
-	}
-}
-
 // The container beside dockerd, on two hosts whose dockerds keep containers
 // running while they are away themselves, without which this way is of little use.
 func TestContainer(t *testing.T) {
@@ -65,7 +46,7 @@ func TestContainer(t *testing.T) {
 	for _, h := range l.Hosts() {
 		run(t, h, "env", "DOCKER_BUILDKIT=0", "docker", "build", "-q", "-t", "weft:latest", "-f", file(t, "Dockerfile"), context)
 		run(t, h, "mkdir", "-p", "/run/state")
-		compose(t, h, env, path, "up", "-d")
+		old.compose(t, h, env, path, "up", "-d")
 	}
 	network(t, l, "weft", "net")
 	a, b := start(t, h1, "net", "a1"), start(t, h2, "net", "b1")
@@ -88,14 +69,14 @@ func TestContainer(t *testing.T) {
 		f    func(t *testing.T)
 	}{
 		{"killed", func(t *testing.T) {
-			old := processIn(t, docker(t, h1, "inspect", "-f", "{{.Id}}", "weft"))
-			if err := unix.Kill(old, unix.SIGKILL); err != nil {
+			pid := processIn(t, docker(t, h1, "inspect", "-f", "{{.Id}}", "weft"))
+			if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
 		}},
 		{"made anew", func(t *testing.T) {
 			docker(t, h1, "rm", "-f", "weft")
-			compose(t, h1, env, path, "up", "-d")
+			old.compose(t, h1, env, path, "up", "-d")
 		}},
 		{"dockerd restarted", func(t *testing.T) {
 			if err := h1.Stop(t.Context(), lab.Dockerd); err != nil {

@@ -24,8 +24,8 @@ script=/usr/share/debootstrap/scripts/$suite
 [ -e "$script" ] || script=/usr/share/debootstrap/scripts/sid
 
 packages=docker.io,containerd,runc,iptables,nftables,iproute2,iputils-ping,procps,kmod,apparmor,ca-certificates,busybox-static
-# Until Debian 12 the docker command is part of docker.io.
-[ "$suite" = bookworm ] || packages+=,docker-cli
+# Until Debian 12 the docker command is part of docker.io, and Compose is 1.29.
+[ "$suite" = bookworm ] || packages+=,docker-cli,docker-compose
 
 mkdir -p "$root"
 # In namespaces of its own, so that nothing it mounts or starts outlives it.
