@@ -21,5 +21,6 @@
 // the store has is what the host has.
 //
 // A record that is absent says nothing: a network is gone only when its
-// tombstone says so. That makes a wiped or restored store harmless.
+// tombstone says so, which stays for 30 days. That makes a wiped or restored store
+// harmless.
 package registry

@@ -32,7 +32,7 @@ func (r *Registry) applyNetworks(ctx context.Context, pairs []kvstore.Pair) erro
 		if err := json.Unmarshal(p.Value, &n); err != nil {
 			return fmt.Errorf("decode %s: %w", p.Key, err)
 		}
-		if !n.Deleted.IsZero() { // tombstones are for ever, and too many to remember
+		if !n.Deleted.IsZero() { // a tombstone's end is no loss, see tombstone.go
 			delete(r.era.seen, p.Key)
 		}
 		old, known := r.networks[n.ID]

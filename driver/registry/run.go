@@ -31,6 +31,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	g.Go(func() error { return r.watchSilence(ctx) })
 	g.Go(func() error { return r.runFlusher(ctx) })
 	g.Go(func() error { return r.runEpoch(ctx) })
+	g.Go(func() error { return r.runTombstones(ctx) })
 	return g.Wait()
 }
 

@@ -1,0 +1,64 @@
+package registry_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/driver/registry/registrytest"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// What is left of removed networks goes after a month, on each host and in the store,
+// and nobody takes that for a loss. What lives stays.
+func TestTombstonesHaveAnEnd(t *testing.T) {
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
+	stays := h1.create("stays", want(subnetB))
+	h1.do("name", h1.Name(t.Context(), stays.ID, registry.Naming{Name: "stays"}))
+	var last overlay.Network
+	for i := range kvstore.MaxOps + 5 {
+		docker := fmt.Sprintf("d%d", i)
+		last = h1.create(docker, want(subnetA))
+		h1.do("delete", h1.Delete(t.Context(), docker))
+	}
+	tombstones := func(m *machine) int { return len(m.Tombstones()) }
+	for _, m := range []*machine{h1, h2} {
+		eventually(t, m.name+" knows of all removals", func() bool { return tombstones(m) == kvstore.MaxOps+5 })
+	}
+	stored := func() int {
+		pairs, _, err := cluster.List(t.Context(), "net/")
+		h1.do("list", err)
+		return len(pairs)
+	}
+	all, epoch := stored(), func(m *machine) uint64 { _, n, _ := m.Admit(); return n }
+	for _, m := range []*machine{h1, h2} {
+		eventually(t, m.name+" claims", func() bool { return epoch(m) > 0 })
+	}
+	began := epoch(h1)
+
+	h1.do("bury too early", h1.Bury(t.Context(), time.Now().Add(29*24*time.Hour)))
+	if tombstones(h1) != kvstore.MaxOps+5 || stored() != all {
+		t.Errorf("after 29 days h1 has %d tombstones and the store %d records of %d", tombstones(h1), stored(), all)
+	}
+	month := time.Now().Add(31 * 24 * time.Hour)
+	h1.do("bury", h1.Bury(t.Context(), month))
+	if want := all - kvstore.MaxOps - 5; stored() != want {
+		t.Errorf("the store has %d records, want %d", stored(), want)
+	}
+	if _, err := cluster.Get(t.Context(), "net/"+last.ID); !errors.Is(err, kvstore.ErrNotFound) {
+		t.Errorf("a removed network's record is read with %v", err)
+	}
+	h2.do("bury", h2.Bury(t.Context(), month))
+	for _, m := range []*machine{h1, h2} {
+		eventually(t, m.name+" has no tombstones", func() bool { h1.do("bury", m.Bury(t.Context(), month)); return tombstones(m) == 0 })
+		m.restart(cluster)
+		eventually(t, m.name+" claims again", func() bool { return epoch(m) > 0 })
+		if tombstones(m) > 0 || !m.sees("stays") || epoch(m) != began {
+			t.Errorf("%s has %d tombstones and sees the network that stays: %t; its epoch is %d, was %d", m.name, tombstones(m), m.sees("stays"), epoch(m), began)
+		}
+	}
+}
