@@ -125,7 +125,7 @@ func (a *Allocator) scan(ctx context.Context) error {
 			return err
 		}
 		before := h.Incarnation != a.cfg.Incarnation
-		if h.Host == a.cfg.Host && !(before && pools.has(subnet)) && a.cfg.Networks.Owner(addr) == "" {
+		if h.Host == a.cfg.Host && (!before || !pools.has(subnet)) && a.cfg.Networks.Owner(addr) == "" {
 			own[subnet] = append(own[subnet], addr)
 		}
 	}

@@ -62,3 +62,19 @@ func TestTombstonesHaveAnEnd(t *testing.T) {
 		}
 	}
 }
+
+// A host that was away for all that time brings a network back that it has.
+func TestNetworkOutlivesItsTombstone(t *testing.T) {
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
+	n := h1.create("d1", want(subnetA))
+	h1.do("name", h1.Name(t.Context(), n.ID, registry.Naming{Name: "net"}))
+	eventually(t, "h2 sees the network", func() bool { return h2.sees("net") })
+	h2.create("d2", overlay.Network{ID: n.ID, Subnets: n.Subnets})
+	h2.stop()
+	h1.do("delete", h1.Delete(t.Context(), "d1"))
+	eventually(t, "the network is gone", func() bool { return len(h1.Tombstones()) == 1 })
+	h1.do("bury", h1.Bury(t.Context(), time.Now().Add(31*24*time.Hour)))
+	h2.start(cluster)
+	eventually(t, "the network is back", func() bool { return h1.sees("net") && h2.sees("net") })
+}
