@@ -35,10 +35,13 @@ func (h *Host) PowerOff(ctx context.Context) error {
 			return fmt.Errorf("%d processes do not end, the first is %d", n, found.processes[0].pid)
 		}
 		// One that is about to end has no environment any more, nor a cgroup.
-		if p := h.holder().pid; p != 0 {
-			return fmt.Errorf("process %d does not end", p)
+		files, err := filepath.Glob(filepath.Join(h.Dir(), "*.pid"))
+		for _, file := range files {
+			if p := loadProcess(file); p.alive() {
+				return fmt.Errorf("process %d does not end", p.pid)
+			}
 		}
-		return nil
+		return err
 	})
 	if err == nil {
 		err = until(ctx, func() error { return removeCgroups(group) })
