@@ -43,6 +43,9 @@ type Config struct {
 	// Yield says whether this host was declared dead and has not compared all its
 	// claims since: none is taken back then. It must not block; nil: never.
 	Yield func() bool
+	// Tenure gives a check that fails once this host has come back after having been
+	// declared dead, if that is after the call. nil: it never comes back so.
+	Tenure func(ctx context.Context) (kvstore.Op, error)
 	// Look reads Cluster once more after something was claimed, and fails if it
 	// has lost data: then nothing comes of the claim. nil: never.
 	Look func(ctx context.Context) error

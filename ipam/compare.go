@@ -114,21 +114,36 @@ func (a *Allocator) lookAt(ctx context.Context, p *pool, addr netip.Addr) error 
 	case h.Host == a.cfg.Host, frozen != nil && !a.yields(p) && c.State == inUse:
 		return nil
 	case older:
-		return a.takeBack(ctx, p, addr, c.Born, pair.Revision, h.Host)
+		return a.takeBack(ctx, p, addr, h, pair.Revision)
 	}
 	return a.lose(ctx, p, []netip.Addr{addr}, map[netip.Addr]holder{addr: h}, map[netip.Addr]uint64{addr: pair.Revision})
 }
 
 // takeBack makes an address this host's again that another host claimed while
-// Cluster had lost this host's older claim.
-func (a *Allocator) takeBack(ctx context.Context, p *pool, addr netip.Addr, born birth, revision uint64, from string) error {
-	op := kvstore.Op{Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.mark(born), Revision: revision}
-	_, err := a.cfg.Cluster.Txn(ctx, append([]kvstore.Op{op}, a.cfg.Fence...)...)
-	if err != nil {
-		a.recheck(p)
-		return fmt.Errorf("take back address %v from host %s: %w", addr, from, err)
+// Cluster had lost this host's older claim. That is decided after the fence was
+// built, which then holds only for as long as the decision does.
+func (a *Allocator) takeBack(ctx context.Context, p *pool, addr netip.Addr, from holder, revision uint64) error {
+	fence := slices.Clone(a.cfg.Fence)
+	if a.cfg.Tenure != nil {
+		tenure, err := a.cfg.Tenure(ctx)
+		if err != nil {
+			return err
+		}
+		fence = append(fence, tenure)
 	}
-	a.cfg.Log.WithField("address", addr).WithField("from", from).
+	a.mu.Lock()
+	born, older := p.claims[addr].Born, a.older(p, addr, from.born(revision))
+	a.mu.Unlock()
+	if !older {
+		a.recheck(p)
+		return nil
+	}
+	op := kvstore.Op{Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.mark(born), Revision: revision}
+	if _, err := a.cfg.Cluster.Txn(ctx, append(fence, op)...); err != nil {
+		a.recheck(p)
+		return fmt.Errorf("take back address %v from host %s: %w", addr, from.Host, err)
+	}
+	a.cfg.Log.WithField("address", addr).WithField("from", from.Host).
 		Error("The store had lost this host's claim of an address in use, and another host claimed it meanwhile: it is taken back, and the other host takes its container out of the network.")
 	return nil
 }

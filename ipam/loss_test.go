@@ -244,3 +244,44 @@ func TestADeadHostTakesNothingBack(t *testing.T) {
 		t.Errorf("at last %v is %s's, and h1 lost %v", a, got.Host, h1.lost)
 	}
 }
+
+// What a host has decided on before it took its mark off takes nothing back after it.
+func TestADecisionDoesNotOutliveTheMark(t *testing.T) {
+	cluster, g := newMemory(), &gate{epoch: 1}
+	h1, h2 := g.host(t, "h1", cluster), g.host(t, "h2", cluster)
+	const dead, back = "host/h1/dead", "host/h1/back"
+	set := func(ops ...kvstore.Op) {
+		t.Helper()
+		if _, err := cluster.Txn(t.Context(), ops...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h1.config.Fence = []kvstore.Op{{Kind: kvstore.Check, Key: dead}}
+	h1.config.Tenure = func(context.Context) (kvstore.Op, error) {
+		set(kvstore.Op{Kind: kvstore.Delete, Key: dead}, kvstore.Op{Kind: kvstore.Set, Key: back, Value: []byte("1")})
+		return kvstore.Op{Kind: kvstore.Check, Key: back}, nil // as it was before
+	}
+	h1.open()
+	id := h1.network("n", "10.1.0.0/24", "")
+	network, _ := h1.networks.Network("n")
+	id2 := h2.mirror("n", network.Subnets[0])
+	a := netip.MustParseAddr("10.1.0.9")
+	if err := h1.named(id, a.String()); err != nil {
+		t.Fatal(err)
+	}
+	h1.networks.own(a, "container a on host h1")
+	set(kvstore.Op{Kind: kvstore.Set, Key: dead})
+	forget(t, cluster, id, a)
+	if err := h2.named(id2, a.String()); err != nil {
+		t.Fatal(err)
+	}
+	if err := h1.Verify(t.Context(), false); !errors.Is(err, kvstore.ErrConflict) {
+		t.Errorf("after the mark was taken off: %v", err)
+	}
+	if err := h1.Verify(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	if got := holds(t, cluster, id, a); got.Host != "h2" || len(h1.lost) != 1 {
+		t.Errorf("%v is %s's, and h1 lost %v", a, got.Host, h1.lost)
+	}
+}

@@ -13,7 +13,8 @@ import (
 //
 // A host takes an address in use back from one that claimed it later, since the
 // store may have lost the older claim, see ipam. It looks at any time, and so
-// perhaps before it knows that it was declared dead.
+// perhaps before it knows that it was declared dead. To look and to take back are two
+// steps: the store may carry out late what was decided, even after its process.
 
 // world is one state of the model: comparable, so that visited ones are known.
 type world struct {
@@ -24,6 +25,7 @@ type world struct {
 	mark     int  // its revision, counted up with each mark
 	held     bool // host/h1/live
 	lease    int  // its revision
+	back     int  // revision of host/h1/back
 
 	h1      victim
 	h2      claimant
@@ -39,6 +41,8 @@ type victim struct {
 	yields   bool // was declared dead and has not compared its claims since; durable
 	rejoined bool // has looked for a mark since its lease was lost
 	verified bool // has compared its claims since
+	takes    int  // a write under way that takes the address back: one more than the revision of its key; 0: none
+	tenure   int  // world.back when that was decided
 }
 
 // claimant is another host, which wants the address.
@@ -62,11 +66,12 @@ type rules struct {
 	fenceClaims  bool // h1 claims only while there is no mark
 	fenceLease   bool // h1 takes its lease only while there is no mark
 	verify       bool // h1 compares before it takes its lease
-	yield        bool // h1 takes nothing back once it knows that it was declared dead
+	yield        bool // h1 decides to take nothing back once it knows that it was declared dead
+	tenure       bool // and what it decided before holds only until it has taken the mark off
 }
 
 func all() rules {
-	return rules{fenceDeletes: true, fenceClaims: true, fenceLease: true, verify: true, yield: true}
+	return rules{fenceDeletes: true, fenceClaims: true, fenceLease: true, verify: true, yield: true, tenure: true}
 }
 
 const (
@@ -98,6 +103,14 @@ func (w world) next(r rules) map[string]world {
 	if !w.h1.cut {
 		w.stepsOfVictim(r, step)
 	}
+	if w.h1.takes > 0 {
+		step("the store takes the address back for h1", func(n *world) {
+			if w.revision == w.h1.takes-1 && (!w.marked || !r.fenceClaims) && (w.back == w.h1.tenure || !r.tenure) {
+				n.owner, n.revision = 1, n.revision+1
+			}
+			n.h1.takes, n.h1.tenure = 0, 0
+		})
+	}
 	if w.owner == 0 {
 		step("h2 claims the address", func(n *world) { n.owner = 2; n.revision++ })
 	}
@@ -119,7 +132,13 @@ func (w world) stepsOfVictim(r rules, step func(string, func(*world))) {
 	case !w.h1.rejoined && w.marked && !w.h1.yields && r.yield:
 		step("h1 notes that it was declared dead", func(n *world) { n.h1.yields = true })
 	case !w.h1.rejoined:
-		step("h1 takes off the mark", func(n *world) { n.marked = false; n.h1.rejoined = true })
+		step("h1 takes off the mark, if there is one", func(n *world) {
+			if n.marked {
+				n.marked = false
+				n.back++
+			}
+			n.h1.rejoined = true
+		})
 	case !w.h1.verified && r.verify:
 		step("h1 compares its claim", func(n *world) {
 			if n.look(may) {
@@ -131,7 +150,11 @@ func (w world) stepsOfVictim(r rules, step func(string, func(*world))) {
 	default:
 		step("h1 sees that it was declared dead again", func(n *world) { n.h1.rejoined, n.h1.verified = false, false })
 	}
-	step("h1 looks at the address", func(n *world) { n.look(may) })
+	if w.owner == 2 && w.h1.believes && w.h1.using && !w.h1.yields {
+		step("h1 decides to take the address back", func(n *world) { n.h1.takes, n.h1.tenure = n.revision+1, n.back })
+	} else {
+		step("h1 looks at the address", func(n *world) { n.look(may) })
+	}
 	if w.owner == 1 && w.h1.believes {
 		step("h1 uses the address", func(n *world) { n.h1.using = true })
 	}
@@ -238,12 +261,13 @@ func TestNoInterleavingGivesADuplicate(t *testing.T) {
 // Without one of its parts the protocol fails, and the model finds it.
 func TestTheModelFindsWhatAMissingPartCosts(t *testing.T) {
 	for name, without := range map[string]func(*rules){
-		"deletes are not fenced":     func(r *rules) { r.fenceDeletes = false },
-		"claims are not fenced":      func(r *rules) { r.fenceClaims = false },
-		"the lease is not fenced":    func(r *rules) { r.fenceLease = false },
-		"claims are not compared":    func(r *rules) { r.verify = false },
-		"the dead does not yield":    func(r *rules) { r.yield = false },
-		"there is no fence whatever": func(r *rules) { r.fenceDeletes, r.fenceClaims, r.fenceLease = false, false, false },
+		"deletes are not fenced":       func(r *rules) { r.fenceDeletes = false },
+		"claims are not fenced":        func(r *rules) { r.fenceClaims = false },
+		"the lease is not fenced":      func(r *rules) { r.fenceLease = false },
+		"claims are not compared":      func(r *rules) { r.verify = false },
+		"the dead does not yield":      func(r *rules) { r.yield = false },
+		"a decision outlives the mark": func(r *rules) { r.tenure = false },
+		"there is no fence whatever":   func(r *rules) { r.fenceDeletes, r.fenceClaims, r.fenceLease = false, false, false },
 	} {
 		r := all()
 		without(&r)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
@@ -27,6 +28,11 @@ import (
 // claims with the store before it takes its lease and peers believe in it
 // again. An address in use that somebody else has by then is lost: its endpoint
 // is taken out, loudly.
+//
+// Without the mark nothing would show X's earlier transactions that it was there: one
+// that X had decided on before it knew, and that the store carries out late. Those
+// that write over what another host has hold only while host/X/back, which X writes
+// together with the mark's deletion, is what it was before X decided.
 
 // downAfter is how long a host's lease must have been free before its peers
 // stop forwarding to it. Consul frees a lease 2 x TTL after the last renewal; a
@@ -42,6 +48,10 @@ const tick = 500 * time.Millisecond
 
 func deadKey(host string) string { return hostPrefix + host + "/dead" }
 
+// backKey has, once a host has come back after having been declared dead, which mark
+// it deleted last.
+func backKey(host string) string { return hostPrefix + host + "/back" }
+
 // deadMark is what host/X/dead says.
 type deadMark struct {
 	By string    `json:"by"` // the host that made it
@@ -52,6 +62,17 @@ type deadMark struct {
 // nobody has declared this host dead.
 func (r *Registry) Fence() kvstore.Op {
 	return kvstore.Op{Kind: kvstore.Check, Key: deadKey(r.Self().Name)}
+}
+
+// Tenure gives a condition that holds until this host comes back after having been
+// declared dead, from the call on.
+func (r *Registry) Tenure(ctx context.Context) (kvstore.Op, error) {
+	key := backKey(r.Self().Name)
+	p, err := r.cluster.Get(ctx, key)
+	if err != nil && !errors.Is(err, kvstore.ErrNotFound) {
+		return kvstore.Op{}, fmt.Errorf("look when this host was declared dead last: %w", err)
+	}
+	return kvstore.Op{Kind: kvstore.Check, Key: key, Revision: p.Revision}, nil
 }
 
 // watchLiveness marks hosts down, and reaps those that are dead, until ctx ends.
@@ -275,7 +296,11 @@ func (r *Registry) rejoin(ctx context.Context) error {
 		return fmt.Errorf("come back after having been declared dead: %w", err)
 	}
 	r.yields.Store(true)
-	if _, err := r.cluster.Txn(ctx, kvstore.Op{Kind: kvstore.DeleteCAS, Key: mark.Key, Revision: mark.Revision}); err != nil {
+	ops := []kvstore.Op{
+		{Kind: kvstore.DeleteCAS, Key: mark.Key, Revision: mark.Revision},
+		{Kind: kvstore.Set, Key: backKey(self), Value: strconv.AppendUint(nil, mark.Revision, 10)},
+	}
+	if _, err := r.cluster.Txn(ctx, ops...); err != nil {
 		return fmt.Errorf("come back after having been declared dead: %w", err)
 	}
 	r.mu.Lock()
