@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
@@ -48,8 +47,8 @@ const tick = 500 * time.Millisecond
 
 func deadKey(host string) string { return hostPrefix + host + "/dead" }
 
-// backKey has, once a host has come back after having been declared dead, which mark
-// it deleted last.
+// backKey is written anew, with another value each time, whenever the host comes back
+// after having been declared dead.
 func backKey(host string) string { return hostPrefix + host + "/back" }
 
 // deadMark is what host/X/dead says.
@@ -298,7 +297,7 @@ func (r *Registry) rejoin(ctx context.Context) error {
 	r.yields.Store(true)
 	ops := []kvstore.Op{
 		{Kind: kvstore.DeleteCAS, Key: mark.Key, Revision: mark.Revision},
-		{Kind: kvstore.Set, Key: backKey(self), Value: strconv.AppendUint(nil, mark.Revision, 10)},
+		{Kind: kvstore.Set, Key: backKey(self), Value: []byte(newID())},
 	}
 	if _, err := r.cluster.Txn(ctx, ops...); err != nil {
 		return fmt.Errorf("come back after having been declared dead: %w", err)

@@ -126,6 +126,11 @@ func TestADeadHostYieldsUntilItHasCompared(t *testing.T) {
 	eventually(t, "h1 sees h2 live", func() bool {
 		return slices.ContainsFunc(h1.HostStates(), func(s registry.HostState) bool { return s.Name == "h2" && s.Live })
 	})
+	before, err := h2.Tenure(t.Context())
+	h2.do("ask for its tenure", err)
+	if _, err := cluster.Txn(t.Context(), before); err != nil {
+		t.Errorf("while nothing has happened: %v", err)
+	}
 	h2.stop()
 	eventually(t, "h2 is forgotten", func() bool { return h1.Forget(t.Context(), "h2") == nil })
 	eventually(t, "h1 knows it no more", func() bool { return len(h1.HostStates()) == 0 })
@@ -149,6 +154,9 @@ func TestADeadHostYieldsUntilItHasCompared(t *testing.T) {
 	h2.stop()
 	if _, err := cluster.Get(t.Context(), "host/h2/dead"); !errors.Is(err, kvstore.ErrNotFound) {
 		t.Fatalf("the mark is still there: %v", err)
+	}
+	if _, err := cluster.Txn(t.Context(), before); !errors.Is(err, kvstore.ErrConflict) {
+		t.Errorf("what h2 decided on before holds after the mark: %v", err)
 	}
 	var yielded atomic.Int64
 	h2.verify = func(yield bool) error {
