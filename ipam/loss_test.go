@@ -204,28 +204,38 @@ func TestTheOlderClaimWins(t *testing.T) {
 	}
 }
 
-// A host that was declared dead and does not know it yet takes nothing back from
-// who has it since, and gives it up once it knows.
-func TestADeadHostTakesNothingBack(t *testing.T) {
-	cluster, g := newMemory(), &gate{epoch: 1}
-	h1, h2 := g.host(t, "h1", cluster), g.host(t, "h2", cluster)
-	h1.config.Fence = []kvstore.Op{{Kind: kvstore.Check, Key: "host/h1/dead"}}
+// deadKeyOfH1 and backKeyOfH1 are what the registry calls h1's mark and the end of it.
+const deadKeyOfH1, backKeyOfH1 = "host/h1/dead", "host/h1/back"
+
+// bury declares h1 dead, which has the address in use, and has h2 claim it.
+func bury(t *testing.T, cluster *memory, h1, h2 *host, a netip.Addr) PoolID {
+	t.Helper()
+	h1.config.Fence = []kvstore.Op{{Kind: kvstore.Check, Key: deadKeyOfH1}}
 	h1.open()
 	id := h1.network("n", "10.1.0.0/24", "")
 	network, _ := h1.networks.Network("n")
 	id2 := h2.mirror("n", network.Subnets[0])
-	a := netip.MustParseAddr("10.1.0.9")
 	if err := h1.named(id, a.String()); err != nil {
 		t.Fatal(err)
 	}
 	h1.networks.own(a, "container a on host h1")
-	if _, err := cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Set, Key: "host/h1/dead"}); err != nil {
+	if _, err := cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Set, Key: deadKeyOfH1}); err != nil {
 		t.Fatal(err)
 	}
 	forget(t, cluster, id, a)
 	if err := h2.named(id2, a.String()); err != nil {
 		t.Fatal(err)
 	}
+	return id
+}
+
+// A host that was declared dead and does not know it yet takes nothing back from
+// who has it since, and gives it up once it knows.
+func TestADeadHostTakesNothingBack(t *testing.T) {
+	cluster, g := newMemory(), &gate{epoch: 1}
+	h1, h2 := g.host(t, "h1", cluster), g.host(t, "h2", cluster)
+	a := netip.MustParseAddr("10.1.0.9")
+	id := bury(t, cluster, h1, h2, a)
 	for range 2 {
 		if err := h1.Verify(t.Context(), false); !errors.Is(err, kvstore.ErrConflict) {
 			t.Errorf("while the mark stands: %v", err)
@@ -234,7 +244,7 @@ func TestADeadHostTakesNothingBack(t *testing.T) {
 	if got := holds(t, cluster, id, a); got.Host != "h2" || len(h1.lost) > 0 {
 		t.Errorf("%v is %s's, and h1 lost %v", a, got.Host, h1.lost)
 	}
-	if _, err := cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Delete, Key: "host/h1/dead"}); err != nil {
+	if _, err := cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Delete, Key: deadKeyOfH1}); err != nil {
 		t.Fatal(err)
 	}
 	if err := h1.Verify(t.Context(), true); err != nil {
@@ -249,32 +259,13 @@ func TestADeadHostTakesNothingBack(t *testing.T) {
 func TestADecisionDoesNotOutliveTheMark(t *testing.T) {
 	cluster, g := newMemory(), &gate{epoch: 1}
 	h1, h2 := g.host(t, "h1", cluster), g.host(t, "h2", cluster)
-	const dead, back = "host/h1/dead", "host/h1/back"
-	set := func(ops ...kvstore.Op) {
-		t.Helper()
-		if _, err := cluster.Txn(t.Context(), ops...); err != nil {
-			t.Fatal(err)
-		}
+	h1.config.Tenure = func(ctx context.Context) (kvstore.Op, error) {
+		_, err := cluster.Txn(ctx,
+			kvstore.Op{Kind: kvstore.Delete, Key: deadKeyOfH1}, kvstore.Op{Kind: kvstore.Set, Key: backKeyOfH1, Value: []byte("1")})
+		return kvstore.Op{Kind: kvstore.Check, Key: backKeyOfH1}, err // as it was before
 	}
-	h1.config.Fence = []kvstore.Op{{Kind: kvstore.Check, Key: dead}}
-	h1.config.Tenure = func(context.Context) (kvstore.Op, error) {
-		set(kvstore.Op{Kind: kvstore.Delete, Key: dead}, kvstore.Op{Kind: kvstore.Set, Key: back, Value: []byte("1")})
-		return kvstore.Op{Kind: kvstore.Check, Key: back}, nil // as it was before
-	}
-	h1.open()
-	id := h1.network("n", "10.1.0.0/24", "")
-	network, _ := h1.networks.Network("n")
-	id2 := h2.mirror("n", network.Subnets[0])
 	a := netip.MustParseAddr("10.1.0.9")
-	if err := h1.named(id, a.String()); err != nil {
-		t.Fatal(err)
-	}
-	h1.networks.own(a, "container a on host h1")
-	set(kvstore.Op{Kind: kvstore.Set, Key: dead})
-	forget(t, cluster, id, a)
-	if err := h2.named(id2, a.String()); err != nil {
-		t.Fatal(err)
-	}
+	id := bury(t, cluster, h1, h2, a)
 	if err := h1.Verify(t.Context(), false); !errors.Is(err, kvstore.ErrConflict) {
 		t.Errorf("after the mark was taken off: %v", err)
 	}
