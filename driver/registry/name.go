@@ -114,11 +114,16 @@ func (r *Registry) readNetwork(ctx context.Context, id string) (overlay.Network,
 	if err != nil {
 		return overlay.Network{}, 0, err
 	}
-	var n overlay.Network
+	n, err := decodeNetwork(p)
+	return n, p.Revision, err
+}
+
+// decodeNetwork decodes one of the store's net/ records.
+func decodeNetwork(p kvstore.Pair) (n overlay.Network, err error) {
 	if err := json.Unmarshal(p.Value, &n); err != nil {
-		return overlay.Network{}, 0, fmt.Errorf("decode %s: %w", p.Key, err)
+		return overlay.Network{}, fmt.Errorf("decode %s: %w", p.Key, err)
 	}
-	return n, p.Revision, nil
+	return n, nil
 }
 
 // learn takes a network's record into the replica.

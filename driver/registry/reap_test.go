@@ -24,9 +24,7 @@ func TestADeadHostIsReapedAndComesBack(t *testing.T) {
 	h2.create("d2", overlay.Network{ID: waitID(t, h2, n), Subnets: n.Subnets})
 	h2.join("e2", n.ID, "10.1.0.6")
 	eventually(t, "h1 sees e2", func() bool { return h1.peerHas(n.ID, "h2", "e2") })
-	eventually(t, "h1 sees h2's lease", func() bool {
-		return slices.ContainsFunc(h1.HostStates(), func(s registry.HostState) bool { return s.Name == "h2" && s.Live })
-	})
+	eventually(t, "h1 sees h2's lease", func() bool { return h1.hostLive("h2") })
 	if err := h1.Forget(t.Context(), "h2"); err == nil {
 		t.Fatal("a live host was forgotten")
 	}
@@ -123,9 +121,7 @@ func TestForgetRefuses(t *testing.T) {
 func TestADeadHostYieldsUntilItHasCompared(t *testing.T) {
 	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
-	eventually(t, "h1 sees h2 live", func() bool {
-		return slices.ContainsFunc(h1.HostStates(), func(s registry.HostState) bool { return s.Name == "h2" && s.Live })
-	})
+	eventually(t, "h1 sees h2 live", func() bool { return h1.hostLive("h2") })
 	before, err := h2.Tenure(t.Context())
 	h2.do("ask for its tenure", err)
 	if _, err := cluster.Txn(t.Context(), before); err != nil {

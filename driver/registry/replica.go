@@ -25,12 +25,12 @@ func (r *Registry) applyNetworks(ctx context.Context, pairs []kvstore.Pair) erro
 	changed := map[string]overlay.Network{}
 	present, behind := map[string]bool{}, map[string]bool{}
 	for _, p := range pairs {
-		var n overlay.Network
 		if p.Key == netEpoch {
 			continue
 		}
-		if err := json.Unmarshal(p.Value, &n); err != nil {
-			return fmt.Errorf("decode %s: %w", p.Key, err)
+		n, err := decodeNetwork(p)
+		if err != nil {
+			return err
 		}
 		if !n.Deleted.IsZero() { // a tombstone's end is no loss, see tombstone.go
 			delete(r.era.seen, p.Key)

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -100,12 +99,12 @@ func (r *Registry) storedTombstones(ctx context.Context) (map[string]uint64, err
 	}
 	out := map[string]uint64{}
 	for _, p := range pairs {
-		var n overlay.Network
 		if p.Key == netEpoch {
 			continue
 		}
-		if err := json.Unmarshal(p.Value, &n); err != nil {
-			return nil, fmt.Errorf("decode %s: %w", p.Key, err)
+		n, err := decodeNetwork(p)
+		if err != nil {
+			return nil, err
 		}
 		if !n.Deleted.IsZero() {
 			out[n.ID] = p.Revision
