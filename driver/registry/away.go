@@ -72,10 +72,19 @@ func (r *Registry) Rest(ctx context.Context) error {
 	return nil
 }
 
-// lastWord changes this host's record, and says whether there is one.
+// lastWord changes this host's record, and says whether there is one. A write
+// that Run has broken off may still be carried out meanwhile.
 func (r *Registry) lastWord(ctx context.Context, change func(*peer)) (known bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, awayTime)
 	defer cancel()
+	for {
+		if known, err = r.amend(ctx, change); !errors.Is(err, kvstore.ErrConflict) {
+			return known, err
+		}
+	}
+}
+
+func (r *Registry) amend(ctx context.Context, change func(*peer)) (known bool, err error) {
 	pair, err := r.cluster.Get(ctx, hostDocKey(r.Self().Name))
 	if errors.Is(err, kvstore.ErrNotFound) {
 		return false, nil

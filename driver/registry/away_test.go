@@ -1,14 +1,17 @@
 package registry_test
 
 import (
+	"context"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
 	"github.com/weft-net/weft/driver/registry/registrytest"
+	"github.com/weft-net/weft/kvstore"
 )
 
 // hostLive says whether the other host has its lease, as far as this one knows.
@@ -88,6 +91,75 @@ func TestAWeftThatEndsLeavesItsContainersReachable(t *testing.T) {
 	doc, err := cluster.Get(t.Context(), "host/h2/doc")
 	if err != nil || strings.Contains(string(doc.Value), "rests") {
 		t.Errorf("a host without containers says that they run on: %s, %v", doc.Value, err)
+	}
+}
+
+// slow is a store that once slow keeps every write until its client gives up,
+// and carries it out behind the next look at a record.
+type slow struct {
+	kvstore.Store
+	mu   sync.Mutex
+	slow bool
+	kept []kvstore.Op
+}
+
+func (s *slow) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
+	s.mu.Lock()
+	if !s.slow {
+		s.mu.Unlock()
+		return s.Store.Txn(ctx, ops...)
+	}
+	s.kept = ops
+	s.mu.Unlock()
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (s *slow) Get(ctx context.Context, key string) (kvstore.Pair, error) {
+	pair, err := s.Store.Get(ctx, key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if kept := s.kept; kept != nil {
+		s.kept = nil
+		if _, err := s.Store.Txn(ctx, kept...); err != nil {
+			return kvstore.Pair{}, err
+		}
+	}
+	return pair, err
+}
+
+// A weft that is ended in the middle of a write says so no less: the write was
+// broken off here, which is no fault of the store, and may come in between.
+func TestAWeftThatEndsInTheMiddleOfAWriteSaysSo(t *testing.T) {
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	mine := &slow{Store: cluster}
+	h1 := newMachine(t, "h1", mine)
+	n := h1.create("d1", want(subnetA))
+	h1.join("e1", n.ID, "10.1.0.5")
+	eventually(t, "all is published", func() bool {
+		p, err := cluster.Get(t.Context(), "at/h1/"+n.ID)
+		return err == nil && strings.Contains(string(p.Value), "10.1.0.5") && h1.Contact().Err == nil
+	})
+	mine.mu.Lock()
+	mine.slow = true
+	mine.mu.Unlock()
+	h1.join("e2", n.ID, "10.1.0.6")
+	eventually(t, "a write is under way", func() bool {
+		mine.mu.Lock()
+		defer mine.mu.Unlock()
+		return mine.kept != nil
+	})
+	h1.stop()
+	if err := h1.Contact().Err; err != nil {
+		t.Errorf("the store is said not to answer: %v", err)
+	}
+	mine.mu.Lock()
+	mine.slow = false
+	mine.mu.Unlock()
+	h1.do("say so", h1.Rest(t.Context()))
+	doc, err := cluster.Get(t.Context(), "host/h1/doc")
+	if err != nil || !strings.Contains(string(doc.Value), "rests") {
+		t.Errorf("it did not say that its containers run on: %s, %v", doc.Value, err)
 	}
 }
 

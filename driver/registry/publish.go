@@ -63,6 +63,8 @@ func (r *Registry) runPublisher(ctx context.Context) error {
 	for {
 		err := p.publish(ctx)
 		switch {
+		case err != nil && ctx.Err() != nil: // broken off here, which says nothing of the store
+			return nil
 		case errors.Is(err, kvstore.ErrConflict): // which is an answer
 			r.setContact(nil)
 		case !errors.Is(err, kvstore.ErrUnwritable):
