@@ -74,17 +74,22 @@ func (a *Allocator) confirm(
 
 // lose takes note that claims of this host are another host's in Cluster or, if
 // they were leaving, nobody's, as holders and revisions say. Those of which that
-// is not the case are passed over until the next check.
+// is not the case are passed over until the next check. by is the permit of when
+// that was decided, if there was one: it ends if a snapshot has brought the other
+// host's claims back.
 func (a *Allocator) lose(
-	ctx context.Context, p *pool, addrs []netip.Addr, holders map[netip.Addr]holder, revisions map[netip.Addr]uint64,
+	ctx context.Context, p *pool, addrs []netip.Addr, holders map[netip.Addr]holder, revisions map[netip.Addr]uint64, by permit,
 ) error {
 	for len(addrs) > 0 {
-		some := addrs[:min(len(addrs), kvstore.MaxOps-1)]
-		ops := make([]kvstore.Op, 0, len(some)+1)
+		some := addrs[:min(len(addrs), kvstore.MaxOps-1-len(by.settled))]
+		ops := make([]kvstore.Op, 0, len(some)+1+len(by.settled))
 		for _, addr := range some {
 			ops = append(ops, kvstore.Op{Kind: kvstore.Check, Key: addrKey(p.subnet, addr), Revision: revisions[addr]})
 		}
-		_, err := a.cfg.Cluster.Txn(ctx, append(ops, nothing(p))...)
+		_, err := a.cfg.Cluster.Txn(ctx, slices.Concat(ops, by.settled, []kvstore.Op{nothing(p)})...)
+		if err == nil && by.settled != nil {
+			err = a.look(ctx)
+		}
 		var conflict *kvstore.ConflictError
 		switch {
 		case err == nil:

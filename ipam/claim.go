@@ -166,7 +166,7 @@ func (a *Allocator) check(ctx context.Context, p *pool, v view) error {
 	if err != nil {
 		return err
 	}
-	if err := a.lose(ctx, p, found.gone, holders, revisions); err != nil {
+	if err := a.lose(ctx, p, found.gone, holders, revisions, by); err != nil {
 		return err
 	}
 	for _, addr := range found.young {

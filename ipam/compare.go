@@ -109,14 +109,14 @@ func (a *Allocator) lookAt(ctx context.Context, p *pool, addr netip.Addr) error 
 	p.taken[addr] = struct{}{}
 	c, older := p.claims[addr], a.older(p, addr, h.born(pair.Revision))
 	a.mu.Unlock()
-	_, frozen := a.ask()
+	by, frozen := a.ask()
 	switch {
 	case h.Host == a.cfg.Host, frozen != nil && !a.yields(p) && c.State == inUse:
 		return nil
 	case older:
 		return a.takeBack(ctx, p, addr, h, pair.Revision)
 	}
-	return a.lose(ctx, p, []netip.Addr{addr}, map[netip.Addr]holder{addr: h}, map[netip.Addr]uint64{addr: pair.Revision})
+	return a.lose(ctx, p, []netip.Addr{addr}, map[netip.Addr]holder{addr: h}, map[netip.Addr]uint64{addr: pair.Revision}, by)
 }
 
 // takeBack makes an address this host's again that another host claimed while

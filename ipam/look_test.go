@@ -201,3 +201,47 @@ func TestABroughtBackClaimIsNotUsed(t *testing.T) {
 		})
 	}
 }
+
+// An address in use is not given up for another host's claim that a restored
+// snapshot has brought back, also if this host has not noticed that the store has lost
+// data. Without a loss it is.
+func TestAnAddressInUseIsNotLostToTheChangesOfALoss(t *testing.T) {
+	a := netip.MustParseAddr("10.1.0.9")
+	for _, test := range []struct {
+		what string
+		when func(h *host, g *gate)
+		lost bool
+	}{
+		{"claims wait", func(_ *host, g *gate) { g.set(errors.New("the store has lost data")) }, false},
+		{"a new epoch has begun", func(_ *host, g *gate) { g.checks[0].Revision = 1 << 40 }, false},
+		{"a look finds the loss", func(h *host, _ *gate) {
+			h.config.Look = func(context.Context) error { return errors.New("the store has lost data") }
+			h.open()
+		}, false},
+		{"nothing was lost", func(*host, *gate) {}, true},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			cluster := newMemory()
+			g := &gate{epoch: 1, checks: []kvstore.Op{{Kind: kvstore.Check, Key: "net/.epoch"}}} // there is none
+			h := g.host(t, "h1", cluster)
+			id := h.network("n", "10.1.0.0/24", "")
+			if err := h.named(id, a.String()); err != nil {
+				t.Fatal(err)
+			}
+			h.networks.own(a, "container a on host h1")
+			old := encode(holder{Host: "h2", Incarnation: "0", birth: birth{Epoch: 1, Revision: 1}})
+			if _, err := cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Set, Key: addrKey(id.Subnet, a), Value: old}); err != nil {
+				t.Fatal(err)
+			}
+			test.when(h, g)
+			for range 2 {
+				if err := h.Verify(t.Context(), false); err != nil && !strings.Contains(err.Error(), "whose addresses") {
+					t.Error(err)
+				}
+			}
+			if (len(h.lost) > 0) != test.lost {
+				t.Errorf("h1 has lost %v", h.lost)
+			}
+		})
+	}
+}

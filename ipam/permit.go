@@ -14,8 +14,9 @@ import (
 // permit is what claiming needs: checks that are part of the transaction, and the
 // epoch of Cluster in which they hold.
 type permit struct {
-	checks []kvstore.Op
-	epoch  uint64
+	checks  []kvstore.Op
+	settled []kvstore.Op // of them those that Admit gave: they fail in another epoch
+	epoch   uint64
 }
 
 // permitLook is how often is looked whether this host may claim again.
@@ -27,7 +28,7 @@ func (a *Allocator) ask() (permit, error) {
 	if err != nil {
 		return permit{}, err
 	}
-	return permit{checks: slices.Concat(a.cfg.Fence, checks), epoch: epoch}, nil
+	return permit{checks: slices.Concat(a.cfg.Fence, checks), settled: checks, epoch: epoch}, nil
 }
 
 // await waits until this host may claim; at ctx's end it fails with why not.
