@@ -56,7 +56,7 @@ func (a *Allocator) claim(ctx context.Context, p *pool, v view, n int, by permit
 		for addr := range others {
 			p.taken[addr] = struct{}{}
 		}
-		some := p.dynamic().pick(min(n, maxStock), p.taken, a.random)
+		some := p.dynamic().pick(min(n, maxStock), p.taken, share{v.before, v.hosts}, a.random)
 		a.mu.Unlock()
 		if len(some) == 0 && looked {
 			return a.exhausted(p, v)

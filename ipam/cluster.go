@@ -31,8 +31,10 @@ type Cluster interface {
 	// in stock, by host, according to what each has said last.
 	Claimed(subnet netip.Prefix) map[netip.Addr]string
 
-	// Hosts is the number of hosts that take part in the network, at least 1.
-	Hosts(network string) int
+	// Hosts is the number of hosts that take part in the network, this one
+	// included, and how many of them come before this one in an order that is
+	// the same for all.
+	Hosts(network string) (n, before int)
 
 	// Held gives the subnets of the networks that this host's Docker has, each
 	// with the addresses in it of this host's endpoints.

@@ -44,7 +44,7 @@ func newWorld(t *testing.T, seed uint64, hosts int) *world {
 	w.flaky = &flaky{Store: w.cluster}
 	for i := range hosts {
 		h := newHost(t, fmt.Sprintf("h%d", i+1), nil)
-		h.networks.hosts = hosts
+		h.networks.hosts, h.networks.before = hosts, i
 		h.cluster = &partOf{flaky: w.flaky, next: func() fault { return w.next(h, false) }}
 		h.state = &flaky{Store: h.state, next: func() fault { return w.next(h, true) }}
 		w.hosts = append(w.hosts, h)

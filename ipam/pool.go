@@ -147,37 +147,74 @@ func (s span) free(taken set) uint64 {
 	return n
 }
 
-// pick draws up to n different addresses that are not in taken. random(k)
-// gives a number below k. It looks at no more addresses than a few times
-// those in taken, however large the span is.
-func (s span) pick(n int, taken set, random func(uint64) uint64) []netip.Addr {
+// share is the part of a span that one of several hosts draws from first: every
+// of-th address, from the nth on, counted from 0. So hosts rarely choose the
+// same address, even those that know nothing of each other since the store has
+// lost what they had. A share that is none is all of the span.
+type share struct{ nth, of int }
+
+func (s share) has(i uint64) bool {
+	return s.of <= 1 || i%uint64(s.of) == uint64(s.nth) //nolint:gosec // hosts
+}
+
+// walked is up to which size of a span pick looks at every address, which takes 0.1 ms.
+const walked = 4096
+
+// pick draws up to n different addresses that are not in taken, those in the
+// share first. random(k) gives a number below k. It looks at no more addresses than
+// walked or a few times those in taken, however large the span is.
+func (s span) pick(n int, taken set, first share, random func(uint64) uint64) []netip.Addr {
 	size := s.size()
 	if size == 0 || n <= 0 {
 		return nil
 	}
-	var out []netip.Addr
-	if size/2 > uint64(len(taken)+n) {
-		// At least every second draw is free.
-		for drawn := make(set, n); len(out) < n; {
-			a := s.at(random(size))
-			if !taken.has(a) && !drawn.has(a) {
-				drawn[a] = struct{}{}
-				out = append(out, a)
-			}
-		}
-		return out
+	if size > walked && size/2 > uint64(len(taken)+n) {
+		return s.pickSparse(n, taken, first, random)
 	}
-	var free []netip.Addr
+	var own, others []netip.Addr
 	for i := range size {
-		if a := s.at(i); !taken.has(a) {
-			free = append(free, a)
+		switch a := s.at(i); {
+		case taken.has(a):
+		case first.has(i):
+			own = append(own, a)
+		default:
+			others = append(others, a)
 		}
 	}
-	for len(out) < n && len(free) > 0 {
-		i := random(uint64(len(free)))
-		out = append(out, free[i])
-		free[i] = free[len(free)-1]
-		free = free[:len(free)-1]
+	return append(draw(min(n, len(own)), own, random), draw(min(n-min(n, len(own)), len(others)), others, random)...)
+}
+
+// pickSparse is pick where at least every second draw is free.
+func (s span) pickSparse(n int, taken set, first share, random func(uint64) uint64) []netip.Addr {
+	var out []netip.Addr
+	drawn := make(set, n)
+	try := func(i uint64) {
+		if a := s.at(i); !taken.has(a) && !drawn.has(a) {
+			drawn[a] = struct{}{}
+			out = append(out, a)
+		}
+	}
+	size, of := s.size(), uint64(max(first.of, 1)) //nolint:gosec // hosts
+	// The share itself may be nearly full.
+	for tries := 4 * n; of > 1 && tries > 0 && len(out) < n; tries-- {
+		if i := random(size/of+1)*of + uint64(first.nth); i < size { //nolint:gosec // hosts
+			try(i)
+		}
+	}
+	for len(out) < n {
+		try(random(size))
+	}
+	return out
+}
+
+// draw takes n of the addresses at random.
+func draw(n int, from []netip.Addr, random func(uint64) uint64) []netip.Addr {
+	out := make([]netip.Addr, 0, n)
+	for range n {
+		i := random(uint64(len(from)))
+		out = append(out, from[i])
+		from[i] = from[len(from)-1]
+		from = from[:len(from)-1]
 	}
 	return out
 }

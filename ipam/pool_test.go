@@ -69,7 +69,7 @@ func FuzzParsePoolID(f *testing.F) {
 		if again, err := ParsePoolID(id.String()); err != nil || again != id {
 			t.Errorf("%q becomes %v becomes %v, %v", s, id, again, err)
 		}
-		for _, a := range dynamic(id).pick(3, set{}, rand.Uint64N) {
+		for _, a := range dynamic(id).pick(3, set{}, share{}, rand.Uint64N) {
 			if !id.Subnet.Contains(a) {
 				t.Errorf("%v is not in %v", a, id)
 			}
@@ -104,7 +104,7 @@ func FuzzParseAddr(f *testing.F) {
 // Whatever is taken, picked addresses are free, usable and different, and
 // there are as many as asked for unless there are no more.
 func TestPick(t *testing.T) {
-	property := func(seed uint64, bits, fill, n uint8, v6 bool) bool {
+	property := func(seed uint64, bits, fill, n, nth, of uint8, v6 bool) bool {
 		rng := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test's
 		subnet := netip.PrefixFrom(netip.MustParseAddr("10.16.0.0"), 8+int(bits)%25).Masked()
 		if v6 {
@@ -116,7 +116,7 @@ func TestPick(t *testing.T) {
 			taken[s.at(rng.Uint64N(s.size()))] = struct{}{}
 		}
 		free := s.free(taken)
-		got := s.pick(int(n), taken, rng.Uint64N)
+		got := s.pick(int(n), taken, share{int(nth), int(of)}, rng.Uint64N)
 		seen := set{}
 		for _, a := range got {
 			if taken.has(a) || seen.has(a) || !s.contains(a) {
@@ -137,10 +137,34 @@ func TestPickReachesEveryAddress(t *testing.T) {
 	taken := set{s.first: {}}
 	seen := set{}
 	for range 1000 {
-		seen[s.pick(1, taken, rand.Uint64N)[0]] = struct{}{}
+		seen[s.pick(1, taken, share{}, rand.Uint64N)[0]] = struct{}{}
 	}
 	if len(seen) != 13 {
 		t.Errorf("reached %d of 13 addresses", len(seen))
+	}
+}
+
+// Hosts that draw from one pool without knowing of each other's claims choose
+// different addresses as long as their shares last, and then any.
+func TestPickTakesTheShareFirst(t *testing.T) {
+	for _, subnet := range []string{"10.0.0.0/27", "10.0.0.0/16", "fd00::/64"} { // 30 addresses, of them 7 or 8 each host's
+		s := usable(netip.MustParsePrefix(subnet))
+		seen := set{}
+		for nth := range 4 {
+			for _, a := range s.pick(7, set{}, share{nth, 4}, rand.Uint64N) {
+				if seen.has(a) {
+					t.Errorf("%v of %s is chosen twice", a, subnet)
+				}
+				seen[a] = struct{}{}
+			}
+		}
+	}
+	s, taken := usable(netip.MustParsePrefix("10.0.0.0/27")), set{}
+	for i := range uint64(7) {
+		taken[s.at(4*i+3)] = struct{}{}
+	}
+	if got := s.pick(5, taken, share{3, 4}, rand.Uint64N); len(got) != 5 {
+		t.Errorf("with its share full, a host gets %v", got)
 	}
 }
 
@@ -151,6 +175,6 @@ func BenchmarkPickFromCrowdedPool(b *testing.B) {
 		taken[s.at(rand.Uint64N(s.size()))] = struct{}{} //nolint:gosec // a test's
 	}
 	for b.Loop() {
-		s.pick(maxStock, taken, rand.Uint64N)
+		s.pick(maxStock, taken, share{1, 3}, rand.Uint64N)
 	}
 }

@@ -177,7 +177,8 @@ type networks struct {
 	others   map[netip.Addr]string // what other hosts say that they have
 	mine     map[netip.Addr]bool   // addresses of this host's endpoints
 	lost     bool                  // see Rebuilding
-	hosts    int
+	hosts    int                   // that take part in every network, 1 if 0
+	before   int                   // of them, see Cluster
 
 	mirroring string // id of the network that Docker is being asked for
 }
@@ -253,10 +254,10 @@ func (n *networks) says(host string, a netip.Addr) {
 	}
 }
 
-func (n *networks) Hosts(string) int {
+func (n *networks) Hosts(string) (hosts, before int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.hosts
+	return max(n.hosts, 1), n.before
 }
 
 func (n *networks) Held() map[netip.Prefix][]netip.Addr {

@@ -136,7 +136,7 @@ func TestStorm(t *testing.T) {
 		t.Cleanup(func() { _ = store.Close() })
 		h := &stormHost{storm: s, name: fmt.Sprintf("h%d", i+1), networks: newNetworks(), log: log, doubt: 10 * time.Second}
 		h.path = filepath.Join(dir, h.name)
-		h.networks.hosts = stormHosts
+		h.networks.hosts, h.networks.before = stormHosts, i
 		h.cluster = &weakStore{Store: store, late: true, delayed: &s.delayed}
 		h.open()
 		hosts[i] = h
@@ -422,7 +422,7 @@ func (s *storm) drain(hosts []*stormHost) {
 
 func (s *storm) eventually(what string, wrong func() (string, error)) {
 	s.t.Helper()
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		problem, err := wrong()
 		if problem == "" && err == nil {

@@ -12,9 +12,10 @@ import (
 // view is what the rest of weft knows about a pool at one moment.
 type view struct {
 	network  overlay.Network
-	live     bool // a network of the cluster has the subnet
-	attached bool // and this host's Docker has the network
-	hosts    int
+	live     bool           // a network of the cluster has the subnet
+	attached bool           // and this host's Docker has the network
+	hosts    int            // that take part in it, at least 1
+	before   int            // of them, in an order that is the same for all
 	subnet   overlay.Subnet // of network
 	unsure   bool           // containers of this host may have addresses that nothing here tells of
 }
@@ -28,8 +29,8 @@ func (a *Allocator) view(subnet netip.Prefix) view {
 	v := view{
 		network: n, live: true, unsure: unsure,
 		attached: a.cfg.Networks.Attached(n.ID),
-		hosts:    max(a.cfg.Networks.Hosts(n.ID), 1),
 	}
+	v.hosts, v.before = a.cfg.Networks.Hosts(n.ID)
 	for _, s := range n.Subnets {
 		if s.Prefix == subnet {
 			v.subnet = s

@@ -252,7 +252,8 @@ func networkOf(t *testing.T, docker string, p netip.Prefix, hosts ...*host) over
 	}
 	for _, h := range hosts {
 		within(t, 10*time.Second, h.name+" sees all attached", func() bool {
-			return h.Hosts(n.ID) == len(hosts) && len(h.PushPeers()) == len(hosts)-1
+			attached, _ := h.Hosts(n.ID)
+			return attached == len(hosts) && len(h.PushPeers()) == len(hosts)-1
 		})
 	}
 	return n

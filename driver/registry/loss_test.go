@@ -99,6 +99,11 @@ type blind struct{ *registry.Registry }
 
 func (blind) Claimed(netip.Prefix) map[netip.Addr]string { return nil }
 
+func (b blind) Hosts(network string) (n, before int) {
+	n, _ = b.Registry.Hosts(network)
+	return n, 0 // all draw from the same share
+}
+
 // Whatever the store loses, no address is given out twice. Without the gate and
 // the knowledge of what other hosts have, it is: the same storm shows that too.
 func TestStormOfLosses(t *testing.T) {
@@ -244,6 +249,9 @@ func (l *losses) makeNetwork() {
 			l.t.Fatal(err)
 		}
 	}
+	for _, h := range l.hosts {
+		eventually(l.t, h.name+" knows its share of the addresses", func() bool { n, _ := h.Hosts(l.net.ID); return n == len(l.hosts) })
+	}
 }
 
 // storm lets containers come and go while the store loses data in rounds.
@@ -259,7 +267,8 @@ func (l *losses) storm(rounds int) {
 	for round := range rounds {
 		l.lose(round)
 		if l.gated {
-			eventually(l.t, "every host may claim again", func() bool {
+			// Less than a host without a word is waited for.
+			within(l.t, 40*time.Second, "every host may claim again", func() bool {
 				for _, h := range l.hosts {
 					if _, _, err := h.Admit(); err != nil {
 						return false

@@ -110,17 +110,21 @@ func (r *Registry) attachedLocked(network string) bool {
 	return slices.ContainsFunc(slices.Collect(maps.Values(r.docker)), func(a attached) bool { return a.Network == network })
 }
 
-// Hosts counts the hosts whose Docker has the network, this one included.
-func (r *Registry) Hosts(network string) int {
+// Hosts counts the hosts whose Docker has the network, this one included, and
+// says how many of them come before this one in the order of their names.
+func (r *Registry) Hosts(network string) (n, before int) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	n := 1
-	for _, nets := range r.peers {
-		if _, ok := nets[network]; ok {
+	n = 1
+	for host, nets := range r.peers {
+		if _, ok := nets[network]; ok && host != r.self.Name {
 			n++
+			if host < r.self.Name {
+				before++
+			}
 		}
 	}
-	return n
+	return n, before
 }
 
 // generatedID is the form of newID, which a person would not choose.
