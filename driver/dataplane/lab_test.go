@@ -270,6 +270,10 @@ func must(tb testing.TB, ns *netns.NS, args ...string) string {
 // pings sends one packet and says whether it was answered within a second.
 func (c *container) pings(addr netip.Addr, args ...string) bool { return pings(c.ns, addr, args...) }
 
+// pingsAgain is pings after a repair: the kernel may still be busy with what died,
+// and one answer to three packets does.
+func (c *container) pingsAgain(addr netip.Addr) bool { return c.pings(addr, "-c3", "-i0.5") }
+
 func pings(ns *netns.NS, addr netip.Addr, args ...string) bool {
 	_, ok := run(ns, append([]string{"ping", "-c1", "-W1", "-n", addr.String()}, args...)...)
 	return ok

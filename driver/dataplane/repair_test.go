@@ -108,8 +108,7 @@ func TestDeletedNamespaceIsMadeAgain(t *testing.T) {
 		hosts[0].verify()
 		hosts[0].settle(c[0].port)
 		for _, to := range []string{"10.9.0.2", "fd00:9::2"} {
-			// The kernel may still be busy with the namespace that died.
-			if reached := c[0].pings(ip(to)); !reached && !c[0].pings(ip(to)) {
+			if !c[0].pingsAgain(ip(to)) {
 				t.Errorf("stale file %t: the container does not reach %s again", stale, to)
 			}
 		}
@@ -150,7 +149,7 @@ func TestDeletedContainerLinkIsMadeAgainInItsSandbox(t *testing.T) {
 			t.Errorf("eth0 lacks %s:\n%s", s, out)
 		}
 	}
-	if !c[0].pings(ip("10.9.0.2")) || !c[0].pings(ip("fd00:9::2")) {
+	if !c[0].pingsAgain(ip("10.9.0.2")) || !c[0].pingsAgain(ip("fd00:9::2")) {
 		t.Error("the container has no network again")
 	}
 	if r := h.verify(); r.Repairs != 0 {

@@ -170,7 +170,7 @@ func TestKilledDuringHold(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := count.of("get")
-	eventually(t, "renewed again", 10*time.Second, func() bool { return count.of("get") > before })
+	eventually(t, "renewed again", 30*time.Second, func() bool { return count.of("get") > before })
 	p, err := s.Get(t.Context(), "h")
 	if err != nil || !p.Held || len(done) != 0 {
 		t.Errorf("after the restart: %+v, %v, %d ended, want held", p, err, len(done))
