@@ -134,11 +134,7 @@ func (r *runner) runNew(ctx context.Context) {
 // removeNew removes what runNew ran.
 func (r *runner) removeNew(ctx context.Context) {
 	for _, h := range r.Lab.Hosts() {
-		ids, err := h.Docker(ctx, "ps", "-aq", "--filter", "name=^new")
-		if err == nil && ids != "" {
-			_, err = h.Docker(ctx, append([]string{"rm", "-f"}, strings.Fields(ids)...)...)
-		}
-		if err != nil {
+		if err := h.RemoveContainers(ctx, "name=^new"); err != nil {
 			r.history.fail(time.Now(), "remove containers of %s: %s", h.Name(), complaint(err.Error()))
 		}
 	}

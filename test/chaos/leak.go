@@ -37,11 +37,7 @@ func (r *runner) settleIdle(ctx context.Context) {
 func (r *runner) clear(ctx context.Context) {
 	r.history.note(time.Now(), "remove everything")
 	for _, h := range r.Lab.Hosts() {
-		ids, err := h.Docker(ctx, "ps", "-aq")
-		if err == nil && ids != "" {
-			_, err = h.Docker(ctx, append([]string{"rm", "-f"}, strings.Fields(ids)...)...)
-		}
-		if err != nil {
+		if err := h.RemoveContainers(ctx); err != nil {
 			r.history.fail(time.Now(), "remove all containers: %v", err)
 		}
 	}

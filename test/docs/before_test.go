@@ -17,7 +17,7 @@ var before = map[string]func(t *testing.T, s *scene){
 	// A swarm, whose gossip the guide's firewall has to let through, and weft on
 	// another port than Swarm.
 	"docs/migration.md": func(t *testing.T, s *scene) {
-		s.must(t, "all", `docker rm -f $(docker ps -aq) && nft delete table inet firewall
+		s.must(t, "all", `docker ps -aq | xargs -rn1 docker rm -f && nft delete table inet firewall
 echo WEFT_VXLAN_PORT=4790 >>/etc/weft/weft.env && systemctl restart weft`)
 		s.must(t, "h1", "docker swarm init --advertise-addr 198.51.100.11 >/dev/null && docker swarm join-token -q worker >token && scp token h2:")
 		s.deliver(t)
@@ -26,7 +26,7 @@ echo WEFT_VXLAN_PORT=4790 >>/etc/weft/weft.env && systemctl restart weft`)
 	// The ways to install weft, on hosts that have none any more, and a registry
 	// with a plugin to upgrade to.
 	"deploy/README.md": func(t *testing.T, s *scene) {
-		s.must(t, "all", "cd && docker ps -aq | xargs -r docker rm -f")
+		s.must(t, "all", "cd && docker ps -aq | xargs -rn1 docker rm -f")
 		s.must(t, "all", `for i in $(seq 100); do
 	networks=$(docker network ls -q --filter driver=weft); [ -n "$networks" ] || break
 	docker network rm $networks; sleep 0.1

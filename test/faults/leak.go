@@ -40,11 +40,7 @@ func (l leak) max(o leak) leak {
 // leaks removes everything and counts what is left of it a while later.
 func (s *stage) leaks(ctx context.Context) leak {
 	for _, h := range s.lab.Hosts() {
-		ids, err := h.Docker(ctx, "ps", "-aq")
-		if err == nil && ids != "" {
-			_, err = h.Docker(ctx, append([]string{"rm", "-f"}, strings.Fields(ids)...)...)
-		}
-		if err != nil {
+		if err := h.RemoveContainers(ctx); err != nil {
 			return leak{Error: err.Error()}
 		}
 	}

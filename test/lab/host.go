@@ -243,6 +243,27 @@ func (h *Host) Docker(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimSpace(out), err
 }
 
+// RemoveContainers removes the containers that the filters of `docker ps` select,
+// all if there are none, one after the other: a Docker that removes several at once
+// may count one endpoint too many in their network for good, and then refuses to
+// remove it for "active endpoints" (https://github.com/moby/moby/issues/43286).
+func (h *Host) RemoveContainers(ctx context.Context, filters ...string) error {
+	args := []string{"ps", "-aq"}
+	for _, f := range filters {
+		args = append(args, "--filter", f)
+	}
+	ids, err := h.Docker(ctx, args...)
+	if err != nil {
+		return err
+	}
+	for id := range strings.FieldsSeq(ids) {
+		if _, err := h.Docker(ctx, "rm", "-f", id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Run runs a command on the host, as Docker does.
 func (h *Host) Run(ctx context.Context, argv ...string) (string, error) {
 	out, err := h.run(ctx, nil, argv...)

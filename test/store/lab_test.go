@@ -209,7 +209,7 @@ func (s *scene) line(name string) []string {
 func (s *scene) remove() {
 	ctx := context.WithoutCancel(s.t.Context())
 	for _, h := range cluster.Hosts() {
-		if _, err := h.Run(ctx, "sh", "-c", "docker ps -aq --filter label=scene="+s.n+" | xargs -r docker rm -f"); err != nil {
+		if err := h.RemoveContainers(ctx, "label=scene="+s.n); err != nil {
 			s.t.Error(err)
 		}
 	}
