@@ -49,6 +49,10 @@ func (c *Consul) line() []string {
 		"-hcl", "disable_update_check = true",
 	}
 	if n := c.lab.settings.Consuls; n > 1 {
+		// Autopilot takes a server that is away for some seconds out of the
+		// quorum, and has it back after ten seconds or more without a vote: the
+		// next one to go would take the quorum along.
+		line = append(line, "-hcl", fmt.Sprintf("autopilot { min_quorum = %d }", n))
 		for i := range n {
 			peer := member{number: firstConsul + i}
 			line = append(line, "-retry-join", peer.Addr().String(), "-retry-interval", "1s")
