@@ -150,14 +150,15 @@ func (s span) free(taken set) uint64 {
 // share is the part of a span that one of several hosts draws from first: every
 // of-th address, from the nth on, counted from 0. So hosts rarely choose the
 // same address, even those that know nothing of each other since the store has
-// lost what they had. A share that is none is all of the span.
+// lost what they had. The zero share is all of the span.
 type share struct{ nth, of int }
 
 func (s share) has(i uint64) bool {
 	return s.of <= 1 || i%uint64(s.of) == uint64(s.nth) //nolint:gosec // hosts
 }
 
-// walked is up to which size of a span pick looks at every address, which takes 0.1 ms.
+// walked is the size of a span up to which pick looks at every address of it. That
+// takes 0.1 ms.
 const walked = 4096
 
 // pick draws up to n different addresses that are not in taken, those in the
