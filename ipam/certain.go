@@ -82,7 +82,7 @@ func (a *Allocator) lose(
 ) error {
 	for len(addrs) > 0 {
 		some := addrs[:min(len(addrs), kvstore.MaxOps-1-len(by.settled))]
-		ops := make([]kvstore.Op, 0, len(some)+1+len(by.settled))
+		ops := make([]kvstore.Op, 0, len(some))
 		for _, addr := range some {
 			ops = append(ops, kvstore.Op{Kind: kvstore.Check, Key: addrKey(p.subnet, addr), Revision: revisions[addr]})
 		}

@@ -182,7 +182,8 @@ func (s span) pick(n int, taken set, first share, random func(uint64) uint64) []
 			others = append(others, a)
 		}
 	}
-	return append(draw(min(n, len(own)), own, random), draw(min(n-min(n, len(own)), len(others)), others, random)...)
+	out := draw(n, own, random)
+	return append(out, draw(n-len(out), others, random)...)
 }
 
 // pickSparse is pick where at least every second draw is free.
@@ -195,7 +196,7 @@ func (s span) pickSparse(n int, taken set, first share, random func(uint64) uint
 			out = append(out, a)
 		}
 	}
-	size, of := s.size(), uint64(max(first.of, 1)) //nolint:gosec // hosts
+	size, of := s.size(), uint64(first.of) //nolint:gosec // hosts
 	// The share itself may be nearly full.
 	for tries := 4 * n; of > 1 && tries > 0 && len(out) < n; tries-- {
 		if i := random(size/of+1)*of + uint64(first.nth); i < size { //nolint:gosec // hosts
@@ -208,10 +209,10 @@ func (s span) pickSparse(n int, taken set, first share, random func(uint64) uint
 	return out
 }
 
-// draw takes n of the addresses at random.
+// draw takes up to n of the addresses at random.
 func draw(n int, from []netip.Addr, random func(uint64) uint64) []netip.Addr {
-	out := make([]netip.Addr, 0, n)
-	for range n {
+	var out []netip.Addr
+	for range min(n, len(from)) {
 		i := random(uint64(len(from)))
 		out = append(out, from[i])
 		from[i] = from[len(from)-1]
