@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -23,6 +22,7 @@ import (
 	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/kvstore"
 	"github.com/weft-net/weft/kvstore/bolt"
+	"github.com/weft-net/weft/kvstore/kvtest/ports"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -158,24 +158,14 @@ func newHost(t *testing.T, name string, store kvstore.Store) *host {
 	return h
 }
 
-// freePort finds a port that is free for UDP and TCP, below those that the kernel
-// gives to clients: one that dials a host that is just down could get the host's.
+// freePort finds a port that is free for UDP and TCP.
 func freePort(t *testing.T) netip.AddrPort {
 	t.Helper()
-	for range 100 {
-		at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 16384+uint16(rand.IntN(16384))) //nolint:gosec // a test's
-		l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
-		if err != nil {
-			continue
-		}
-		_ = l.Close()
-		if c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at)); err == nil {
-			_ = c.Close()
-			return at
-		}
+	free, err := ports.Free(1)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no port is free")
-	return netip.AddrPort{}
+	return free[0]
 }
 
 func (h *host) start() {

@@ -11,19 +11,18 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/kvstore/kvtest/ports"
 )
 
 // startTime is how long a server may take to be able to write. Raft alone needs
@@ -111,11 +110,11 @@ func Binary() (string, error) {
 }
 
 func (s *Server) configure(more []map[string]any) error {
-	ports, err := freePorts(4)
+	free, err := ports.Free(3)
 	if err != nil {
 		return err
 	}
-	s.Addr = net.JoinHostPort("127.0.0.1", fmt.Sprint(ports[0]))
+	s.Addr = free[0].String()
 	config := map[string]any{
 		"server":           true,
 		"bootstrap_expect": 1,
@@ -124,7 +123,7 @@ func (s *Server) configure(more []map[string]any) error {
 		"bind_addr":        "127.0.0.1",
 		"client_addr":      "127.0.0.1",
 		"ports": map[string]int{
-			"http": ports[0], "server": ports[1], "serf_lan": ports[2], "serf_wan": -1,
+			"http": int(free[0].Port()), "server": int(free[1].Port()), "serf_lan": int(free[2].Port()), "serf_wan": -1,
 			"dns": -1, "grpc": -1, "grpc_tls": -1, "https": -1,
 		},
 		"performance":             map[string]any{"raft_multiplier": 1},
@@ -144,31 +143,6 @@ func (s *Server) configure(more []map[string]any) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(s.dir, "config.json"), b, 0o600)
-}
-
-// freePorts gives ports that are free for TCP and UDP on 127.0.0.1. The kernel
-// gives none of them to a client, which begins at 32768 (ip_local_port_range):
-// one that dials a server that is just not there could get the server's.
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for tries := 0; len(ports) < n; tries++ {
-		port := 16384 + rand.IntN(16384) //nolint:gosec // a test's
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil && tries >= 1000 {
-			return nil, err
-		}
-		if err != nil {
-			continue
-		}
-		defer l.Close()
-		u, err := net.ListenPacket("udp", l.Addr().String())
-		if err != nil {
-			continue
-		}
-		_ = u.Close()
-		ports = append(ports, port)
-	}
-	return ports, nil
 }
 
 // Kill ends the server with SIGKILL.
