@@ -189,7 +189,7 @@ func (d *daemon) run(ctx context.Context) error {
 		if err := d.registry.MayLeave(ctx, force); err != nil {
 			return err
 		}
-		leave(d.registry.Retire)
+		leave(d.retire)
 		return nil
 	}, Away: func(context.Context) error {
 		d.registry.GoAway()
@@ -208,6 +208,7 @@ func (d *daemon) run(ctx context.Context) error {
 	g.Go(func() error { return d.reconciler.Run(ctx) })
 	g.Go(func() error { return d.prober.Run(ctx) })
 	g.Go(func() error { return d.kernel.Watch(ctx, func() { d.followUnderlay(ctx) }) })
+	g.Go(func() error { return d.kernel.WatchGuard(ctx, d.reconciler.Verify) })
 	g.Go(func() error { return d.passOn(ctx) })
 	g.Go(func() error { return d.names.Run(ctx) })
 	if d.scrapes != nil {
@@ -237,6 +238,17 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	return &exitError{code: exitLeft}
+}
+
+// retire takes this host out of the cluster, and its guard out of the kernel.
+func (d *daemon) retire(ctx context.Context) error {
+	if err := d.registry.Retire(ctx); err != nil {
+		return err
+	}
+	if err := d.kernel.Unguard(); err != nil {
+		d.log.WithError(err).Warn("The nftables table of weft is left in the kernel.")
+	}
+	return nil
 }
 
 // passOn tells the records of changed addresses, and the addresses of changed

@@ -31,6 +31,9 @@ type Options struct {
 	// least two verifying passes, before it is made again inside the sandbox;
 	// 5 s by default. Docker's own teardown of a sandbox is over by then.
 	RepairAfter time.Duration
+	// DockerNetns is where Docker keeps the namespaces of its own overlay;
+	// /var/run/docker/netns by default.
+	DockerNetns string
 	// Now tells the time; time.Now by default.
 	Now func() time.Time
 }
@@ -40,17 +43,19 @@ type Options struct {
 type Dataplane struct {
 	log         logrus.FieldLogger
 	dir         string
+	dockerDir   string
 	repairAfter time.Duration
 	now         func() time.Time
 
 	hostNS netns.NsHandle
 	host   *handle // its requests lock themselves
+	border borderGuard
 
-	mu      sync.Mutex         // one pass at a time; guards all below
-	applied map[string]applied // by network id
-	guard   *members           // what the host guard holds; nil if not known
-	ports   map[string]portMemory
-	swept   bool
+	mu           sync.Mutex         // one pass at a time; guards all below
+	applied      map[string]applied // by network id
+	surroundings surroundings
+	ports        map[string]portMemory
+	swept        bool
 }
 
 // applied is what a pass left in the kernel for one network.
@@ -77,11 +82,14 @@ type Report struct {
 // NetnsDir becomes a shared mount.
 func New(o Options) (*Dataplane, error) {
 	d := &Dataplane{
-		log: o.Log, dir: o.NetnsDir, repairAfter: o.RepairAfter, now: o.Now,
+		log: o.Log, dir: o.NetnsDir, dockerDir: o.DockerNetns, repairAfter: o.RepairAfter, now: o.Now,
 		applied: map[string]applied{}, ports: map[string]portMemory{},
 	}
 	if d.dir == "" {
 		d.dir = "/run/netns"
+	}
+	if d.dockerDir == "" {
+		d.dockerDir = "/var/run/docker/netns"
 	}
 	if d.repairAfter == 0 {
 		d.repairAfter = 5 * time.Second
@@ -100,6 +108,7 @@ func New(o Options) (*Dataplane, error) {
 	if d.hostNS, err = netns.GetFromPath(path); err != nil {
 		return nil, fmt.Errorf("open the host's network namespace %s: %w", path, err)
 	}
+	d.border.ns = d.hostNS
 	if d.host, err = openHandle(d.hostNS); err != nil {
 		d.hostNS.Close()
 		return nil, fmt.Errorf("open netlink in the host's network namespace: %w", err)
@@ -127,9 +136,10 @@ func (d *Dataplane) Set(ctx context.Context, cfg overlay.Config, verify bool) (R
 	report := Report{Failed: map[string]error{}}
 	var errs []error
 
-	fixed, err := d.setMembers(cfg, verify)
-	report.add(fixed)
-	errs = append(errs, err)
+	unguarded := d.setBorder(cfg, verify, &report)
+	if unguarded != nil {
+		errs = append(errs, unguarded, d.closeTunnels())
+	}
 
 	for _, n := range cfg.Networks {
 		if err := ctx.Err(); err != nil {
@@ -138,20 +148,20 @@ func (d *Dataplane) Set(ctx context.Context, cfg overlay.Config, verify bool) (R
 		old, known := d.applied[n.ID]
 		known = known && old.vtep == cfg.VTEP && old.port == cfg.Port
 		same := known && old.config.Equal(n)
-		if same && !verify {
+		if same && !verify && unguarded == nil {
 			continue
 		}
 		if !known {
 			old = applied{}
 		}
 		delete(d.applied, n.ID)
-		now, fixed, err := d.setNetwork(ctx, cfg, n, old, verify)
+		now, fixed, err := d.setNetwork(ctx, cfg, n, old, verify, unguarded == nil)
 		report.add(fixed)
 		if err != nil {
 			report.Failed[n.ID] = fmt.Errorf("network %s: %w", n.ID, err)
 			continue
 		}
-		if !cfg.Partial { // what else is there is looked at once it is known to be nobody's
+		if !cfg.Partial && unguarded == nil { // what else is there is looked at once it is known to be nobody's
 			d.applied[n.ID] = now
 		}
 	}
@@ -160,14 +170,30 @@ func (d *Dataplane) Set(ctx context.Context, cfg overlay.Config, verify bool) (R
 		return report, errors.Join(errs...)
 	}
 
-	errs = append(errs, d.removeOthers(ctx, cfg, &report))
-	if verify || !d.swept {
-		err := d.sweepHost(cfg)
-		d.swept = err == nil
+	ends, err := d.removeOthers(ctx, cfg, &report)
+	d.swept = err == nil
+	errs = append(errs, err, d.sweepHost(cfg, ends))
+	d.forgetPorts(cfg)
+	if unguarded == nil && len(report.Failed) == 0 && cfg.VTEP.IsValid() {
+		fixed, err := d.border.set(d.asFound(borderOf(cfg)), false, false)
+		report.add(fixed)
 		errs = append(errs, err)
 	}
-	d.forgetPorts(cfg)
 	return report, errors.Join(errs...)
+}
+
+// setBorder makes the host's table, before any tunnel.
+func (d *Dataplane) setBorder(cfg overlay.Config, verify bool, report *Report) error {
+	if !cfg.VTEP.IsValid() {
+		return d.border.remove()
+	}
+	want, err := d.wantBorder(cfg, verify)
+	if err != nil {
+		return err
+	}
+	fixed, err := d.border.set(want, cfg.Partial || !d.swept, verify)
+	report.add(fixed)
+	return err
 }
 
 func (r *Report) add(fixed []string) {
@@ -175,38 +201,58 @@ func (r *Report) add(fixed []string) {
 	r.Repaired = append(r.Repaired, fixed...)
 }
 
-// removeOthers takes every network out of the kernel that cfg does not have.
-func (d *Dataplane) removeOthers(ctx context.Context, cfg overlay.Config, report *Report) error {
-	ids, err := d.namespaces()
+// removeOthers takes every network out of the kernel that cfg does not have. One
+// that cannot be is in the report. It gives the container ends that the removed
+// networks had in the host's namespace.
+func (d *Dataplane) removeOthers(ctx context.Context, cfg overlay.Config, report *Report) ([]netlink.Link, error) {
+	ids, err := networksIn(d.dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	wanted := map[string]bool{}
 	for _, n := range cfg.Networks {
 		wanted[n.ID] = true
 	}
-	ids = slices.DeleteFunc(ids, func(id string) bool { return wanted[id] })
-	var errs []error
-	for _, id := range ids {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		delete(d.applied, id)
-		// A namespace that is emptied frees its VNI at once and takes tens of
-		// milliseconds. Many at once are better left to the kernel, which takes
-		// dying namespaces down together.
-		if err := d.removeNetwork(id, len(ids) <= explicitRemovals); err != nil {
-			errs = append(errs, fmt.Errorf("remove network %s: %w", id, err))
-			continue
-		}
-		report.Removed = append(report.Removed, id)
-	}
-	for id := range d.applied { // its namespace file is gone already
+	for id := range d.applied {
 		if !wanted[id] {
 			delete(d.applied, id)
 		}
 	}
-	return errors.Join(errs...)
+	var found []namespace
+	for _, id := range ids {
+		if wanted[id] {
+			continue
+		}
+		ns, err := lookInto(d.namespacePath(id))
+		switch {
+		case err != nil:
+			report.Failed[id] = fmt.Errorf("look at network %s, which this host does not need any more: %w", id, err)
+		case ns.weft():
+			ns.id = id
+			found = append(found, ns)
+		}
+	}
+	if len(found) == 0 {
+		return nil, nil
+	}
+	ends, err := d.containerEnds(found)
+	if err != nil {
+		return nil, err
+	}
+	for _, ns := range found {
+		if err := ctx.Err(); err != nil {
+			return ends, err
+		}
+		// A namespace that is emptied frees its VNI at once and takes tens of
+		// milliseconds. Many at once are better left to the kernel, which takes
+		// dying namespaces down together.
+		if err := d.removeNetwork(ns.id, len(found) <= explicitRemovals); err != nil {
+			report.Failed[ns.id] = fmt.Errorf("remove network %s: %w", ns.id, err)
+			continue
+		}
+		report.Removed = append(report.Removed, ns.id)
+	}
+	return ends, nil
 }
 
 // explicitRemovals is up to how many networks of one pass are emptied before
@@ -215,7 +261,7 @@ const explicitRemovals = 8
 
 func (d *Dataplane) removeNetwork(id string, explicit bool) error {
 	path := d.namespacePath(id)
-	if explicit && isNamespace(path) {
+	if explicit {
 		if err := d.emptyNamespace(path); err != nil {
 			return err
 		}
@@ -243,25 +289,14 @@ func (d *Dataplane) emptyNamespace(path string) error {
 	return h.removeAll(slices.Collect(maps.Values(links)))
 }
 
-// sweepHost deletes container ends in the host's namespace that no port wants.
-// Only veth links named as weft names them for one of Docker's endpoints count
-// as weft's.
-func (d *Dataplane) sweepHost(cfg overlay.Config) error {
-	links, err := d.host.links()
-	if err != nil {
-		return err
-	}
+// sweepHost deletes the container ends of removed networks that are left in the
+// host's namespace and that no port wants.
+func (d *Dataplane) sweepHost(cfg overlay.Config, ends []netlink.Link) error {
 	wanted := map[string]bool{}
 	for _, n := range cfg.Networks {
 		for _, p := range n.Ports {
 			wanted[overlay.ContainerLink(p.Endpoint)] = true
 		}
 	}
-	var left []netlink.Link
-	for name, l := range links {
-		if _, veth := l.(*netlink.Veth); veth && overlay.IsContainerLink(name) && !wanted[name] {
-			left = append(left, l)
-		}
-	}
-	return d.host.removeAll(left)
+	return d.host.removeAll(slices.DeleteFunc(ends, func(l netlink.Link) bool { return wanted[l.Attrs().Name] }))
 }

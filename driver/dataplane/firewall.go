@@ -174,7 +174,9 @@ func (w *walk) rule(t *nftables.Table, r *nftables.Rule) (answer, *expr.Verdict)
 // status too that it has looked for such rules, but no rule can ask for that.)
 func (w *walk) tracked(key expr.CtKey) field {
 	switch {
-	case w.untracked:
+	case w.packet.Untracked && key == expr.CtKeySTATE:
+		return sure(binary.NativeEndian.AppendUint32(nil, expr.CtStateBitUNTRACKED)...)
+	case w.untracked, w.packet.Untracked:
 		return field{}
 	case key == expr.CtKeySTATE:
 		return sure(binary.NativeEndian.AppendUint32(nil, expr.CtStateBitNEW)...)
@@ -332,8 +334,12 @@ func (w *walk) match(e *expr.Match) answer {
 		if w.untracked || b.MatchFlags&^uint16(xt.ConntrackState|xt.ConntrackStateAlias) != 0 {
 			return maybe
 		}
+		bit := uint16(expr.CtStateBitNEW)
+		if w.packet.Untracked {
+			bit = uint16(expr.CtStateBitUNTRACKED)
+		}
 		not := b.InvertFlags&uint16(xt.ConntrackState) != 0
-		return truth((mask&uint16(expr.CtStateBitNEW) != 0) != not)
+		return truth((mask&bit != 0) != not)
 	}
 	switch info := e.Info.(type) {
 	case *xt.Udp:

@@ -76,8 +76,14 @@ func (c *capture) saw(what []byte, wait time.Duration) bool {
 // inject sends a frame out of the container's interface.
 func inject(tb testing.TB, ns *netns.NS, frame []byte) {
 	tb.Helper()
+	injectAt(tb, ns, "eth0", frame)
+}
+
+// injectAt sends a frame out of a link.
+func injectAt(tb testing.TB, ns *netns.NS, link string, frame []byte) {
+	tb.Helper()
 	ns.Do(func() error {
-		fd, err := packetSocket("eth0")
+		fd, err := packetSocket(link)
 		if err != nil {
 			return err
 		}
@@ -141,6 +147,11 @@ func checksum(b []byte) uint16 {
 func ipFrame(dst, src overlay.MAC, from, to netip.Addr, proto byte, payload []byte) []byte {
 	kind, packet := ipPacket(from, to, proto, payload)
 	return ethernet(dst, src, kind, packet)
+}
+
+// datagram is a UDP datagram with a source port, without checksum.
+func datagram(src, dst uint16, payload []byte) []byte {
+	return slices.Concat(binary.BigEndian.AppendUint16(nil, src), udp(dst, payload)[2:])
 }
 
 // udp is a datagram of 8 bytes of header without checksum and a payload.

@@ -35,11 +35,27 @@ const (
 	redirect              = 137
 )
 
+// UDP ports of DHCP, source and destination of what a server sends (RFC 2131
+// section 4.1, RFC 8415 section 7.2), and of what an IPv4 client sends.
+var (
+	dhcpServer   = []byte{0, 67, 0, 68}
+	dhcpClient   = []byte{0, 68, 0, 67}
+	dhcpv6Server = []byte{0x02, 0x23, 0x02, 0x22} // 547 to 546
+)
+
+// linkLocalOf gives the link-local address that the kernel makes from the MAC
+// (RFC 4291 appendix A), as it does in each new namespace.
+func linkLocalOf(mac overlay.MAC) netip.Addr {
+	return netip.AddrFrom16([16]byte{0xfe, 0x80, 8: mac[0] ^ 0x02, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]})
+}
+
 // portRules gives what an endpoint may send: IPv4, IPv6 and ARP, from its MAC
-// and its addresses. 0.0.0.0 and :: are what one sends from before one has an
-// address (RFC 2131, RFC 5227, RFC 4862); link-local IPv6 is needed for
-// neighbour discovery and may be any. Tagged frames match none of the types and
-// are dropped with the rest.
+// and its addresses, of which one is the link-local address of its MAC. From
+// 0.0.0.0 and :: it may send what needs no address: a DHCP client's requests
+// (RFC 2131), group memberships (RFC 3376, RFC 3810), ARP probes (RFC 5227) and
+// ICMPv6 (RFC 4862). It answers nobody as a router or a DHCP server. Tagged
+// frames match none of the types and are dropped with the rest. Neighbour
+// discovery in fragments passes, and no receiver takes it (RFC 6980).
 func portRules(mac overlay.MAC, addrs []netip.Addr) []rule {
 	const ll, nh, th = expr.PayloadBaseLLHeader, expr.PayloadBaseNetworkHeader, expr.PayloadBaseTransportHeader
 	accept := verdict(expr.VerdictAccept)
@@ -51,6 +67,15 @@ func portRules(mac overlay.MAC, addrs []netip.Addr) []rule {
 		return append(from(typeIPv6), meta(expr.MetaKeyL4PROTO), equal(unix.IPPROTO_ICMPV6), load(th, 0, 1, 0), equal(kind))
 	}
 	drop := []expr.Any{&expr.Counter{}, verdict(expr.VerdictDrop)}
+	ports := func(both []byte) []expr.Any {
+		return []expr.Any{meta(expr.MetaKeyL4PROTO), equal(unix.IPPROTO_UDP), load(th, 0, 4, 0), equal(both...)}
+	}
+	source4 := func(a netip.Addr) []expr.Any {
+		return append(from(typeIPv4), load(nh, 12, 4, 0), equal(a.AsSlice()...))
+	}
+	source6 := func(a netip.Addr) []expr.Any {
+		return append(from(typeIPv6), load(nh, 8, 16, 0), equal(a.AsSlice()...))
+	}
 
 	var four, six []netip.Addr
 	for _, a := range addrs {
@@ -60,14 +85,20 @@ func portRules(mac overlay.MAC, addrs []netip.Addr) []rule {
 			six = append(six, a)
 		}
 	}
+	six = append(six, linkLocalOf(mac))
 	var out []rule
 	add := func(text string, exprs ...[]expr.Any) {
 		out = append(out, rule{fmt.Sprintf("%s %s", mac, text), slices.Concat(exprs...)})
 	}
-	four = append(four, netip.IPv4Unspecified())
+	accepted := []expr.Any{accept}
+	add("no dhcp server", ports(dhcpServer), drop)
 	for _, a := range four {
-		add("ip "+a.String(), from(typeIPv4), []expr.Any{load(nh, 12, 4, 0), equal(a.AsSlice()...), accept})
+		add("ip "+a.String(), source4(a), accepted)
 	}
+	none4, none6 := netip.IPv4Unspecified(), netip.IPv6Unspecified()
+	add("ip 0.0.0.0 dhcp client", source4(none4), ports(dhcpClient), accepted)
+	add("ip 0.0.0.0 igmp", source4(none4), []expr.Any{meta(expr.MetaKeyL4PROTO), equal(unix.IPPROTO_IGMP)}, accepted)
+	add("no dhcpv6 server", ports(dhcpv6Server), drop)
 	add("no router advertisement", icmp6(routerAdvertisement), drop)
 	add("no redirect", icmp6(redirect), drop)
 	foreign := icmp6(neighborAdvertisement)
@@ -76,13 +107,12 @@ func portRules(mac overlay.MAC, addrs []netip.Addr) []rule {
 		foreign = append(foreign, load(th, 8, 16, 0), unequal(a.AsSlice()...))
 		names = append(names, a.String())
 	}
-	linkLocal := []byte{0xfe, 0x80} // fe80::/10
-	foreign = append(foreign, load(th, 8, 2, 0), mask(0xff, 0xc0), unequal(linkLocal...))
 	add("no advertisement but of "+strings.Join(names, " "), foreign, drop)
-	for _, a := range append(six, netip.IPv6Unspecified()) {
-		add("ip6 "+a.String(), from(typeIPv6), []expr.Any{load(nh, 8, 16, 0), equal(a.AsSlice()...), accept})
+	for _, a := range six {
+		add("ip6 "+a.String(), source6(a), accepted)
 	}
-	add("ip6 link-local", from(typeIPv6), []expr.Any{load(nh, 8, 2, 0), mask(0xff, 0xc0), equal(linkLocal...), accept})
+	add("ip6 :: icmpv6", source6(none6), []expr.Any{meta(expr.MetaKeyL4PROTO), equal(unix.IPPROTO_ICMPV6)}, accepted)
+	four = append(four, none4)
 	for _, a := range four {
 		add("arp "+a.String(), from(typeARP), []expr.Any{
 			load(nh, 0, 6, 0), equal(arpHeader...),
@@ -152,38 +182,68 @@ func (p *pass) guard(old applied) error {
 	if len(want) == 0 && len(have) == 0 {
 		return nil
 	}
-	c.AddTable(table)
-	changed := false
+	t := transactions{c: c, begin: func() { c.AddTable(table) }}
 	for name, rules := range want {
 		was, exists := have[name]
 		if exists && slices.Equal(was, texts(rules)) && !p.fresh[name] {
 			continue
 		}
-		changed = true
 		p.fix("guard of link %s of network %s was missing", name, p.n.ID)
-		if exists {
-			c.DelChain(&nftables.Chain{Table: table, Name: name})
-		}
-		ch := c.AddChain(&nftables.Chain{
-			Table: table, Name: name, Type: nftables.ChainTypeFilter, Device: name,
-			Hooknum: nftables.ChainHookIngress, Priority: nftables.ChainPriorityFilter,
+		t.step(2+len(rules), func() {
+			if exists {
+				c.DelChain(&nftables.Chain{Table: table, Name: name})
+			}
+			ch := c.AddChain(&nftables.Chain{
+				Table: table, Name: name, Type: nftables.ChainTypeFilter, Device: name,
+				Hooknum: nftables.ChainHookIngress, Priority: nftables.ChainPriorityFilter,
+			})
+			addRules(c, table, ch, rules)
 		})
-		addRules(c, table, ch, rules)
 	}
 	for name := range have {
 		if _, ok := want[name]; !ok && !p.cfg.Partial {
-			changed = true
 			p.fix("guard of link %s of network %s was not wanted", name, p.n.ID)
-			c.DelChain(&nftables.Chain{Table: table, Name: name})
+			t.step(1, func() { c.DelChain(&nftables.Chain{Table: table, Name: name}) })
 		}
 	}
-	if !changed {
-		return nil
-	}
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("guard its ports by nftables: %w; a kernel without nftables netdev chains needs networks with weft.port_isolation=false", err)
+	if err := t.end(); err != nil {
+		return fmt.Errorf("guard its ports by nftables: %w; see `weft doctor` for what the kernel lacks, or make networks with -o weft.port_isolation=false, whose containers can pretend to be others", err)
 	}
 	return nil
+}
+
+// transactions puts steps, each of which the kernel takes whole or not at all,
+// into as few transactions as fit.
+type transactions struct {
+	c        *nftables.Conn
+	begin    func() // what each begins with
+	messages int    // of the one that is open
+	err      error
+}
+
+// messagesAtOnce bounds a transaction: the kernel answers each message at once,
+// and the answers have to fit the socket's receive buffer (208 KiB by default,
+// net.core.rmem_default, of which an answer takes 0.75 KiB or more).
+const messagesAtOnce = 100
+
+func (t *transactions) step(messages int, add func()) {
+	if t.messages+messages > messagesAtOnce {
+		t.err = t.end()
+	}
+	if t.messages == 0 {
+		t.begin()
+	}
+	t.messages += messages
+	add()
+}
+
+func (t *transactions) end() error {
+	err := t.err
+	if t.messages > 0 {
+		err = errors.Join(err, t.c.Flush())
+	}
+	t.messages, t.err = 0, nil
+	return err
 }
 
 // readChains gives the texts of all rules of a netdev table by chain. Whether a

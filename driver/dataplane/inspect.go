@@ -139,14 +139,14 @@ func (i *Inspector) Routes() ([]Route, error) {
 type Marked struct {
 	Networks []string // ids of the networks that have a namespace
 	Links    []string // container ends in the host's namespace
-	Guard    bool     // the table that guards the tunnels
+	Guard    bool     // the table that guards the tunnels, which is there as long as the host is in a cluster
 }
 
 // Marked lists what has weft's mark.
 func (i *Inspector) Marked() (Marked, error) {
 	var out Marked
 	var err error
-	if out.Networks, err = networksIn(i.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if out.Networks, err = weftsIn(i.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return out, err
 	}
 	links, err := i.host.links()

@@ -1,6 +1,7 @@
 package dataplane_test
 
 import (
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -39,6 +40,8 @@ func TestNothingLeaks(t *testing.T) {
 	if got := must(t, h.ns, "ip", "-o", "link"); got != links {
 		t.Errorf("links of the host were\n%sand are\n%s", links, got)
 	}
+	h.cfg.VTEP = netip.Addr{} // this host is in no cluster any more
+	h.set()
 	if out := must(t, h.ns, "nft", "list", "tables"); out != "" {
 		t.Errorf("tables are left: %s", out)
 	}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/weft-net/weft/driver/overlay"
@@ -125,7 +124,33 @@ func (p *pass) tunnel(ctx context.Context) error {
 	// answers ARP and ND only where addresses cannot move by themselves: it
 	// would hold back a gratuitous ARP.
 	err := p.attach(overlay.VXLAN, portFlags{learning: !p.n.Guarded, flood: true, suppress: p.n.Guarded})
-	return errors.Join(err, p.mtu(overlay.VXLAN), p.up(overlay.VXLAN))
+	err = errors.Join(err, p.mtu(overlay.VXLAN))
+	if p.closed {
+		return err
+	}
+	return errors.Join(err, p.up(overlay.VXLAN))
+}
+
+// closeTunnels takes the tunnels of all networks down: nothing guards them.
+func (d *Dataplane) closeTunnels() error {
+	ids, err := d.namespaces()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, id := range ids {
+		err := d.inNetwork(id, func(h *handle) error {
+			l, err := h.link(overlay.VXLAN)
+			if err != nil || l == nil || !isUp(l) {
+				return err
+			}
+			return h.LinkSetDown(l)
+		})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("take the tunnel of network %s down: %w", id, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // misfit says why the VXLAN device cannot stay, or "".
@@ -202,25 +227,17 @@ func (d *Dataplane) freeVNI(cfg overlay.Config, vni uint32) error {
 		}
 	}
 	for _, id := range ids {
-		path := d.namespacePath(id)
-		if entitled[id] || !isNamespace(path) {
+		if entitled[id] {
 			continue
 		}
-		ns, err := netns.GetFromPath(path)
-		if err != nil {
-			continue // it went away
-		}
-		h, err := openHandle(ns)
-		ns.Close()
-		if err != nil {
+		err := d.inNetwork(id, func(h *handle) error {
+			l, err := h.link(overlay.VXLAN)
+			if v, ok := l.(*netlink.Vxlan); err == nil && ok && v.VxlanId == int(vni) {
+				delete(d.applied, id)
+				err = h.remove(l)
+			}
 			return err
-		}
-		l, err := h.link(overlay.VXLAN)
-		if v, ok := l.(*netlink.Vxlan); err == nil && ok && v.VxlanId == int(vni) {
-			delete(d.applied, id)
-			err = h.remove(l)
-		}
-		h.close()
+		})
 		if err != nil {
 			return err
 		}

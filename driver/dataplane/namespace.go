@@ -101,7 +101,7 @@ func (d *Dataplane) namespacePath(network string) string {
 func (d *Dataplane) openNamespace(network string) (ns netns.NsHandle, made bool, err error) {
 	path := d.namespacePath(network)
 	if !isNamespace(path) {
-		if err := makeNamespace(path); err != nil {
+		if err := makeNamespace(path, network); err != nil {
 			return netns.None(), false, fmt.Errorf("make namespace %s: %w", path, err)
 		}
 		made = true
@@ -113,9 +113,9 @@ func (d *Dataplane) openNamespace(network string) (ns netns.NsHandle, made bool,
 	return ns, made, nil
 }
 
-// makeNamespace makes a network namespace and mounts it at path, over a stale
-// file if there is one.
-func makeNamespace(path string) error {
+// makeNamespace makes a network's namespace, with weft's mark, and mounts it at
+// path, over a stale file if there is one.
+func makeNamespace(path, network string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY|unix.O_CLOEXEC, 0o444)
 	if err != nil {
 		return err
@@ -123,6 +123,9 @@ func makeNamespace(path string) error {
 	f.Close()
 	err = elsewhere(func() error { return unix.Unshare(unix.CLONE_NEWNET) }, func() error {
 		if _, err := setSysctls(namespaceSysctls); err != nil {
+			return err
+		}
+		if err := markHere(network); err != nil {
 			return err
 		}
 		return unix.Mount("/proc/thread-self/ns/net", path, "none", unix.MS_BIND, "")
@@ -154,23 +157,8 @@ func (d *Dataplane) Networks() ([]string, error) {
 	return slices.DeleteFunc(ids, func(id string) bool { return id == overlay.ProbeNetwork }), err
 }
 
-// namespaces gives the network ids of all namespace files with weft's mark.
-func (d *Dataplane) namespaces() ([]string, error) { return networksIn(d.dir) }
-
-// networksIn gives the network ids of the namespace files with weft's mark.
-func networksIn(dir string) ([]string, error) {
-	files, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("list namespaces: %w", err)
-	}
-	var out []string
-	for _, f := range files {
-		if id, ok := strings.CutPrefix(f.Name(), overlay.NamespacePrefix); ok && overlay.ValidID(id) {
-			out = append(out, id)
-		}
-	}
-	return out, nil
-}
+// namespaces gives the ids of the networks that have a namespace of weft's.
+func (d *Dataplane) namespaces() ([]string, error) { return weftsIn(d.dir) }
 
 // shareMounts makes dir a shared mount point, as ip-netns(8) does too. Without
 // it, a later "ip netns add" would copy weft's mounts underneath its own, and

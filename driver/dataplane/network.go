@@ -18,6 +18,7 @@ type pass struct {
 	cfg    overlay.Config
 	n      overlay.NetworkConfig
 	verify bool
+	closed bool // the host's table is not there: the tunnel must not be up
 	tell   bool // n is what was applied before, so what differs is drift
 
 	ns    netns.NsHandle
@@ -30,8 +31,8 @@ type pass struct {
 
 // setNetwork makes the kernel hold n. old is what the last pass left, zero if
 // that is not known. fixed says what had drifted, if n is what was applied before.
-func (d *Dataplane) setNetwork(ctx context.Context, cfg overlay.Config, n overlay.NetworkConfig, old applied, verify bool) (now applied, fixed []string, err error) {
-	p := &pass{d: d, cfg: cfg, n: n, verify: verify || old.config.ID == "", fresh: map[string]bool{}}
+func (d *Dataplane) setNetwork(ctx context.Context, cfg overlay.Config, n overlay.NetworkConfig, old applied, verify, guarded bool) (now applied, fixed []string, err error) {
+	p := &pass{d: d, cfg: cfg, n: n, verify: verify || old.config.ID == "", closed: !guarded, fresh: map[string]bool{}}
 	p.tell = old.config.Equal(n)
 	ns, made, err := d.openNamespace(n.ID)
 	if err != nil {
@@ -49,6 +50,9 @@ func (d *Dataplane) setNetwork(ctx context.Context, cfg overlay.Config, n overla
 	if p.links, err = p.h.links(); err != nil {
 		return applied{}, p.fixed, err
 	}
+	if err := p.mark(); err != nil {
+		return applied{}, p.fixed, err
+	}
 	if p.verify && !made {
 		if err := p.sysctls(); err != nil {
 			return applied{}, p.fixed, err
@@ -61,7 +65,7 @@ func (d *Dataplane) setNetwork(ctx context.Context, cfg overlay.Config, n overla
 	if err := p.tunnel(ctx); err != nil {
 		return applied{}, p.fixed, err
 	}
-	portErr := p.ports()
+	portErr := p.ports(ctx)
 	guardErr := p.guard(old)
 	upErr := p.portsUp(guardErr)
 	now.entries, err = p.entries(old)

@@ -16,6 +16,9 @@ type Packet struct {
 	Src, Dst netip.Addr
 	SrcPort  uint16 // 0: any
 	DstPort  uint16
+	// Untracked: the kernel keeps no connection for it, as for what the tunnels
+	// send and get.
+	Untracked bool
 
 	index uint32 // of Link in the kernel, see Drops; 0: not known
 }

@@ -1,11 +1,13 @@
 package dataplane
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -36,17 +38,17 @@ type portMemory struct {
 const stuckFactor = 4
 
 // ports makes and repairs the veth pairs, down.
-func (p *pass) ports() error {
+func (p *pass) ports(ctx context.Context) error {
 	var errs []error
 	for _, port := range p.n.Ports {
-		if err := p.port(port); err != nil {
+		if err := p.port(ctx, port); err != nil {
 			errs = append(errs, fmt.Errorf("endpoint %s: %w", port.Endpoint, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (p *pass) port(port overlay.Port) error {
+func (p *pass) port(ctx context.Context, port overlay.Port) error {
 	name := overlay.PortLink(port.Endpoint)
 	memory := p.d.ports[port.Endpoint]
 	_, exists := p.links[name]
@@ -55,7 +57,7 @@ func (p *pass) port(port overlay.Port) error {
 		return nil
 	case port.Keep:
 	case !exists:
-		made, err := p.replacePair(port, &memory)
+		made, err := p.replacePair(ctx, port, &memory)
 		p.d.ports[port.Endpoint] = memory
 		if err != nil || !made {
 			return err
@@ -81,11 +83,11 @@ func (p *pass) port(port overlay.Port) error {
 
 // replacePair makes a pair that does not exist, where it belongs, unless it is
 // too early to tell.
-func (p *pass) replacePair(port overlay.Port, memory *portMemory) (made bool, err error) {
+func (p *pass) replacePair(ctx context.Context, port overlay.Port, memory *portMemory) (made bool, err error) {
 	name := overlay.PortLink(port.Endpoint)
 	if !memory.seen {
 		p.fix("link %s of network %s was missing", name, p.n.ID)
-		return true, p.addPair(port)
+		return true, p.addPair(ctx, port)
 	}
 	if !isNamespace(port.Sandbox) || !p.verify {
 		if !isNamespace(port.Sandbox) {
@@ -142,28 +144,24 @@ func (p *pass) due(memory *portMemory, factor int) bool {
 	return true
 }
 
+// dyingFor is how long the end of an earlier pair may be left: its other end died
+// with its namespace, which the kernel takes down in its own time.
+const dyingFor = 3 * time.Second
+
 // addPair makes the pair with the container end in the host's namespace.
-func (p *pass) addPair(port overlay.Port) error {
+func (p *pass) addPair(ctx context.Context, port overlay.Port) error {
 	name := overlay.ContainerLink(port.Endpoint)
-	err := p.d.host.LinkAdd(p.pair(name, port))
-	if errors.Is(err, unix.EEXIST) {
-		// The end of a pair whose other end died with its namespace, which the
-		// kernel has not taken down yet.
-		stale, linkErr := p.d.host.link(name)
-		if linkErr != nil {
-			return linkErr
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := p.d.host.LinkAdd(p.pair(name, port))
+		if err != nil && !errors.Is(err, unix.EEXIST) {
+			err = backoff.Permanent(err)
 		}
-		if stale != nil {
-			if stale.Type() != "veth" {
-				return fmt.Errorf("link %s exists and is a %s, not weft's; remove it", name, stale.Type())
-			}
-			if err := p.d.host.remove(stale); err != nil {
-				return err
-			}
-		}
-		err = p.d.host.LinkAdd(p.pair(name, port))
-	}
-	if err != nil {
+		return struct{}{}, err
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(retryEvery)), backoff.WithMaxElapsedTime(dyingFor))
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		return fmt.Errorf("link %s exists in the host's namespace and is not weft's; remove it", name)
+	case err != nil:
 		return fmt.Errorf("add veth pair %s: %w", name, err)
 	}
 	return p.madePair(port)

@@ -53,6 +53,10 @@ func damages(h *host) map[string]struct{ command, say string } {
 		"a member added":      {host("nft add element inet weft members4 { 192.0.2.66 . 0x1001 }"), "member 192.0.2.66 of VNI 4097 in nftables was not weft's"},
 		"a member deleted":    {host("nft delete element inet weft members4 { 192.0.2.9 . 0x1001 }"), "member 192.0.2.9 of VNI 4097 was missing in nftables"},
 		"a VNI deleted":       {host("nft delete element inet weft vnis { 0x1001 }"), "VNI 4097 was missing in nftables set vnis"},
+		"a host deleted":      {host("nft delete element inet weft hosts4 { 192.0.2.9 }"), "host 192.0.2.9 was missing in nftables"},
+		"a host added":        {host("nft add element inet weft hosts6 { 2001:db8::66 }"), "host 2001:db8::66 in nftables was not weft's"},
+		"a way around":        {host("nft insert rule inet weft input udp dport 4789 accept"), "nftables table inet weft was missing or changed"},
+		"a chain added":       {host("nft add chain inet weft mine"), "nftables table inet weft was missing or changed"},
 		"a drop rule deleted": {host("nft flush chain inet weft check"), "nftables table inet weft was missing or changed"},
 		"sysctl changed":      {in("sysctl -qw net.ipv6.conf.br0.disable_ipv6=1"), "sysctl net/ipv6/conf/br0/disable_ipv6 of network alpha was changed"},
 		"container end MTU":   {host("ip link set " + overlay.ContainerLink(n.Ports[0].Endpoint) + " mtu 1000"), "container end of link " + wp + " of network alpha had MTU 1000"},
@@ -273,9 +277,15 @@ func TestLeftoversAreSweptAndOthersAreNot(t *testing.T) {
 	must(t, h.ns, "ip", "link", "show", "wpan0")
 	must(t, h.ns, "ip", "link", "show", "wc0123456789ab")
 	must(t, h.ns, "nft", "list", "table", "inet", "theirs")
+	// The guard is there as long as this host is one of a cluster's: what its
+	// containers and processes send to other hosts is its business too.
+	vtep := h.cfg.VTEP
+	h.cfg.VTEP = netip.Addr{}
+	h.set()
 	if out, ok := run(h.ns, "nft", "list", "table", "inet", "weft"); ok {
 		t.Errorf("the guard is left:\n%s", out)
 	}
+	h.cfg.VTEP = vtep
 	// The kernel takes the namespaces down in its own time, and then the VNIs
 	// are free again for a network that waits for them.
 	h.cfg.Networks = []overlay.NetworkConfig{{ID: "new", VNI: 5099, MTU: 1450}}

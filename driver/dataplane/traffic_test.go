@@ -170,7 +170,8 @@ func TestGuardedPorts(t *testing.T) {
 
 	me, other := c[0].port.MAC, observer.port.MAC
 	me4, me6, them4, them6 := ip("10.9.0.1"), ip("fd00:9::1"), ip("10.9.0.60"), ip("fd00:9::60")
-	any4, all6, lladdr := ip("255.255.255.255"), ip("ff02::1"), ip("fe80::1234")
+	any4, all6, strange := ip("255.255.255.255"), ip("ff02::1"), ip("fe80::1234")
+	lladdr := netip.AddrFrom16([16]byte{0xfe, 0x80, 8: me[0] ^ 2, me[1], me[2], 0xff, 0xfe, me[3], me[4], me[5]})
 	v6all := overlay.MAC{0x33, 0x33, 0, 0, 0, 1}
 	const icmp6 = unix.IPPROTO_ICMPV6
 	tests := map[string]struct {
@@ -178,7 +179,7 @@ func TestGuardedPorts(t *testing.T) {
 		pass  bool
 	}{
 		"own IPv4":   {func(m []byte) []byte { return ipFrame(broadcast, me, me4, any4, 17, udp(9, m)) }, true},
-		"DHCP":       {func(m []byte) []byte { return ipFrame(broadcast, me, ip("0.0.0.0"), any4, 17, udp(67, m)) }, true},
+		"DHCP":       {func(m []byte) []byte { return ipFrame(broadcast, me, ip("0.0.0.0"), any4, 17, datagram(68, 67, m)) }, true},
 		"own IPv6":   {func(m []byte) []byte { return ipFrame(v6all, me, me6, all6, 17, udp(9, m)) }, true},
 		"link-local": {func(m []byte) []byte { return ipFrame(v6all, me, lladdr, all6, 17, udp(9, m)) }, true},
 		"MLD": {func(m []byte) []byte {
@@ -200,6 +201,21 @@ func TestGuardedPorts(t *testing.T) {
 		"link-local advert.": {func(m []byte) []byte {
 			return ipFrame(v6all, me, lladdr, all6, icmp6, append(advertisement(lladdr, me), m...))
 		}, true},
+		"IGMP before an address": {func(m []byte) []byte { return ipFrame(broadcast, me, ip("0.0.0.0"), ip("224.0.0.22"), 2, m) }, true},
+		"MLD before an address": {func(m []byte) []byte {
+			return ipFrame(v6all, me, ip("::"), all6, icmp6, append([]byte{143, 0, 0, 0}, m...))
+		}, true},
+
+		"DHCP server": {func(m []byte) []byte { return ipFrame(broadcast, me, me4, any4, 17, datagram(67, 68, m)) }, false},
+		"DHCPv6 server": {func(m []byte) []byte {
+			return ipFrame(v6all, me, lladdr, all6, 17, datagram(547, 546, m))
+		}, false},
+		"anything from 0.0.0.0":  {func(m []byte) []byte { return ipFrame(broadcast, me, ip("0.0.0.0"), any4, 17, udp(9, m)) }, false},
+		"anything from ::":       {func(m []byte) []byte { return ipFrame(v6all, me, ip("::"), all6, 17, udp(9, m)) }, false},
+		"a link-local of nobody": {func(m []byte) []byte { return ipFrame(v6all, me, strange, all6, 17, udp(9, m)) }, false},
+		"a link-local to be found": {func(m []byte) []byte {
+			return ipFrame(v6all, me, me6, all6, icmp6, append(advertisement(strange, me), m...))
+		}, false},
 
 		"foreign MAC":  {func(m []byte) []byte { return ipFrame(broadcast, other, me4, any4, 17, udp(9, m)) }, false},
 		"foreign IPv4": {func(m []byte) []byte { return ipFrame(broadcast, me, them4, any4, 17, udp(9, m)) }, false},
@@ -258,19 +274,41 @@ func TestGuardedPorts(t *testing.T) {
 
 func make134() []byte { return append([]byte{134, 0, 0, 0}, make([]byte, 12)...) }
 
-// vxlan sends a VXLAN packet with an inner frame from one host to another.
-func vxlanPacket(t *testing.T, from *host, to netip.Addr, vni uint32, frame []byte) {
+// vxlanPayload is what VXLAN has behind the UDP header: a VNI and a frame.
+func vxlanPayload(vni uint32, frame []byte) []byte {
+	return append(binary.BigEndian.AppendUint32([]byte{8, 0, 0, 0}, vni<<8), frame...)
+}
+
+// vxlanPacket sends a VXLAN packet with an inner frame from one host to another,
+// as the kernel's tunnels do: no process of the host may.
+func vxlanPacket(t *testing.T, from, to *host, src, dst netip.Addr, vni uint32, frame []byte) {
 	t.Helper()
-	packet := binary.BigEndian.AppendUint32([]byte{8, 0, 0, 0}, vni<<8)
-	from.ns.Do(func() error {
-		conn, err := net.Dial("udp", netip.AddrPortFrom(to, 4789).String())
-		if err != nil {
-			return err
+	payload := vxlanPayload(vni, frame)
+	kind, packet := ipPacket(src, dst, unix.IPPROTO_UDP, checkedUDP(src, dst, payload))
+	inject(t, from.ns, ethernet(to.mac(), from.mac(), kind, packet))
+}
+
+// checkedUDP is a datagram to the tunnels' port with a checksum, which IPv6
+// asks for.
+func checkedUDP(src, dst netip.Addr, payload []byte) []byte {
+	d := datagram(5555, 4789, payload)
+	pseudo := slices.Concat(src.AsSlice(), dst.AsSlice(), binary.BigEndian.AppendUint32(nil, uint32(len(d))), []byte{0, 0, 0, unix.IPPROTO_UDP}, d)
+	binary.BigEndian.PutUint16(d[6:], checksum(pseudo))
+	return d
+}
+
+// mac is that of the host's eth0.
+func (h *host) mac() overlay.MAC { return h.macOf("eth0") }
+
+func (h *host) macOf(link string) (out overlay.MAC) {
+	h.ns.Netlink(func(nl *netlink.Handle) error {
+		l, err := nl.LinkByName(link)
+		if err == nil {
+			out = overlay.MAC(l.Attrs().HardwareAddr)
 		}
-		defer conn.Close()
-		_, err = conn.Write(append(packet, frame...))
 		return err
 	})
+	return out
 }
 
 func TestOnlyMembersMaySendIntoANetwork(t *testing.T) {
@@ -286,9 +324,17 @@ func TestOnlyMembersMaySendIntoANetwork(t *testing.T) {
 	seen, swarm := newCapture(t, c[0].ns, "eth0"), newCapture(t, hosts[0].ns, "swarm")
 	send := func(from *host, vni uint32, to string) []byte {
 		m := marker()
-		vxlanPacket(t, from, ip(to), vni, ipFrame(broadcast, c[1].port.MAC, ip("10.9.0.2"), ip("255.255.255.255"), 17, udp(9, m)))
+		src := vtep(from.n)
+		if ip(to).Is6() {
+			src = ip(fmt.Sprintf("2001:db8::%d", from.n))
+		}
+		vxlanPacket(t, from, hosts[0], src, ip(to), vni, ipFrame(broadcast, c[1].port.MAC, ip("10.9.0.2"), ip("255.255.255.255"), 17, udp(9, m)))
 		return m
 	}
+	if swarm.saw(send(hosts[2], 5000, "192.0.2.1"), never) {
+		t.Error("a packet with a VNI of nobody's arrives before another overlay was seen")
+	}
+	hosts[0].verify()
 	if !seen.saw(send(hosts[1], 4097, "192.0.2.1"), soon) {
 		t.Error("a member's packet is dropped")
 	}

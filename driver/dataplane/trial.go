@@ -163,9 +163,11 @@ func tryGuard(ns netns.NsHandle) error {
 	if err != nil {
 		return err
 	}
-	return newHostGuard(4789).create(c, &members{vnis: map[uint32]bool{1: true}, ok: map[member]bool{
-		{netip.AddrFrom4([4]byte{192, 0, 2, 1}), 1}: true,
-	}})
+	b := borderOf(overlay.Config{Port: 4789, Networks: []overlay.NetworkConfig{{VNI: 1, Members: []netip.Addr{
+		netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.MustParseAddr("2001:db8::1"),
+	}}}})
+	_, err = newBorderTable(b).create(c, b)
+	return err
 }
 
 // tryNetdev makes a chain that guards a port.

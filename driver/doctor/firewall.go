@@ -71,8 +71,8 @@ type flow struct {
 func flowsWith(self, peer netip.Addr, in, out string, port uint16, push, peerPush netip.AddrPort) []flow {
 	const tunnels, beats, questions = "the tunnels' packets", "other hosts' direct messages", "other hosts' questions"
 	flows := []flow{
-		{tunnels, dataplane.Packet{In: true, Link: in, Src: peer, Dst: self, DstPort: port}},
-		{tunnels, dataplane.Packet{Link: out, Src: self, Dst: peer, DstPort: port}},
+		{tunnels, dataplane.Packet{In: true, Link: in, Src: peer, Dst: self, DstPort: port, Untracked: true}},
+		{tunnels, dataplane.Packet{Link: out, Src: self, Dst: peer, DstPort: port, Untracked: true}},
 	}
 	if !push.IsValid() || !peerPush.IsValid() {
 		return flows

@@ -11,6 +11,7 @@ import (
 type Config struct {
 	VTEP     netip.Addr      // local underlay address: source of the tunnels
 	Port     uint16          // VXLAN UDP port
+	Hosts    []netip.Addr    // VTEPs of the cluster's hosts, this one's too; sorted
 	Networks []NetworkConfig // sorted by ID
 
 	// Partial: this host has lost its records and has not got all of them back.

@@ -25,7 +25,7 @@ func Overhead(vtep netip.Addr) int {
 // endpoint on this host need kernel objects, and the probe network while a
 // probe goes on.
 func Plan(s Snapshot) Config {
-	cfg := Config{VTEP: s.Self.VTEP, Port: s.Self.Port, Partial: s.Partial}
+	cfg := Config{VTEP: s.Self.VTEP, Port: s.Self.Port, Hosts: vteps(s), Partial: s.Partial}
 	local := map[string][]Endpoint{}
 	for _, e := range s.Local {
 		if e.Phase != Created && e.Phase != Lost {
@@ -42,6 +42,19 @@ func Plan(s Snapshot) Config {
 	}
 	slices.SortFunc(cfg.Networks, func(a, b NetworkConfig) int { return cmp.Compare(a.ID, b.ID) })
 	return cfg
+}
+
+func vteps(s Snapshot) []netip.Addr {
+	var out []netip.Addr
+	if s.Self.VTEP.IsValid() {
+		out = append(out, s.Self.VTEP)
+	}
+	for _, h := range s.Hosts {
+		if h.VTEP.IsValid() {
+			out = append(out, h.VTEP)
+		}
+	}
+	return sorted(out)
 }
 
 func planNetwork(s Snapshot, n Network, endpoints []Endpoint) NetworkConfig {

@@ -51,7 +51,7 @@ func TestPlan(t *testing.T) {
 	stock := func(a, vtep string) overlay.Remote {
 		return overlay.Remote{MAC: overlay.MACOf("n1", addr(a)), VTEP: addr(vtep), Addrs: []netip.Addr{addr(a)}}
 	}
-	want := overlay.Config{VTEP: addr("192.0.2.1"), Port: 4789, Networks: []overlay.NetworkConfig{{
+	want := overlay.Config{VTEP: addr("192.0.2.1"), Port: 4789, Hosts: []netip.Addr{addr("192.0.2.1"), addr("192.0.2.2"), addr("192.0.2.3")}, Networks: []overlay.NetworkConfig{{
 		ID: "n1", VNI: 70000, MTU: 1450, Guarded: true,
 		Ports: []overlay.Port{{
 			Endpoint: "e1", MAC: overlay.MACOf("n1", addr("10.128.0.5")), Sandbox: "/run/sandbox",

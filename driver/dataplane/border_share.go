@@ -1,0 +1,129 @@
+package dataplane
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// dockerOverlay is the name of a namespace in which Docker's own overlay has a
+// network's tunnel: "1-" and the beginning of its id (libnetwork, drivers/overlay,
+// network.initSandbox).
+var dockerOverlay = regexp.MustCompile(`^[0-9]+-[0-9a-z]{10}$`)
+
+// wantBorder gives the border that cfg asks for. What the kernel has to be asked
+// for is asked only with verify, or if it is not known.
+func (d *Dataplane) wantBorder(cfg overlay.Config, verify bool) (*border, error) {
+	want := borderOf(cfg)
+	if verify || !d.surroundings.known || d.surroundings.vtep != cfg.VTEP || d.surroundings.port != cfg.Port {
+		s := surroundings{known: true, vtep: cfg.VTEP, port: cfg.Port}
+		var err error
+		if s.link, err = d.linkOf(cfg.VTEP); err != nil {
+			return nil, err
+		}
+		if s.shared, err = d.sharesPort(cfg.Port); err != nil {
+			return nil, err
+		}
+		d.surroundings = s
+	}
+	// A VNI stays weft's as long as a tunnel may be left that has it.
+	for _, a := range d.applied {
+		want.vnis[a.config.VNI] = true
+	}
+	return d.asFound(want), nil
+}
+
+// asFound adds to a border what wantBorder has found in the kernel.
+func (d *Dataplane) asFound(b *border) *border {
+	b.link, b.shared = d.surroundings.link, d.surroundings.shared
+	return b
+}
+
+// surroundings is what the border takes from the kernel.
+type surroundings struct {
+	known  bool
+	vtep   netip.Addr
+	port   uint16
+	link   string
+	shared bool
+}
+
+// linkOf names the link that has the address, unless it is the loopback, by
+// which nothing comes in; "": there is none.
+func (d *Dataplane) linkOf(vtep netip.Addr) (string, error) {
+	addrs, err := d.hostAddrs(nil)
+	if err != nil {
+		return "", err
+	}
+	for _, a := range addrs {
+		if a.prefix.Addr() != vtep {
+			continue
+		}
+		l, err := d.hostLink(func(h *netlink.Handle) (netlink.Link, error) { return h.LinkByIndex(a.index) })
+		if err != nil || l == nil {
+			return "", err
+		}
+		if name := l.Attrs().Name; name != "lo" {
+			return name, nil
+		}
+	}
+	return "", nil
+}
+
+// sharesPort says whether another overlay has a tunnel on the port: a VXLAN
+// device in the host's namespace, where weft has none, or in one of Docker's own
+// overlay.
+func (d *Dataplane) sharesPort(port uint16) (bool, error) {
+	links, err := d.host.links()
+	if err != nil {
+		return false, err
+	}
+	if hasTunnel(links, port) {
+		return true, nil
+	}
+	files, _ := os.ReadDir(d.dockerDir) // without Docker there is none
+	for _, f := range files {
+		if !dockerOverlay.MatchString(f.Name()) {
+			continue
+		}
+		ns, err := netns.GetFromPath(filepath.Join(d.dockerDir, f.Name()))
+		if err != nil {
+			continue // it went away
+		}
+		links, err := linksIn(ns)
+		ns.Close()
+		if err != nil {
+			return false, fmt.Errorf("look into Docker's namespace %s: %w", f.Name(), err)
+		}
+		if hasTunnel(links, port) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func hasTunnel(links map[string]netlink.Link, port uint16) bool {
+	for _, l := range links {
+		if v, ok := l.(*netlink.Vxlan); ok && v.Port == int(port) {
+			return true
+		}
+	}
+	return false
+}
+
+// linksIn gives all devices of another namespace by name.
+func linksIn(ns netns.NsHandle) (map[string]netlink.Link, error) {
+	h, err := openHandle(ns)
+	if err != nil {
+		return nil, err
+	}
+	defer h.close()
+	return h.links()
+}

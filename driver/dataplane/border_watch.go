@@ -1,0 +1,104 @@
+package dataplane
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	mnetlink "github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// nfGenMessage is the size of struct nfgenmsg, with which each message of
+// nftables begins (linux/netfilter/nfnetlink.h).
+const nfGenMessage = 4
+
+// attrTable is the first attribute of tables, chains, rules, sets and elements:
+// the table's name (NFTA_TABLE_NAME and its like in
+// linux/netfilter/nf_tables.h).
+const attrTable = unix.NFTA_TABLE_NAME
+
+// WatchGuard makes the table that guards the tunnels again as soon as somebody
+// else changes it, and returns nil when ctx ends. notify is called after each
+// such change, for the pass that tells of it, or takes the tunnels down if the
+// table cannot be made; it must not block.
+func (d *Dataplane) WatchGuard(ctx context.Context, notify func()) error {
+	c, err := mnetlink.Dial(unix.NETLINK_NETFILTER, &mnetlink.Config{NetNS: int(d.hostNS)})
+	if err != nil {
+		return fmt.Errorf("watch nftables: %w", err)
+	}
+	defer c.Close()
+	if err := c.JoinGroup(unix.NFNLGRP_NFTABLES); err != nil {
+		return fmt.Errorf("watch nftables: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() {
+		_ = c.SetReadDeadline(time.Unix(1, 0)) // in the past: ends a read that waits
+	})
+	defer stop()
+	touched := true // before this began
+	for {
+		if touched {
+			if err := d.border.mend(); err != nil {
+				d.log.WithError(err).Debug("The guard of the tunnels is not back.")
+			}
+			notify()
+		}
+		msgs, err := c.Receive()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, unix.ENOBUFS): // some were lost
+			touched = true
+		case err != nil:
+			return fmt.Errorf("watch nftables: %w", err)
+		default:
+			touched = false
+			for _, m := range msgs {
+				touched = touched || d.touchesGuard(m)
+			}
+		}
+	}
+}
+
+// Unguard takes the table away if no network is left that it guards: this host
+// has left the cluster. The next Set makes it again.
+func (d *Dataplane) Unguard() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	left, err := d.namespaces()
+	if err != nil || len(left) > 0 {
+		return err
+	}
+	return d.border.remove()
+}
+
+// touchesGuard says whether the message tells of somebody else's change of the
+// table.
+func (d *Dataplane) touchesGuard(m mnetlink.Message) bool {
+	if d.border.own.has(m.Header.PID) || len(m.Data) < nfGenMessage || m.Data[0] != unix.NFPROTO_INET {
+		return false
+	}
+	name, ok := nftAttribute(m, attrTable)
+	return ok && strings.TrimRight(string(name), "\x00") == guardTable
+}
+
+// nftAttribute gives an attribute of a message of nftables.
+func nftAttribute(m mnetlink.Message, kind uint16) ([]byte, bool) {
+	if len(m.Data) < nfGenMessage {
+		return nil, false
+	}
+	attrs, err := mnetlink.NewAttributeDecoder(m.Data[nfGenMessage:])
+	if err != nil {
+		return nil, false
+	}
+	attrs.ByteOrder = binary.BigEndian
+	for attrs.Next() {
+		if attrs.Type() == kind {
+			return attrs.Bytes(), true
+		}
+	}
+	return nil, false
+}
