@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -171,5 +172,81 @@ func BenchmarkRoundTrip(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkGuard is the host's table of many hosts and networks: made anew, and
+// changed by one member.
+func BenchmarkGuard(b *testing.B) {
+	for _, size := range [][2]int{{10, 10}, {100, 50}, {1000, 200}} {
+		hosts, networks := size[0], size[1]
+		h := newHosts(b, 1)[0]
+		fill := func(members int) {
+			h.cfg.Networks = nil
+			for n := range networks {
+				c := overlay.NetworkConfig{ID: fmt.Sprintf("n%03d", n), VNI: uint32(6000 + n), MTU: 1450, Guarded: true}
+				for i := range members {
+					c.Members = append(c.Members, netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}))
+				}
+				h.cfg.Networks = append(h.cfg.Networks, c)
+			}
+		}
+		fill(hosts)
+		h.set()
+		b.Run(fmt.Sprintf("hosts=%d/networks=%d/made", hosts, networks), func(b *testing.B) {
+			for b.Loop() {
+				b.StopTimer()
+				must(b, h.ns, "nft", "flush", "ruleset")
+				b.StartTimer()
+				if err := h.dp.MendGuard(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		members := h.cfg.Networks[0].Members
+		b.Run(fmt.Sprintf("hosts=%d/networks=%d/a-member-more-or-less", hosts, networks), func(b *testing.B) {
+			for i := 0; b.Loop(); i++ {
+				h.cfg.Networks[0].Members = members[:len(members)-i%2]
+				h.set()
+			}
+		})
+		b.Run(fmt.Sprintf("hosts=%d/networks=%d/read-back", hosts, networks), func(b *testing.B) {
+			for b.Loop() {
+				b.StopTimer()
+				must(b, h.ns, "nft", "add table inet x; delete table inet x") // another generation
+				b.StartTimer()
+				if err := h.dp.MendGuard(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("hosts=%d/networks=%d/unchanged", hosts, networks), func(b *testing.B) {
+			for b.Loop() {
+				if err := h.dp.MendGuard(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		h.cfg.Networks = nil
+		h.set()
+	}
+}
+
+// BenchmarkPortsAtOnce is a first pass over a network with many endpoints.
+func BenchmarkPortsAtOnce(b *testing.B) {
+	h := newHosts(b, 1)[0]
+	c := overlay.NetworkConfig{ID: "net1", VNI: 6000, MTU: 1450, Guarded: true}
+	for i := range 1000 {
+		a := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i + 1)})
+		c.Ports = append(c.Ports, port("net1", fmt.Sprint("c", i), netip.PrefixFrom(a, 16).String()))
+	}
+	slices.SortFunc(c.Ports, func(a, b overlay.Port) int { return strings.Compare(a.Endpoint, b.Endpoint) })
+	for b.Loop() {
+		h.cfg.Networks = []overlay.NetworkConfig{c}
+		h.set()
+		b.StopTimer()
+		h.cfg.Networks = nil
+		h.set()
+		b.StartTimer()
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 
 	"github.com/weft-net/weft/driver/overlay"
 )
@@ -19,48 +20,58 @@ type border struct {
 	// that is nobody's here are let through.
 	shared bool
 
-	hosts   map[netip.Addr]bool // VTEPs of the cluster's hosts
-	vnis    map[uint32]bool     // of the networks that have a tunnel here
-	members map[member]bool
-}
-
-// member is a host that may send into a network.
-type member struct {
-	vtep netip.Addr
-	vni  uint32
+	hosts []netip.Addr    // VTEPs of the cluster's hosts; sorted
+	vnis  map[uint32]bool // of the networks that have a tunnel here
+	// members are the VTEPs that may send into a network, by its VNI; sorted.
+	members map[uint32][]netip.Addr
 }
 
 // borderOf gives the border that cfg asks for, but for link and shared, which
 // the kernel knows.
 func borderOf(cfg overlay.Config) *border {
 	b := newBorder(cfg.Port)
-	for _, vtep := range cfg.Hosts {
-		b.hosts[vtep] = true
-	}
+	b.hosts = cfg.Hosts
 	for _, n := range cfg.Networks {
 		b.vnis[n.VNI] = true
-		for _, vtep := range n.Members {
-			b.members[member{vtep, n.VNI}] = true
-			b.hosts[vtep] = true
-		}
+		b.members[n.VNI] = union(b.members[n.VNI], n.Members)
+		b.hosts = union(b.hosts, n.Members)
 	}
 	return b
 }
 
 func newBorder(port uint16) *border {
-	return &border{port: port, hosts: map[netip.Addr]bool{}, vnis: map[uint32]bool{}, members: map[member]bool{}}
+	return &border{port: port, vnis: map[uint32]bool{}, members: map[uint32][]netip.Addr{}}
 }
 
 // add makes b hold what o holds too.
 func (b *border) add(o *border) {
-	maps.Copy(b.hosts, o.hosts)
+	b.hosts = union(b.hosts, o.hosts)
 	maps.Copy(b.vnis, o.vnis)
-	maps.Copy(b.members, o.members)
+	for vni, vteps := range o.members {
+		b.members[vni] = union(b.members[vni], vteps)
+	}
 }
 
 // sameRules says whether both have the same rules, whatever is in their sets.
 func (b *border) sameRules(o *border) bool {
 	return b.port == o.port && b.link == o.link && b.shared == o.shared
+}
+
+// without gives what is in b's sets and not in o's.
+func (b *border) without(o *border) *border {
+	out := newBorder(b.port)
+	out.hosts = missing(b.hosts, o.hosts)
+	for vni := range b.vnis {
+		if !o.vnis[vni] {
+			out.vnis[vni] = true
+		}
+	}
+	for vni, vteps := range b.members {
+		if left := missing(vteps, o.members[vni]); len(left) > 0 {
+			out.members[vni] = left
+		}
+	}
+	return out
 }
 
 // differs says how what the kernel has, nil if it is not as weft makes it,
@@ -69,27 +80,56 @@ func (b *border) differs(have *border) []string {
 	if have == nil {
 		return []string{"nftables table inet " + guardTable + " was missing or changed"}
 	}
-	return b.drift(have)
+	return slices.Concat(b.without(have).tell("was missing in nftables"), have.without(b).tell("in nftables was not weft's"))
 }
 
-// drift says how have differs from b, which weft had left.
-func (b *border) drift(have *border) []string {
+// tell names all that is in b's sets.
+func (b *border) tell(what string) []string {
 	var out []string
-	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	onlyIn(b.vnis, have.vnis, func(v uint32) { say("VNI %d was missing in nftables set %s", v, setVNIs) })
-	onlyIn(have.vnis, b.vnis, func(v uint32) { say("VNI %d in nftables set %s was not weft's", v, setVNIs) })
-	onlyIn(b.members, have.members, func(m member) { say("member %s of VNI %d was missing in nftables", m.vtep, m.vni) })
-	onlyIn(have.members, b.members, func(m member) { say("member %s of VNI %d in nftables was not weft's", m.vtep, m.vni) })
-	onlyIn(b.hosts, have.hosts, func(a netip.Addr) { say("host %s was missing in nftables", a) })
-	onlyIn(have.hosts, b.hosts, func(a netip.Addr) { say("host %s in nftables was not weft's", a) })
+	for vni := range b.vnis {
+		out = append(out, fmt.Sprintf("VNI %d %s", vni, what))
+	}
+	for vni, vteps := range b.members {
+		for _, a := range vteps {
+			out = append(out, fmt.Sprintf("member %s of VNI %d %s", a, vni, what))
+		}
+	}
+	for _, a := range b.hosts {
+		out = append(out, fmt.Sprintf("host %s %s", a, what))
+	}
 	return out
 }
 
-// onlyIn calls f with what a has and b does not have.
-func onlyIn[K comparable](a, b map[K]bool, f func(K)) {
-	for k := range a {
-		if !b[k] {
-			f(k)
+// union gives all of two sorted lists, sorted and once each.
+func union(a, b []netip.Addr) []netip.Addr {
+	switch {
+	case len(b) == 0 || slices.Equal(a, b):
+		return a
+	case len(a) == 0:
+		return b
+	}
+	return inOrder(slices.Concat(a, b))
+}
+
+// inOrder sorts the list and leaves out what is in it again.
+func inOrder(list []netip.Addr) []netip.Addr {
+	slices.SortFunc(list, netip.Addr.Compare)
+	return slices.Compact(list)
+}
+
+// missing gives what of a sorted list is not in another one.
+func missing(a, b []netip.Addr) []netip.Addr {
+	if slices.Equal(a, b) {
+		return nil
+	}
+	var out []netip.Addr
+	for _, x := range a {
+		for len(b) > 0 && b[0].Less(x) {
+			b = b[1:]
+		}
+		if len(b) == 0 || b[0] != x {
+			out = append(out, x)
 		}
 	}
+	return out
 }

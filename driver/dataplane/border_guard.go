@@ -17,11 +17,14 @@ import (
 type borderGuard struct {
 	ns  netns.NsHandle
 	own ownSockets
+	// dial are further options of the connection to nftables; tests break it.
+	dial []nftables.ConnOption
 
 	mu      sync.Mutex
 	want    *border  // nil: nothing was asked for yet
 	have    *border  // what the kernel holds; nil if that is not known
 	gen     uint32   // of the kernel's rules when have was true
+	watched bool     // somebody tells when the table is touched by others, and nobody has
 	drifted []string // what mend has found and no pass has told yet
 }
 
@@ -62,10 +65,20 @@ func (g *borderGuard) set(want *border, partial, verify bool) (drifted []string,
 	return drifted, g.reach(c, g.have)
 }
 
-// mend makes the table again if it is not what it was left as.
+// watch tells whether others' changes of the table are being told.
+func (g *borderGuard) watch(on bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.watched = on
+}
+
+// mend makes the table again if it is not what it was left as: somebody has
+// touched it.
 func (g *borderGuard) mend() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	defer func(watched bool) { g.watched = watched }(g.watched)
+	g.watched = false
 	was := g.have
 	if g.want == nil || was == nil || !was.sameRules(g.want) {
 		return nil // no pass has made it yet, or the next one has to
@@ -102,18 +115,22 @@ func guardError(err error) error {
 }
 
 func (g *borderGuard) connect() (*nftables.Conn, error) {
-	return nftables.New(nftables.WithNetNSFd(int(g.ns)), nftables.WithSockOptions(func(c *mnetlink.Conn) error {
-		g.own.add(c.PID())
-		return nil
-	}))
+	return nftables.New(append([]nftables.ConnOption{
+		nftables.WithNetNSFd(int(g.ns)),
+		nftables.WithSockOptions(func(c *mnetlink.Conn) error {
+			g.own.add(c.PID())
+			return nil
+		}),
+	}, g.dial...)...)
 }
 
 // look makes g.have what the kernel holds, nil if that is not as weft makes it.
-// It reads only what may have changed: each change of any rule in the namespace
-// gives the kernel's rules another generation.
+// It reads only what may have changed: that is told while the table is watched,
+// and each change of any rule in the namespace gives the kernel's rules another
+// generation.
 func (g *borderGuard) look(c *nftables.Conn, verify bool) error {
 	if g.have != nil && g.have.sameRules(g.want) {
-		if !verify {
+		if !verify || g.watched {
 			return nil
 		}
 		gen, err := generation(g.ns)

@@ -221,40 +221,53 @@ func linkName(name string) []byte {
 // vniKey is the VNI as the rules load it.
 func vniKey(vni uint32) []byte { return binary.NativeEndian.AppendUint32(nil, vni) }
 
-func (m member) key() []byte { return slices.Concat(m.vtep.AsSlice(), vniKey(m.vni)) }
-
 // elements are those of the table's sets by the sets' names, as keys.
-func (b *border) elements() map[string]map[string]bool {
-	out := map[string]map[string]bool{setVNIs: {}, setMembers4: {}, setMembers6: {}, setHosts4: {}, setHosts6: {}}
-	for v := range b.vnis {
-		out[setVNIs][string(vniKey(v))] = true
+func (b *border) elements() map[string][]nftables.SetElement {
+	out := map[string][]nftables.SetElement{}
+	add := func(set string, key []byte) { out[set] = append(out[set], nftables.SetElement{Key: key}) }
+	for vni := range b.vnis {
+		add(setVNIs, vniKey(vni))
 	}
-	for m := range b.members {
-		out[ofFamily(m.vtep, setMembers4, setMembers6)][string(m.key())] = true
+	for vni, vteps := range b.members {
+		for _, a := range vteps {
+			add(ofFamily(a, setMembers4, setMembers6), append(a.AsSlice(), vniKey(vni)...))
+		}
 	}
-	for a := range b.hosts {
-		out[ofFamily(a, setHosts4, setHosts6)][string(a.AsSlice())] = true
+	for _, a := range b.hosts {
+		add(ofFamily(a, setHosts4, setHosts6), a.AsSlice())
 	}
 	return out
 }
 
-// take adds an element that was read from a set.
-func (b *border) take(set string, key []byte) {
-	if set == setHosts4 || set == setHosts6 {
-		if a, ok := netip.AddrFromSlice(key); ok {
-			b.hosts[a] = true
+// taken gives the border whose sets have these elements.
+func (b *border) taken(elements map[string][]nftables.SetElement) *border {
+	out := newBorder(b.port)
+	out.link, out.shared = b.link, b.shared
+	for set, list := range elements {
+		for _, e := range list {
+			addr, vni := e.Key, uint32(0)
+			if set != setHosts4 && set != setHosts6 {
+				if len(e.Key) < 4 {
+					continue // no element of weft's
+				}
+				addr, vni = e.Key[:len(e.Key)-4], binary.NativeEndian.Uint32(e.Key[len(e.Key)-4:])
+			}
+			vtep, _ := netip.AddrFromSlice(addr)
+			switch set {
+			case setVNIs:
+				out.vnis[vni] = true
+			case setMembers4, setMembers6:
+				out.members[vni] = append(out.members[vni], vtep)
+			default:
+				out.hosts = append(out.hosts, vtep)
+			}
 		}
-		return
 	}
-	if len(key) < 4 {
-		return
+	out.hosts = inOrder(out.hosts)
+	for vni, vteps := range out.members {
+		out.members[vni] = inOrder(vteps)
 	}
-	addr, vni := key[:len(key)-4], binary.NativeEndian.Uint32(key[len(key)-4:])
-	if set == setVNIs {
-		b.vnis[vni] = true
-	} else if vtep, ok := netip.AddrFromSlice(addr); ok {
-		b.members[member{vtep, vni}] = true
-	}
+	return out
 }
 
 func ofFamily(a netip.Addr, four, six string) string {

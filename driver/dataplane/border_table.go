@@ -20,7 +20,7 @@ const (
 // create replaces the whole table, in one transaction if that is possible; else
 // nothing comes in until the last one. It gives the number of transactions.
 func (t borderTable) create(c *nftables.Conn, want *border) (transactions int, err error) {
-	pieces := pieces(&border{}, want)
+	pieces := pieces(newBorder(want.port), want)
 	whole := len(pieces) <= messagesPerTransaction
 	c.AddTable(t.table) // so that deleting it cannot fail
 	c.DelTable(t.table)
@@ -94,20 +94,15 @@ type piece struct {
 // no more comes first.
 func pieces(have, want *border) []piece {
 	var out []piece
-	was, now := have.elements(), want.elements()
-	add := func(del bool, a, b map[string]map[string]bool) {
+	add := func(del bool, elements map[string][]nftables.SetElement) {
 		for _, set := range []string{setMembers4, setMembers6, setVNIs, setHosts4, setHosts6} {
-			var elements []nftables.SetElement
-			onlyIn(a[set], b[set], func(key string) {
-				elements = append(elements, nftables.SetElement{Key: []byte(key)})
-			})
-			for some := range slices.Chunk(elements, elementsPerMessage) {
+			for some := range slices.Chunk(elements[set], elementsPerMessage) {
 				out = append(out, piece{set, del, some})
 			}
 		}
 	}
-	add(true, was, now)
-	add(false, now, was)
+	add(true, have.without(want).elements())
+	add(false, want.without(have).elements())
 	return out
 }
 
@@ -146,21 +141,17 @@ func (t borderTable) read(c *nftables.Conn, want *border) (*border, error) {
 			return nil, nil
 		}
 	}
-	out := newBorder(want.port)
-	out.link, out.shared = want.link, want.shared
+	elements := map[string][]nftables.SetElement{}
 	for _, s := range t.sets {
-		elements, err := dump(func() ([]nftables.SetElement, error) { return c.GetSetElements(s) })
+		elements[s.Name], err = dump(func() ([]nftables.SetElement, error) { return c.GetSetElements(s) })
 		if errors.Is(err, unix.ENOENT) {
 			return nil, nil
 		}
 		if err != nil {
 			return nil, fmt.Errorf("list set %s: %w", s.Name, err)
 		}
-		for _, e := range elements {
-			out.take(s.Name, e.Key)
-		}
 	}
-	return out, nil
+	return want.taken(elements), nil
 }
 
 // sameHook says whether both chains are called at the same place.

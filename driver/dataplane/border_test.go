@@ -325,6 +325,29 @@ func TestNoTunnelIsUpWithoutAGuard(t *testing.T) {
 	}
 }
 
+// A kernel whose nftables is missing, too old or full has no tunnel up, and one
+// sentence says why.
+func TestNoTunnelIsUpWithoutNftables(t *testing.T) {
+	hosts := newHosts(t, 2)
+	c := spread(t, hosts, true)
+	h := hosts[0]
+	for number, name := range map[unix.Errno]string{unix.EOPNOTSUPP: "missing", unix.EINVAL: "too old", unix.ENOSPC: "full", unix.ENOBUFS: "without memory"} {
+		h.dp.BreakNftables(number)
+		r, err := h.dp.Set(t.Context(), h.cfg, false)
+		if err == nil || len(r.Failed) != 0 || !strings.Contains(err.Error(), number.Error()) || !strings.Contains(err.Error(), "weft doctor") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("nftables is %s: failed %v, error %v", name, r.Failed, err)
+		}
+		if c[0].pings(ip("10.9.0.2"), "-W0.3") {
+			t.Errorf("nftables is %s, and a tunnel is up", name)
+		}
+		h.dp.BreakNftables(0)
+		h.set()
+		if !c[0].pingsAgain(ip("10.9.0.2")) {
+			t.Errorf("nftables was %s, and the tunnel did not come back", name)
+		}
+	}
+}
+
 // Somebody deletes or changes the guard while a stranger sends as fast as he
 // can: what gets in, gets in within milliseconds.
 func TestAGuardThatIsDeletedIsBackAtOnce(t *testing.T) {

@@ -38,6 +38,8 @@ func (d *Dataplane) WatchGuard(ctx context.Context, notify func()) error {
 		_ = c.SetReadDeadline(time.Unix(1, 0)) // in the past: ends a read that waits
 	})
 	defer stop()
+	d.border.watch(true)
+	defer d.border.watch(false)
 	touched := true // before this began
 	for {
 		if touched {

@@ -1,8 +1,33 @@
 package dataplane
 
+import (
+	"os"
+	"syscall"
+
+	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
+)
+
 // Abandon closes the netlink socket of the interception as the kernel does it
 // for a process that dies.
 func (r *Resolver) Abandon() {
 	r.tap.close()
 	r.tap = nil
 }
+
+// BreakNftables has nftables answer the host's guard with an error, until it is
+// called with none.
+func (d *Dataplane) BreakNftables(number syscall.Errno) {
+	d.border.mu.Lock()
+	defer d.border.mu.Unlock()
+	d.border.dial = nil
+	d.border.have = nil
+	if number != 0 {
+		d.border.dial = append(d.border.dial, nftables.WithTestDial(func([]netlink.Message) ([]netlink.Message, error) {
+			return nil, os.NewSyscallError("recvmsg", number)
+		}))
+	}
+}
+
+// MendGuard looks whether the host's guard is as it was left, and makes it so.
+func (d *Dataplane) MendGuard() error { return d.border.mend() }

@@ -52,7 +52,7 @@ func damages(h *host) map[string]struct{ command, say string } {
 		"ruleset flushed":     {host("nft flush ruleset"), "nftables table inet weft was missing or changed"},
 		"a member added":      {host("nft add element inet weft members4 { 192.0.2.66 . 0x1001 }"), "member 192.0.2.66 of VNI 4097 in nftables was not weft's"},
 		"a member deleted":    {host("nft delete element inet weft members4 { 192.0.2.9 . 0x1001 }"), "member 192.0.2.9 of VNI 4097 was missing in nftables"},
-		"a VNI deleted":       {host("nft delete element inet weft vnis { 0x1001 }"), "VNI 4097 was missing in nftables set vnis"},
+		"a VNI deleted":       {host("nft delete element inet weft vnis { 0x1001 }"), "VNI 4097 was missing in nftables"},
 		"a host deleted":      {host("nft delete element inet weft hosts4 { 192.0.2.9 }"), "host 192.0.2.9 was missing in nftables"},
 		"a host added":        {host("nft add element inet weft hosts6 { 2001:db8::66 }"), "host 2001:db8::66 in nftables was not weft's"},
 		"a way around":        {host("nft insert rule inet weft input udp dport 4789 accept"), "nftables table inet weft was missing or changed"},
