@@ -1,7 +1,6 @@
 package dataplane
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -9,7 +8,6 @@ import (
 	"github.com/google/nftables"
 	mnetlink "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
 )
 
 // borderGuard keeps the host's table as it has to be. It has a lock of its own,
@@ -44,7 +42,7 @@ func (g *borderGuard) set(want *border, partial, verify bool) (drifted []string,
 		return nil, err
 	}
 	if partial {
-		have, err := newBorderTable(want).read(c, want)
+		have, err := newBorderTable(want).read(c, g.ns, want)
 		if err != nil {
 			return nil, err
 		}
@@ -146,7 +144,7 @@ func (g *borderGuard) look(c *nftables.Conn, verify bool) error {
 	if err != nil {
 		return err
 	}
-	if g.have, err = newBorderTable(g.want).read(c, g.want); err != nil {
+	if g.have, err = newBorderTable(g.want).read(c, g.ns, g.want); err != nil {
 		return err
 	}
 	g.gen = gen
@@ -180,32 +178,6 @@ func (g *borderGuard) reach(c *nftables.Conn, have *border) error {
 		g.gen = 0
 	}
 	return nil
-}
-
-// generation gives the number of the namespace's nftables rules, which grows
-// with each change.
-func generation(ns netns.NsHandle) (uint32, error) {
-	c, err := mnetlink.Dial(unix.NETLINK_NETFILTER, &mnetlink.Config{NetNS: int(ns)})
-	if err != nil {
-		return 0, fmt.Errorf("open nftables: %w", err)
-	}
-	defer c.Close()
-	answers, err := c.Execute(mnetlink.Message{
-		Header: mnetlink.Header{
-			Type:  mnetlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN),
-			Flags: mnetlink.Request,
-		},
-		Data: make([]byte, nfGenMessage),
-	})
-	if err != nil {
-		return 0, fmt.Errorf("ask nftables for its generation: %w", err)
-	}
-	for _, m := range answers {
-		if id, ok := nftAttribute(m, unix.NFTA_GEN_ID); ok && len(id) == 4 {
-			return uint32(id[0])<<24 | uint32(id[1])<<16 | uint32(id[2])<<8 | uint32(id[3]), nil
-		}
-	}
-	return 0, errors.New("nftables does not tell its generation")
 }
 
 // ownSockets are the last netlink sockets by which weft has changed rules, by

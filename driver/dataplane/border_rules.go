@@ -239,18 +239,18 @@ func (b *border) elements() map[string][]nftables.SetElement {
 	return out
 }
 
-// taken gives the border whose sets have these elements.
-func (b *border) taken(elements map[string][]nftables.SetElement) *border {
+// taken gives the border with b's rules whose sets have these keys.
+func (b *border) taken(keys map[string][][]byte) *border {
 	out := newBorder(b.port)
 	out.link, out.shared = b.link, b.shared
-	for set, list := range elements {
-		for _, e := range list {
-			addr, vni := e.Key, uint32(0)
+	for set, list := range keys {
+		for _, key := range list {
+			addr, vni := key, uint32(0)
 			if set != setHosts4 && set != setHosts6 {
-				if len(e.Key) < 4 {
+				if len(key) < 4 {
 					continue // no element of weft's
 				}
-				addr, vni = e.Key[:len(e.Key)-4], binary.NativeEndian.Uint32(e.Key[len(e.Key)-4:])
+				addr, vni = key[:len(key)-4], binary.NativeEndian.Uint32(key[len(key)-4:])
 			}
 			vtep, _ := netip.AddrFromSlice(addr)
 			switch set {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/google/nftables"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -120,7 +121,7 @@ func (t borderTable) set(name string) *nftables.Set {
 
 // read gives what the table holds, or nil if it is not there or not as weft
 // makes it for want. A table of this name that somebody else made is an error.
-func (t borderTable) read(c *nftables.Conn, want *border) (*border, error) {
+func (t borderTable) read(c *nftables.Conn, ns netns.NsHandle, want *border) (*border, error) {
 	chains, there, err := t.look(c)
 	if err != nil {
 		return nil, err
@@ -141,9 +142,9 @@ func (t borderTable) read(c *nftables.Conn, want *border) (*border, error) {
 			return nil, nil
 		}
 	}
-	elements := map[string][]nftables.SetElement{}
+	keys := map[string][][]byte{}
 	for _, s := range t.sets {
-		elements[s.Name], err = dump(func() ([]nftables.SetElement, error) { return c.GetSetElements(s) })
+		keys[s.Name], err = keysOf(ns, s)
 		if errors.Is(err, unix.ENOENT) {
 			return nil, nil
 		}
@@ -151,7 +152,7 @@ func (t borderTable) read(c *nftables.Conn, want *border) (*border, error) {
 			return nil, fmt.Errorf("list set %s: %w", s.Name, err)
 		}
 	}
-	return want.taken(elements), nil
+	return want.taken(keys), nil
 }
 
 // sameHook says whether both chains are called at the same place.

@@ -2,7 +2,6 @@ package dataplane
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -11,10 +10,6 @@ import (
 	mnetlink "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
-
-// nfGenMessage is the size of struct nfgenmsg, with which each message of
-// nftables begins (linux/netfilter/nfnetlink.h).
-const nfGenMessage = 4
 
 // attrTable is the first attribute of tables, chains, rules, sets and elements:
 // the table's name (NFTA_TABLE_NAME and its like in
@@ -85,22 +80,4 @@ func (d *Dataplane) touchesGuard(m mnetlink.Message) bool {
 	}
 	name, ok := nftAttribute(m, attrTable)
 	return ok && strings.TrimRight(string(name), "\x00") == guardTable
-}
-
-// nftAttribute gives an attribute of a message of nftables.
-func nftAttribute(m mnetlink.Message, kind uint16) ([]byte, bool) {
-	if len(m.Data) < nfGenMessage {
-		return nil, false
-	}
-	attrs, err := mnetlink.NewAttributeDecoder(m.Data[nfGenMessage:])
-	if err != nil {
-		return nil, false
-	}
-	attrs.ByteOrder = binary.BigEndian
-	for attrs.Next() {
-		if attrs.Type() == kind {
-			return attrs.Bytes(), true
-		}
-	}
-	return nil, false
 }
