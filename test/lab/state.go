@@ -66,5 +66,8 @@ const memberMark = "WEFTLAB_MEMBER"
 func cgroup(name, dir string) string {
 	h := fnv.New32a()
 	h.Write([]byte(dir))
-	return fmt.Sprintf("/weft-lab-%s-%08x", name, h.Sum32())
+	return fmt.Sprintf("%s%s-%08x", cgroupPrefix, name, h.Sum32())
 }
+
+// cgroupPrefix begins the name of every lab's cgroup.
+const cgroupPrefix = "/weft-lab-"

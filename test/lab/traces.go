@@ -104,6 +104,21 @@ func inCgroup(pid int, parent string) bool {
 	return err == nil && strings.Contains(string(text), ":"+parent+"/")
 }
 
+// ofAnotherLab says whether the process carries the mark of another lab, or is
+// in a cgroup of one.
+func ofAnotherLab(pid int, name, dir string) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err == nil && strings.Contains(string(text), ":"+cgroupPrefix) {
+		return !inCgroup(pid, cgroup(name, dir))
+	}
+	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil {
+		return false
+	}
+	i := slices.IndexFunc(bytes.Split(env, []byte{0}), func(v []byte) bool { return bytes.HasPrefix(v, []byte(mark+"=")) })
+	return i >= 0 && !carries(pid, mark, dir)
+}
+
 func namespacesOf(pid int) []string {
 	var all []string
 	for _, kind := range []string{"net", "mnt"} {
@@ -126,7 +141,7 @@ func (l *Lab) Leaks(ctx context.Context) ([]string, error) {
 		if left, err = traces(l.Name(), l.dir); err != nil {
 			return final{err}
 		}
-		held, err := heldNamespaces(l.namespaces)
+		held, err := heldNamespaces(l.namespaces, l.Name(), l.dir)
 		if err != nil {
 			return final{err}
 		}
@@ -172,13 +187,24 @@ func traces(name, dir string) ([]string, error) {
 	return left, nil
 }
 
-// heldNamespaces returns which of the namespaces a process or a mount keeps.
-func heldNamespaces(namespaces []string) ([]string, error) {
+// heldNamespaces returns which of the namespaces a process or a mount keeps. The
+// kernel gives the number of a namespace that is gone to a new one: one that
+// another lab has is not this lab's any more.
+func heldNamespaces(namespaces []string, name, dir string) ([]string, error) {
 	all, err := pids()
 	if err != nil {
 		return nil, err
 	}
 	var left []string
+	anothers := make(map[string]bool)
+	for _, pid := range all {
+		if ofAnotherLab(pid, name, dir) {
+			for _, ns := range namespacesOf(pid) {
+				anothers[ns] = true
+			}
+		}
+	}
+	namespaces = slices.DeleteFunc(slices.Clone(namespaces), func(ns string) bool { return anothers[ns] })
 	for _, pid := range all {
 		for _, ns := range namespacesOf(pid) {
 			if slices.Contains(namespaces, ns) {
