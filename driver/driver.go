@@ -16,6 +16,9 @@ type Registry interface {
 	Create(ctx context.Context, dockerID string, want overlay.Network) (overlay.Network, error)
 	Delete(ctx context.Context, dockerID string) error
 	OfDocker(dockerID string) (overlay.Network, bool)
+	// Recorded finds the cluster's network that Create would join, if there is
+	// one. mirrored: it is weft that has Docker ask, and no person.
+	Recorded(dockerID string, want overlay.Network) (n overlay.Network, mirrored bool)
 	Self() overlay.Host
 
 	CreateEndpoint(ctx context.Context, e overlay.Endpoint) error
@@ -43,12 +46,15 @@ type Driver struct {
 	registry Registry
 	kernel   Kernel
 	pools    Pools
+	docker   func() string
 	log      logrus.FieldLogger
 }
 
-// New makes a Driver that Docker knows under name.
-func New(name string, r Registry, k Kernel, p Pools, log logrus.FieldLogger) *Driver {
-	return &Driver{name: name, registry: r, kernel: k, pools: p, log: log}
+// New makes a Driver that Docker knows under name. docker gives the version of
+// Docker's API as it was last seen, and nothing if it is not known; it does not
+// ask Docker.
+func New(name string, r Registry, k Kernel, p Pools, docker func() string, log logrus.FieldLogger) *Driver {
+	return &Driver{name: name, registry: r, kernel: k, pools: p, docker: docker, log: log}
 }
 
 // Register adds every method of the protocol to s.

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
+	"github.com/docker/docker/api/types/versions"
 	"github.com/docker/go-plugins-helpers/network"
 	"github.com/sirupsen/logrus"
 
+	"github.com/weft-net/weft/driver/option"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/plugin"
 )
@@ -21,6 +24,9 @@ func (d *Driver) createEndpoint(ctx context.Context, req *network.CreateEndpoint
 	}
 	if req.EndpointID == "" {
 		return nil, errors.New("create endpoint: Docker named no endpoint id")
+	}
+	if err := d.checkEndpoint(req.Options); err != nil {
+		return nil, fmt.Errorf("create endpoint %.12s in network %q: %w", req.EndpointID, n.Title(), err)
 	}
 	e, err := parseEndpoint(n, req)
 	if err != nil {
@@ -35,6 +41,18 @@ func (d *Driver) createEndpoint(ctx context.Context, req *network.CreateEndpoint
 		answer.MacAddress = e.MAC.String()
 	}
 	return &network.CreateEndpointResponse{Interface: answer}, nil
+}
+
+// checkEndpoint refuses an option that a person gave and that would not be kept.
+func (d *Driver) checkEndpoint(options map[string]any) error {
+	api := d.docker()
+	sets := api == "" || !versions.LessThan(api, option.SysctlsSince)
+	for _, key := range slices.Sorted(maps.Keys(options)) {
+		if j := option.Endpoint(key, options[key], sets); j.Verdict == option.Broken {
+			return refused(j)
+		}
+	}
+	return nil
 }
 
 // parseEndpoint gives the record that the request asks for.
@@ -100,9 +118,10 @@ func (d *Driver) join(ctx context.Context, req *network.JoinRequest) (*network.J
 		return nil, fmt.Errorf("join endpoint %.12s to network %q: %w", e.ID, e.Network, err)
 	}
 	d.about(req.NetworkID, e).Info("Endpoint joined.")
+	n, _ := d.registry.OfDocker(req.NetworkID) // for its option
 	// No gateway: Docker then adds docker_gwbridge for the way outside and for -p.
 	return &network.JoinResponse{InterfaceName: network.InterfaceName{
-		SrcName: overlay.ContainerLink(e.ID), DstPrefix: "eth",
+		SrcName: overlay.ContainerLink(e.ID), DstPrefix: option.PrefixOf(n),
 	}}, nil
 }
 

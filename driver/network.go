@@ -9,6 +9,7 @@ import (
 	"github.com/docker/go-plugins-helpers/network"
 	"github.com/sirupsen/logrus"
 
+	"github.com/weft-net/weft/driver/option"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/plugin"
 )
@@ -31,15 +32,39 @@ func (d *Driver) createNetwork(ctx context.Context, req *network.CreateNetworkRe
 	if len(want.Subnets) == 0 {
 		return nil, errors.New("create network: it has no subnet: weft's overlay networks need one")
 	}
-	if err := d.checkMTU(want.MTU); err != nil {
+	if err := d.check(req.NetworkID, want); err != nil {
 		return nil, fmt.Errorf("create network: %w", err)
 	}
 	n, err := d.registry.Create(ctx, req.NetworkID, want)
 	if err != nil {
 		return nil, fmt.Errorf("create network: %w", err)
 	}
-	d.log.WithFields(logrus.Fields{"network": n.Name, "id": n.ID, "docker": req.NetworkID, "vni": n.VNI}).Info("Network created on this host.")
+	log := d.log.WithFields(logrus.Fields{"network": n.Name, "id": n.ID, "docker": req.NetworkID, "vni": n.VNI})
+	log.Info("Network created on this host.")
+	if n.Host != d.registry.Self().Name { // then that host's log has said the rest
+		return &plugin.None{}, nil
+	}
+	for _, j := range option.Those(want, option.Ignored) {
+		log.WithFields(logrus.Fields{"option": j.Key, "value": j.Value, "why": j.Why}).Warn("An option of the network is ignored.")
+	}
 	return &plugin.None{}, nil
+}
+
+// check refuses what weft would not keep of a network that a person asks for. A
+// network that the cluster has must be on every host, whatever it promises: the
+// option that it has then is shown by weft network inspect and weft doctor.
+func (d *Driver) check(dockerID string, want overlay.Network) error {
+	n, mirrored := d.registry.Recorded(dockerID, want)
+	if mirrored {
+		return nil
+	}
+	if err := checkPromises(want, n); err != nil {
+		return err
+	}
+	if n.ID != "" { // its MTU is what it was created with
+		return nil
+	}
+	return d.checkMTU(want.MTU)
 }
 
 // subnet parses one pool of Docker's. A pool that is not weft's is refused:

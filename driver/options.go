@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/weft-net/weft/driver/option"
 	"github.com/weft-net/weft/driver/overlay"
 )
 
@@ -14,14 +15,13 @@ const (
 	genericKey  = "com.docker.network.generic"     // holds what the user gave with -o
 	internalKey = "com.docker.network.internal"    // bool
 	ipv6Key     = "com.docker.network.enable_ipv6" // bool
-	mtuKey      = "com.docker.network.driver.mtu"  // bytes
-	// vniListKey is where Docker's own overlay keeps a network's VNI.
-	vniListKey = "com.docker.network.driver.overlay.vxlanid_list"
-	ownPrefix  = "weft."
-	idKey      = "weft.id"
-	vniKey     = "weft.vni"
-	modeKey    = "weft.mode"
-	guardKey   = "weft.port_isolation"
+	mtuKey      = option.MTU
+	vniListKey  = option.VNIList
+	ownPrefix   = "weft."
+	idKey       = "weft.id"
+	vniKey      = "weft.vni"
+	modeKey     = "weft.mode"
+	guardKey    = "weft.port_isolation"
 )
 
 // known are the options of weft's own, for the sentence that refuses others.
@@ -33,7 +33,7 @@ const (
 )
 
 // parseOptions fills a network's record from CreateNetwork's options. Options
-// of weft's own are strict; Docker's and other people's pass.
+// of weft's own are strict; Docker's and other people's pass, see checkPromises.
 func parseOptions(options map[string]any) (overlay.Network, error) {
 	generic, err := stringMap(options[genericKey])
 	if err != nil {
@@ -93,9 +93,32 @@ func parseOption(n *overlay.Network, key, value string) error {
 			return refuse(fmt.Sprintf("a number of bytes from %d to 65535", minMTU))
 		}
 		n.MTU = mtu
+	case option.Encrypted:
+		// No network that exists has this, so even one that is mirrored is refused: a
+		// later weft on another host may encrypt, and this one would not.
+		if option.AsksEncryption(value) {
+			return refused(option.Judgement{Key: key, Value: value, Why: option.NoEncryption})
+		}
 	default:
 		if strings.HasPrefix(key, ownPrefix) {
 			return fmt.Errorf("option %s is unknown: weft takes %s", key, strings.Join(slices.Sorted(slices.Values(known)), ", "))
+		}
+	}
+	return nil
+}
+
+// refused is the sentence for an option whose promise weft does not keep.
+func refused(j option.Judgement) error {
+	return fmt.Errorf("option %s=%q is refused: %s", j.Key, j.Value, j.Why)
+}
+
+// checkPromises refuses an option that would promise what weft does not keep. An
+// option with which the network is recorded in the cluster, as n, was let pass when
+// it was created there, and is let pass here too.
+func checkPromises(want, n overlay.Network) error {
+	for _, j := range option.Those(want, option.Broken) {
+		if value, promised := n.Options[j.Key]; !promised || value != j.Value {
+			return refused(j)
 		}
 	}
 	return nil

@@ -160,7 +160,7 @@ func (d *daemon) openDrivers(ctx context.Context) error {
 	})
 	d.prober = d.newProber()
 	d.server = plugin.NewServer(d.log, d.metrics.Call)
-	driver.New(d.cfg.Name, d.registry, d.reconciler, d.allocator, d.log).Register(d.server)
+	driver.New(d.cfg.Name, d.registry, d.reconciler, d.allocator, d.dockerAPI, d.log).Register(d.server)
 	ipam.NewDriver(d.allocator, d.log).Register(d.server)
 	d.names = dns.New(dns.Config{
 		Snapshot: d.registry.Snapshot, Changes: d.registry.Changes, Open: d.openSandbox,
@@ -173,6 +173,14 @@ func (d *daemon) openDrivers(ctx context.Context) error {
 		Registry: d.registry, Host: d.cfg.Docker, Driver: d.cfg.Name, IPAM: d.cfg.Name, Options: driver.ParseOptions, Keep: d.allocator.Keep, Missed: d.allocator.Missed, Log: d.log,
 	})
 	return nil
+}
+
+// dockerAPI is the version of Docker's API as it was last seen; "": not known.
+func (d *daemon) dockerAPI() string {
+	if d.mirror == nil {
+		return ""
+	}
+	return d.mirror.Status().API
 }
 
 // run runs every part until ctx ends or one fails.

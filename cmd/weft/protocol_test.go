@@ -28,7 +28,14 @@ func (still) Sync(context.Context, string) error { return nil }
 // protocol is both drivers on real records, without a kernel.
 func protocol(tb testing.TB) http.Handler {
 	tb.Helper()
-	log, _ := test.NewNullLogger()
+	h, _, _ := recorded(tb)
+	return h
+}
+
+// recorded is protocol with the records and the log.
+func recorded(tb testing.TB) (http.Handler, *registry.Registry, *test.Hook) {
+	tb.Helper()
+	log, told := test.NewNullLogger()
 	open := func(name string) *bolt.Store {
 		s, err := bolt.Open(filepath.Join(tb.TempDir(), name))
 		if err != nil {
@@ -60,9 +67,9 @@ func protocol(tb testing.TB) http.Handler {
 		}
 	})
 	s := plugin.NewServer(log, nil)
-	driver.New("weft", r, still{}, a, log).Register(s)
+	driver.New("weft", r, still{}, a, func() string { return "" }, log).Register(s)
 	ipam.NewDriver(a, log).Register(s)
-	return s
+	return s, r, told
 }
 
 // call gives the status and the answer, which must be JSON, and must have an

@@ -88,6 +88,7 @@ type Mirror struct {
 	connected bool              // guarded by mu, as what follows
 	since     time.Time         // when connected last changed
 	reason    error             // why it is not connected
+	api       string            // version of Docker's API, when last connected
 	conflicts map[string]string // see Status
 }
 
@@ -96,6 +97,7 @@ type Status struct {
 	Connected bool
 	Since     time.Time         // when Connected became so; zero: not tried yet
 	Error     string            // why it is not connected
+	API       string            // version in which it was last connected to Docker's API
 	Conflicts map[string]string // network's name, or id if it has none → what is in the way and what to do
 }
 
@@ -106,7 +108,7 @@ func New(cfg Config) *Mirror { return &Mirror{cfg: cfg} }
 func (m *Mirror) Status() Status {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := Status{Connected: m.connected, Since: m.since, Conflicts: maps.Clone(m.conflicts)}
+	s := Status{Connected: m.connected, Since: m.since, API: m.api, Conflicts: maps.Clone(m.conflicts)}
 	if m.reason != nil {
 		s.Error = m.reason.Error()
 	}

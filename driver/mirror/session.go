@@ -39,6 +39,9 @@ func (m *Mirror) session(ctx context.Context, up func()) error {
 		return err
 	}
 	defer d.close()
+	m.mu.Lock()
+	m.api = d.api.ClientVersion()
+	m.mu.Unlock()
 	g, ctx := errgroup.WithContext(ctx)
 	s := &session{
 		Mirror: m, docker: d, up: up, ledger: newLedger(), asked: make(chan struct{}, 1),

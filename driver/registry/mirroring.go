@@ -39,6 +39,25 @@ func (r *Registry) Mirrored(p netip.Prefix) (overlay.Network, bool) {
 	return n, ok && r.mirroring[n.ID] > 0
 }
 
+// Recorded finds the cluster's network that Create would join, if there is one.
+// mirrored: this host's Docker asks because weft has it do so, or asks again.
+func (r *Registry) Recorded(dockerID string, want overlay.Network) (n overlay.Network, mirrored bool) {
+	if n, ok := r.OfDocker(dockerID); ok {
+		return n, true
+	}
+	if n, ok := r.Network(want.ID); ok {
+		r.mu.RLock()
+		defer r.mu.RUnlock()
+		return n, r.mirroring[n.ID] > 0
+	}
+	for _, s := range want.Subnets {
+		if n, ok := r.Mirrored(s.Prefix); ok && want.ID == "" && n.VNI == want.VNI {
+			return n, true
+		}
+	}
+	return r.goneMeanwhile(want)
+}
+
 // goneMeanwhile finds the network that Docker is being asked for and that was
 // removed since: it must not come back as a new one.
 func (r *Registry) goneMeanwhile(want overlay.Network) (overlay.Network, bool) {
