@@ -154,8 +154,14 @@ func (d *daemon) readRecords(ctx context.Context) error {
 }
 
 func (d *daemon) openDrivers(ctx context.Context) error {
+	mtus := &mtus{log: d.log}
+	planned := func() overlay.Snapshot {
+		s := d.registry.Snapshot()
+		mtus.note(s)
+		return s
+	}
 	d.reconciler = reconcile.New(reconcile.Config{
-		Kernel: kernel{d.kernel}, Snapshot: d.registry.Snapshot, Changes: d.registry.Changes,
+		Kernel: kernel{d.kernel}, Snapshot: planned, Changes: d.registry.Changes,
 		Verify: verifyEvery, Log: d.log, Observe: d.metrics.Pass,
 	})
 	d.prober = d.newProber()

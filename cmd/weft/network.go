@@ -31,6 +31,7 @@ STATE is how the network is doing on this host:
   remote    Docker here does not have it (yet)
   failed    the kernel could not be set up for it
   conflict  Docker here cannot have it, see weft status
+  narrow    this host's underlay cannot carry the MTU that it was created with
   removing  it was removed in the cluster, and containers here still use it`,
 		Example: "  weft network ls\n  weft network ls --json | jq -r '.[].name'",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -101,7 +102,10 @@ func networkText(n control.NetworkDetail, now time.Time) string {
 		{"Name", n.Name},
 		{"State", string(n.State) + because(n.Why)},
 		{"VNI", fmt.Sprint(n.VNI)},
-		{"MTU", fmt.Sprint(n.MTU)},
+		{"MTU", mtuText(n)},
+	}
+	for _, text := range n.Narrow {
+		rows = append(rows, []string{"Too narrow", text})
 	}
 	for _, s := range r.Subnets {
 		rows = append(rows, []string{"Subnet", subnetText(s)})
@@ -118,6 +122,12 @@ func networkText(n control.NetworkDetail, now time.Time) string {
 		}
 	}
 	rows = append(append(rows, pairs("Option", r.Options)...), pairs("Label", r.Labels)...)
+	for _, text := range n.Ignored {
+		rows = append(rows, []string{"Ignored option", text})
+	}
+	for _, text := range n.Unkept {
+		rows = append(rows, []string{"Option not kept", text})
+	}
 	var hosts [][]string
 	var endpoints []control.Endpoint
 	for _, h := range n.On {
@@ -127,6 +137,13 @@ func networkText(n control.NetworkDetail, now time.Time) string {
 	return table(nil, rows) +
 		"\n" + table([]string{"HOST", "STATE", "ENDPOINTS", "STOCK"}, hosts) +
 		"\n" + endpointsText(endpoints)
+}
+
+func mtuText(n control.NetworkDetail) string {
+	if n.MTUHost == "" {
+		return fmt.Sprintf("%d, as it was created", n.MTU)
+	}
+	return fmt.Sprintf("%d, what the underlay of host %s leaves", n.MTU, n.MTUHost)
 }
 
 func subnetText(s overlay.Subnet) string {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weft-net/weft/driver/option"
 	"github.com/weft-net/weft/driver/overlay"
 )
 
@@ -172,6 +173,9 @@ func (x *index) networkState(n overlay.Network) (NetworkState, string) {
 	case !here:
 		return NetworkRemote, fmt.Sprintf("Docker on host %s does not have the network, and weft runs without Docker's API: create it there with -o weft.id=%s --ipam-opt weft.id=%s", self, n.ID, n.ID)
 	}
+	if overlay.TooNarrow(x.Snapshot.Self, n) {
+		return NetworkNarrow, narrow(x.Snapshot.Self, n)
+	}
 	return NetworkOK, ""
 }
 
@@ -208,7 +212,31 @@ func (x *index) detail(idOrName string) (NetworkDetail, error) {
 	if err != nil {
 		return NetworkDetail{}, err
 	}
-	return NetworkDetail{Network: x.network(n), Record: n, On: x.onHosts(n.ID)}, nil
+	out := NetworkDetail{
+		Network: x.network(n), Record: n, On: x.onHosts(n.ID), MTUHost: overlay.BoundOf(x.Snapshot, n).Host,
+		Narrow: []string{}, Ignored: judged(n, option.Ignored), Unkept: judged(n, option.Broken),
+	}
+	for _, h := range overlay.Narrow(x.Snapshot, n) {
+		if _, has := x.on[n.ID][h.Name]; has {
+			out.Narrow = append(out.Narrow, narrow(h, n))
+		}
+	}
+	return out, nil
+}
+
+// judged are n's options with the verdict, and why they have it.
+func judged(n overlay.Network, v option.Verdict) []string {
+	out := []string{}
+	for _, j := range option.Those(n, v) {
+		out = append(out, fmt.Sprintf("%s=%s: %s", j.Key, j.Value, j.Why))
+	}
+	return out
+}
+
+// narrow says what is wrong with n on a host of which overlay.Narrow speaks.
+func narrow(h overlay.Host, n overlay.Network) string {
+	return fmt.Sprintf("the underlay of host %s takes packets of %d bytes, which leaves %d for the network, and it was created with an MTU of %d: give the underlay there an MTU of %d, or create the network anew with %d or less",
+		h.Name, h.MTU, overlay.Room(h), n.MTU, n.MTU+overlay.Overhead(h.VTEP), overlay.Room(h))
 }
 
 // filtered are the endpoints that f lets pass.

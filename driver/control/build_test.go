@@ -51,6 +51,8 @@ func TestNetworkState(t *testing.T) {
 		}, NetworkOK},
 		"not in this host's Docker":    {func(s *State) { s.Own, s.Snapshot.Local = nil, nil }, NetworkRemote},
 		"nor mirrored":                 {func(s *State) { s.Own, s.Snapshot.Local, s.Docker = nil, nil, Docker{} }, NetworkRemote},
+		"larger than the underlay":     {func(s *State) { change(s, func(n *overlay.Network) { n.MTU = 1451 }) }, NetworkNarrow},
+		"as large as it leaves":        {func(s *State) { change(s, func(n *overlay.Network) { n.MTU = 1450 }) }, NetworkOK},
 		"in Docker, without endpoints": {func(s *State) { s.Snapshot.Local = nil }, NetworkOK},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -106,6 +108,38 @@ func TestANetworkListsWhatEachHostHas(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got.On, plain); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
+	}
+}
+
+func TestWhatBoundsANetworkAndWhatItDoesNotKeep(t *testing.T) {
+	s := healthy()
+	got, err := newIndex(s).detail("web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.MTUHost != "h2" || len(got.Narrow)+len(got.Ignored)+len(got.Unkept) > 0 {
+		t.Errorf("got %+v", got)
+	}
+	n := s.Snapshot.Networks["aaaaaaaaaaaa"]
+	n.MTU, n.Options = 1400, map[string]string{"encrypted": "", "foo": "bar", "com.docker.network.driver.mtu": "1400"}
+	s.Snapshot.Networks["aaaaaaaaaaaa"] = n
+	if got, err = newIndex(s).detail("web"); err != nil {
+		t.Fatal(err)
+	}
+	if got.MTUHost != "" || got.State != NetworkOK {
+		t.Errorf("bounded by %q, state %s: h1 can carry it", got.MTUHost, got.State)
+	}
+	for _, c := range []struct {
+		name, want string
+		got        []string
+	}{
+		{"narrow", "the underlay of host h2 takes packets of 1400 bytes, which leaves 1350", got.Narrow},
+		{"ignored", "foo=bar: ", got.Ignored},
+		{"not kept", "encrypted=: weft cannot encrypt", got.Unkept},
+	} {
+		if len(c.got) != 1 || !strings.HasPrefix(c.got[0], c.want) {
+			t.Errorf("%s: %q, want %q", c.name, c.got, c.want)
+		}
 	}
 }
 

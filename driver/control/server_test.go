@@ -188,7 +188,7 @@ func TestJSONFieldsStay(t *testing.T) {
 		{status.Passes, "count repairs last took_ns every_ns errors failed_networks"},
 		{status.Counts, "networks endpoints endpoints_here hosts hosts_live hosts_down hosts_unknown hosts_silent stock duplicates"},
 		{x.networks()[1], "id name vni subnets mtu hosts endpoints state"},
-		{detail, "id name vni subnets mtu hosts endpoints state record on"},
+		{detail, "id name vni subnets mtu hosts endpoints state record mtu_host narrow ignored_options unkept_options on"},
 		{detail.On[0], "host state endpoints stock"},
 		{detail.On[0].Endpoints[0], "id container network network_name host addrs mac phase"},
 		{x.hosts[0], "name self incarnation vtep port mtu version state since silent networks endpoints"},

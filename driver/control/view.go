@@ -54,6 +54,7 @@ const (
 	NetworkFailed   NetworkState = "failed"   // the kernel could not be set up for it
 	NetworkUnnamed  NetworkState = "unnamed"  // Docker's API has not told its name, so it is not mirrored
 	NetworkRemote   NetworkState = "remote"   // this host's Docker does not have it (yet)
+	NetworkNarrow   NetworkState = "narrow"   // this host's underlay cannot carry the MTU that it was created with
 	NetworkOK       NetworkState = "ok"
 )
 
@@ -73,8 +74,12 @@ type Network struct {
 // NetworkDetail is the answer to GET /v1/networks/{id or name}.
 type NetworkDetail struct {
 	Network
-	Record overlay.Network `json:"record"` // as it is in the store
-	On     []NetworkHost   `json:"on"`     // the hosts whose Docker has it, by name
+	Record  overlay.Network `json:"record"`             // as it is in the store
+	MTUHost string          `json:"mtu_host,omitempty"` // whose underlay bounds the MTU; empty: it was created with it
+	Narrow  []string        `json:"narrow"`             // hosts that cannot carry it, a sentence each
+	Ignored []string        `json:"ignored_options"`    // options from which nothing follows, and why
+	Unkept  []string        `json:"unkept_options"`     // options that promise what weft does not keep, and why
+	On      []NetworkHost   `json:"on"`                 // the hosts whose Docker has it, by name
 }
 
 // NetworkHost is what one host has in a network.

@@ -50,6 +50,8 @@ var All = []Check{
 	diskCheck,
 	addressesCheck,
 	peersCheck,
+	promisesCheck,
+	fixedMTUCheck,
 	passesCheck,
 	tunnelCheck,
 	mtuCheck,

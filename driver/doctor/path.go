@@ -22,7 +22,7 @@ var tunnelCheck = Check{
 
 var mtuCheck = Check{
 	Name: "mtu", Code: 17, About: "packets as large as the networks allow come through the tunnels too",
-	After: []string{"underlay"},
+	After: []string{"underlay", "fixed-mtu"},
 	Run: func(ctx context.Context, h *Host) ([]Finding, error) {
 		return paths(ctx, h, func(p probe.Path) bool { return p.Reached && !p.Full }, tooLarge)
 	},

@@ -146,7 +146,7 @@ func (out sink) networks(state control.State, nets []control.Network) {
 	}
 	states := map[control.NetworkState]int{
 		control.NetworkRemoving: 0, control.NetworkConflict: 0, control.NetworkFailed: 0,
-		control.NetworkUnnamed: 0, control.NetworkRemote: 0, control.NetworkOK: 0,
+		control.NetworkUnnamed: 0, control.NetworkRemote: 0, control.NetworkNarrow: 0, control.NetworkOK: 0,
 	}
 	for _, n := range nets {
 		states[n.State]++

@@ -6,21 +6,6 @@ import (
 	"slices"
 )
 
-// Bytes that VXLAN adds to an inner packet: outer IP, UDP, VXLAN and inner
-// Ethernet headers (RFC 7348 section 5).
-const (
-	overhead4 = 20 + 8 + 8 + 14
-	overhead6 = 40 + 8 + 8 + 14
-)
-
-// Overhead gives the bytes that VXLAN adds on an underlay of addr's family.
-func Overhead(vtep netip.Addr) int {
-	if vtep.Is6() {
-		return overhead6
-	}
-	return overhead4
-}
-
 // Plan gives what s.Self's kernel must contain. Only networks that have an
 // endpoint on this host need kernel objects, and the probe network while a
 // probe goes on.
@@ -101,21 +86,6 @@ func planNetwork(s Snapshot, n Network, endpoints []Endpoint) NetworkConfig {
 	out.Flood = sorted(out.Flood)
 	out.Members = sorted(out.Members)
 	return out
-}
-
-// MTU gives the bytes that a packet inside the network may have: what the user
-// asked for, else what fits the smallest underlay of the hosts that take part.
-func MTU(s Snapshot, n Network) int {
-	if n.MTU != 0 {
-		return n.MTU
-	}
-	smallest := s.Self.MTU
-	for _, at := range s.Peers[n.ID] {
-		if h, ok := s.Hosts[at.Host]; ok && h.MTU > 0 {
-			smallest = min(smallest, h.MTU)
-		}
-	}
-	return smallest - Overhead(s.Self.VTEP)
 }
 
 // prefixed gives each address the length of the subnet it lies in.
