@@ -52,6 +52,7 @@ type daemon struct {
 	allocator       *ipam.Allocator
 	kernel          *dataplane.Dataplane
 	self            dataplane.Underlay // as it was at the start
+	following       sync.Mutex         // held over followUnderlay
 	reconciler      *reconcile.Reconciler
 	prober          *probe.Prober
 	names           *dns.Server
@@ -265,12 +266,17 @@ func (d *daemon) retire(ctx context.Context) error {
 	return nil
 }
 
-// passOn tells the records of changed addresses, and the addresses of changed
-// networks.
+// passOn tells the records of changed addresses, the addresses of changed
+// networks, and the underlay's MTU of changed hosts.
 func (d *daemon) passOn(ctx context.Context) error {
 	networks, stop := d.registry.Changes()
 	defer stop()
+	var peers []netip.Addr // that the underlay's MTU is of
 	for {
+		if now := d.registry.VTEPs(); !slices.Equal(now, peers) {
+			peers = now
+			d.followUnderlay(ctx)
+		}
 		select {
 		case <-ctx.Done():
 			return nil

@@ -23,7 +23,11 @@ type lastUnderlay struct {
 // underlay finds the address and MTU by which other hosts reach this one, and
 // records them.
 func (d *daemon) underlay(ctx context.Context) (dataplane.Underlay, error) {
-	u, err := d.kernel.Underlay(ctx, d.cfg.Advertise, d.cfg.via())
+	var peers []netip.Addr
+	if d.registry != nil { // at the start nobody is known yet
+		peers = d.registry.VTEPs()
+	}
+	u, err := d.kernel.Underlay(ctx, d.cfg.Advertise, d.cfg.via(), peers)
 	if err != nil {
 		return u, err
 	}
@@ -53,7 +57,7 @@ func (d *daemon) firstUnderlay(ctx context.Context) (dataplane.Underlay, error) 
 		return u, nil
 	}
 	was, unknown := d.recordedUnderlay(ctx)
-	if unknown != nil || was.Advertise != d.cfg.Advertise {
+	if unknown != nil || was.Advertise != d.cfg.Advertise || was.Addr.IsLoopback() {
 		return u, &exitError{code: exitUsage, err: err}
 	}
 	d.log.WithError(err).WithField("address", was.Addr).
@@ -75,6 +79,8 @@ func (d *daemon) recordedUnderlay(ctx context.Context) (lastUnderlay, error) {
 
 // followUnderlay takes over a change of the underlay's address or MTU.
 func (d *daemon) followUnderlay(ctx context.Context) {
+	d.following.Lock()
+	defer d.following.Unlock()
 	u, err := d.underlay(ctx)
 	if err != nil {
 		d.log.WithError(err).Debug("The underlay cannot be told at the moment.")

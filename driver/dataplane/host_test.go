@@ -20,7 +20,7 @@ func TestUnderlay(t *testing.T) {
 	ctx := context.Background()
 	four := dataplane.Underlay{Link: "eth0", Addr: ip("192.0.2.1"), MTU: 1400}
 	six := dataplane.Underlay{Link: "eth0", Addr: ip("2001:db8::1"), MTU: 1400}
-	if _, err := h.dp.Underlay(ctx, "", netip.Addr{}); err == nil || !strings.Contains(err.Error(), "no default route") {
+	if _, err := h.dp.Underlay(ctx, "", netip.Addr{}, nil); err == nil || !strings.Contains(err.Error(), "no default route") {
 		t.Errorf("without a default route: %v", err)
 	}
 	must(t, h.ns, "ip", "route", "add", "default", "via", "192.0.2.254")
@@ -43,7 +43,7 @@ func TestUnderlay(t *testing.T) {
 		{"bare", netip.Addr{}, dataplane.Underlay{}, "underlay interface bare has no global address"},
 	}
 	for _, test := range tests {
-		got, err := h.dp.Underlay(ctx, test.spec, test.via)
+		got, err := h.dp.Underlay(ctx, test.spec, test.via, nil)
 		if d := cmp.Diff(test.want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
 			t.Errorf("%q via %s (-want +got):\n%s", test.spec, test.via, d)
 		}

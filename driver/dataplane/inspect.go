@@ -75,8 +75,7 @@ func (i *Inspector) InterfaceOf(addr netip.Addr) (Interface, bool, error) {
 		p, ok := prefixOf(a.IPNet)
 		if l := links[a.LinkIndex]; ok && p.Addr() == addr && l != nil {
 			at := l.Attrs()
-			virtual := at.Flags&net.FlagLoopback != 0 || l.Type() == "dummy"
-			return Interface{Name: at.Name, MTU: at.MTU, Up: at.Flags&net.FlagUp != 0, Virtual: virtual}, true, nil
+			return Interface{Name: at.Name, MTU: at.MTU, Up: at.Flags&net.FlagUp != 0, Virtual: virtual(l)}, true, nil
 		}
 	}
 	return Interface{}, false, nil
@@ -171,8 +170,11 @@ func (i *Inspector) Marked() (Marked, error) {
 	return out, nil
 }
 
-func (i *Inspector) linksByIndex() (map[int]netlink.Link, error) {
-	list, err := dump(i.host.LinkList)
+func (i *Inspector) linksByIndex() (map[int]netlink.Link, error) { return i.host.byIndex() }
+
+// byIndex are all links.
+func (h *handle) byIndex() (map[int]netlink.Link, error) {
+	list, err := dump(h.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -35,6 +36,20 @@ func (r *Registry) HostStates() []HostState {
 	}
 	slices.SortFunc(out, func(a, b HostState) int { return cmp.Compare(a.Name, b.Name) })
 	return out
+}
+
+// VTEPs are the underlay addresses of the other hosts that are not down, sorted.
+func (r *Registry) VTEPs() []netip.Addr {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var out []netip.Addr
+	for _, p := range r.hosts {
+		if !p.down && p.VTEP.IsValid() {
+			out = append(out, p.VTEP)
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
 }
 
 // Own are this host's attachments as peers are told of them, sorted by network.
