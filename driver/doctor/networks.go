@@ -77,7 +77,7 @@ func tooNarrow(s control.State) []Finding {
 		}
 		out = append(out, Finding{
 			Object: fmt.Sprintf("network %q", n.Title()),
-			Problem: fmt.Sprintf("network %q was created with an MTU of %d, and the underlay of host %s takes packets of %d bytes, which leaves %d: large packets are lost between its containers here and those elsewhere",
+			Problem: fmt.Sprintf("network %q was created with an MTU of %d, and the underlay of host %s takes packets of %d bytes, which leaves %d, so large packets between its containers here and those elsewhere are lost or cut to pieces",
 				n.Title(), n.MTU, self.Name, self.MTU, overlay.Room(self)),
 			Cure: fmt.Sprintf("give the underlay an MTU of %d, or create the network anew with %s=%d or less, or run no container of it here",
 				n.MTU+overlay.Overhead(self.VTEP), option.MTU, overlay.Room(self)),

@@ -7,9 +7,20 @@ import (
 	"encoding/json"
 	"net/http"
 	"testing"
+	"time"
+
+	"github.com/weft-net/weft/driver/control"
 )
 
 var recordFaults = []fault{
+	{
+		check: "promises", how: "a network's record has an option that weft has refused since", says: []string{`"old"`, "encrypted"},
+		breaks: madeOld,
+	},
+	{
+		check: "fixed-mtu", how: "a route to the other host takes less than a network's own MTU needs", says: []string{`"large"`, "1450", "1350"},
+		breaks: tooSmall,
+	},
 	{
 		check: "addresses", how: "the store has a host's record with the address of a container elsewhere", says: []string{`"twin" on host h9`, `"box" on host h1`, demo},
 		breaks: func(t *testing.T) func() {
@@ -32,6 +43,27 @@ var recordFaults = []fault{
 			}
 		},
 	},
+}
+
+// madeOld breaks by a network of which the record has an option that weft has
+// refused since.
+func madeOld(t *testing.T) func() {
+	docker(t, "h1", "network", "create", "-d", "weft", "--ipam-driver", "weft", "old")
+	eventually(t, 10*time.Second, "the network is on h2", func() error {
+		_, err := cluster.Host("h2").Docker(t.Context(), "network", "inspect", "old")
+		return err
+	})
+	old := ask[[]control.NetworkDetail](t, "h1", "network", "inspect", "old")[0].Record
+	old.Options, old.Version = map[string]string{"encrypted": ""}, old.Version+1
+	record(t, http.MethodPut, "net/"+old.ID, old)
+	return commands("h1", "true", "docker network rm old")(t)
+}
+
+// tooSmall breaks by a network with an MTU of its own, and a route that takes less.
+func tooSmall(t *testing.T) func() {
+	docker(t, "h1", "network", "create", "-d", "weft", "--ipam-driver", "weft", "-o", "com.docker.network.driver.mtu=1450", "large")
+	to := cluster.Host("h2").Addr().String()
+	return commands("h1", "ip route add "+to+" dev eth0 mtu 1400", "ip route del "+to+" dev eth0 mtu 1400; docker network rm large")(t)
 }
 
 // record changes a record of weft's in the lab's Consul as none of weft's hosts

@@ -1,0 +1,83 @@
+package hosts
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weft-net/weft/test/lab"
+)
+
+// A host with a small way to the others makes a network's MTU smaller for running
+// containers elsewhere, and everybody is told who it was.
+func TestASmallHostBoundsANetworkAndIsNamed(t *testing.T) {
+	n := network(t, "h1")
+	fixed := namedNetwork(t, "h1", name(t, "fixed"), "-o", "com.docker.network.driver.mtu=1450")
+	mirrored(t, "h3", n)
+	mirrored(t, "h3", fixed)
+	a, b := container(t, "h1", n), container(t, "h3", n)
+	mtu := func(b box, want string) {
+		t.Helper()
+		eventually(t, 10*time.Second, fmt.Sprintf("%s has MTU %s", b.name, want), func() error {
+			got, err := cluster.Host(b.host).Docker(t.Context(), "exec", b.name, "cat", "/sys/class/net/eth0/mtu")
+			if err == nil && got != want {
+				err = fmt.Errorf("it is %s", got)
+			}
+			return err
+		})
+	}
+	shows := func(host, network, want string) {
+		t.Helper()
+		eventually(t, 10*time.Second, fmt.Sprintf("weft network inspect %s on %s says %q", network, host, want), func() error {
+			out, err := cluster.Host(host).Run(t.Context(), "weft", "network", "inspect", network)
+			if err == nil && !strings.Contains(out, want) {
+				err = fmt.Errorf("it says\n%s", out)
+			}
+			return err
+		})
+	}
+	mtu(a, "1450")
+	route := func(do string) {
+		t.Helper()
+		to := cluster.Host("h1").Addr().String()
+		if _, err := cluster.Host("h3").Run(context.WithoutCancel(t.Context()), "ip", "route", do, to, "dev", "eth0", "mtu", "1400"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	route("add")
+	small := true
+	t.Cleanup(func() {
+		if small {
+			route("del")
+		}
+	})
+	mtu(a, "1350")
+	mtu(b, "1350")
+	shows("h1", n, "1350, what the underlay of host h3 leaves")
+	for _, host := range []string{"h1", "h3"} {
+		log, err := os.ReadFile(cluster.Host(host).Log(lab.Weft))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := fmt.Sprintf("The MTU of network %q goes down from 1450 to 1350", n); !strings.Contains(strings.ReplaceAll(string(log), `\"`, `"`), want) {
+			t.Errorf("the log of %s lacks %q", host, want)
+		}
+	}
+	a.pings(b.ip())
+
+	shows("h1", fixed, "Too narrow")
+	shows("h3", fixed, "narrow")
+	late := namedNetwork(t, "h1", name(t, "late"), "-o", "com.docker.network.driver.mtu=1450")
+	mirrored(t, "h3", late)
+	shows("h3", late, "narrow")
+	refused(t, "h3", []string{"1450", "1350"}, "network", "create", "-d", "weft", "--ipam-driver", "weft", "-o", "com.docker.network.driver.mtu=1450", name(t, "bad"))
+	container(t, "h3", late)
+
+	route("del")
+	small = false
+	mtu(a, "1450")
+	mtu(b, "1450")
+}
