@@ -211,6 +211,9 @@ func (d *daemon) run(ctx context.Context) error {
 		leave(d.registry.Depart)
 		return nil
 	}, LogLevel: d.setLogLevel, Doctor: d.examine})
+	// Before other hosts hear of this one: those of which its records know decide the
+	// underlay's MTU, as they did when it ran last.
+	d.followUnderlay(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.server.Run(ctx, d.plugin) })
 	g.Go(func() error {
@@ -271,7 +274,7 @@ func (d *daemon) retire(ctx context.Context) error {
 func (d *daemon) passOn(ctx context.Context) error {
 	networks, stop := d.registry.Changes()
 	defer stop()
-	var peers []netip.Addr // that the underlay's MTU is of
+	var peers []netip.Addr // for which the underlay's MTU was found last
 	for {
 		if now := d.registry.VTEPs(); !slices.Equal(now, peers) {
 			peers = now

@@ -57,16 +57,31 @@ func TestASmallHostBoundsANetworkAndIsNamed(t *testing.T) {
 	mtu(a, "1350")
 	mtu(b, "1350")
 	shows("h1", n, "1350, what the underlay of host h3 leaves")
-	for _, host := range []string{"h1", "h3"} {
+	told := func(host string) {
+		t.Helper()
 		log, err := os.ReadFile(cluster.Host(host).Log(lab.Weft))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := fmt.Sprintf("The MTU of network %q goes down from 1450 to 1350", n); !strings.Contains(strings.ReplaceAll(string(log), `\"`, `"`), want) {
-			t.Errorf("the log of %s lacks %q", host, want)
+		sentence := fmt.Sprintf("The MTU of network %q goes down from 1450 to 1350", n)
+		if times := strings.Count(strings.ReplaceAll(string(log), `\"`, `"`), sentence); times != 1 {
+			t.Errorf("the log of %s says %d times %q", host, times, sentence)
 		}
 	}
+	told("h1")
+	told("h3")
 	a.pings(b.ip())
+
+	// A weft that starts again knows the way to the others before they hear of it.
+	if err := cluster.Host("h3").Stop(t.Context(), lab.Weft); err != nil {
+		t.Fatal(err)
+	}
+	if err := cluster.Host("h3").Start(t.Context(), lab.Weft); err != nil {
+		t.Fatal(err)
+	}
+	shows("h3", n, "1350, what the underlay of host h3 leaves")
+	container(t, "h3", n).pings(a.ip())
+	told("h1")
 
 	shows("h1", fixed, "Too narrow")
 	shows("h3", fixed, "narrow")
