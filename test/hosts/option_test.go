@@ -25,6 +25,15 @@ func TestOptionsOfEndpoints(t *testing.T) {
 	if after := state(t); after != before {
 		t.Errorf("state was\n%s\nand is\n%s", before, after)
 	}
+	// Docker sets sysctls itself, or is too old to: then they are refused.
+	const sysctls = "com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.log_martians=1"
+	if out, err := cluster.Host("h1").Docker(t.Context(), "network", "connect", "--driver-opt", sysctls, n, b.name); err == nil {
+		if got := b.exec("cat", "/proc/sys/net/ipv4/conf/lan0/log_martians"); got != "1" {
+			t.Errorf("the sysctl was taken, and is %s", got)
+		}
+	} else if !strings.Contains(err.Error(), "only since version 27") {
+		t.Errorf("%v: %s", err, out)
+	}
 	// What Docker itself sends with a container that has all of it is taken.
 	c := container(t, "h1", n, "-p", "18080:80", "--expose", "90/udp", "--dns", "192.0.2.53", "--link-local-ip", "169.254.7.7")
 	if links := c.exec("ls", "/sys/class/net"); !strings.Contains(links, "lan0") {
