@@ -26,13 +26,23 @@ func TestNetworkIsKnownByItsVNIWhileItIsMirrored(t *testing.T) {
 		}
 	}
 	refused("before", same)
+	asks := func(when string, mirrored bool) {
+		t.Helper()
+		got, is := h2.Recorded("d2", same)
+		if is != mirrored || mirrored && got.ID != n.ID {
+			t.Errorf("%s it counts as mirrored: %v, of %q", when, is, got.ID)
+		}
+	}
+	asks("before", false)
 	done := h2.Mirroring(n.ID)
+	asks("meanwhile", true)
 	refused("without its VNI", overlay.Network{Subnets: n.Subnets})
 	refused("with another VNI", overlay.Network{VNI: n.VNI + 1, Subnets: n.Subnets})
 	if got := h2.create("d2", same); got.ID != n.ID {
 		t.Errorf("joined %+v", got)
 	}
 	done()
+	asks("when it is here", true)
 	h2.do("detach", h2.Detach(t.Context(), "d2"))
 	refused("afterwards", same)
 }
