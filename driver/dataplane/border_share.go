@@ -55,8 +55,8 @@ type surroundings struct {
 	shared bool
 }
 
-// linkOf names the link that has the address, unless it is the loopback, by
-// which nothing comes in; "": there is none.
+// linkOf names the link that has the address, unless it only holds addresses;
+// "": there is none.
 func (d *Dataplane) linkOf(vtep netip.Addr) (string, error) {
 	addrs, err := d.hostAddrs(nil)
 	if err != nil {
@@ -70,8 +70,8 @@ func (d *Dataplane) linkOf(vtep netip.Addr) (string, error) {
 		if err != nil || l == nil {
 			return "", err
 		}
-		if name := l.Attrs().Name; name != "lo" {
-			return name, nil
+		if !virtual(l) {
+			return l.Attrs().Name, nil
 		}
 	}
 	return "", nil
