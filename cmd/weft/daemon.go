@@ -53,6 +53,7 @@ type daemon struct {
 	kernel          *dataplane.Dataplane
 	self            dataplane.Underlay // as it was at the start
 	following       sync.Mutex         // held over followUnderlay
+	found           dataplane.Underlay // guarded by following: as it was last; zero: unknown
 	reconciler      *reconcile.Reconciler
 	prober          *probe.Prober
 	names           *dns.Server

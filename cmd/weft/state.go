@@ -64,6 +64,7 @@ func (d *daemon) openStores(ctx context.Context) error {
 	if d.self, err = d.firstUnderlay(ctx); err != nil {
 		return err
 	}
+	d.found = d.self
 	if d.cluster, err = openCluster(d.cfg, d.self.Addr, d.log, d.metrics.Request); err != nil {
 		return err
 	}

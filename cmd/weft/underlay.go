@@ -77,15 +77,22 @@ func (d *daemon) recordedUnderlay(ctx context.Context) (lastUnderlay, error) {
 	return u, nil
 }
 
-// followUnderlay takes over a change of the underlay's address or MTU.
+// followUnderlay takes over a change of the underlay's address, MTU or link, and
+// has everything read back then. Links, addresses and routes of others are none
+// of weft's business: every container start on any network brings some.
 func (d *daemon) followUnderlay(ctx context.Context) {
 	d.following.Lock()
 	defer d.following.Unlock()
 	u, err := d.underlay(ctx)
 	if err != nil {
 		d.log.WithError(err).Debug("The underlay cannot be told at the moment.")
+		d.found = dataplane.Underlay{} // once it is back, what hung on it may be gone
 		return
 	}
+	if u == d.found {
+		return
+	}
+	d.found = u
 	d.registry.SetUnderlay(u.Addr, u.MTU)
 	d.reconciler.Verify()
 }

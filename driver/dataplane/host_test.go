@@ -5,10 +5,12 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
 
 	"github.com/weft-net/weft/driver/dataplane"
 )
@@ -120,6 +122,56 @@ func TestWatchTellsOfTheHostsChangesAndEnds(t *testing.T) {
 	case <-told:
 		t.Error("told of weft's own links")
 	case <-time.After(never):
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+// What Docker does to docker_gwbridge at each start of a container is one burst;
+// what comes after a look is looked at too.
+func TestWatchTellsOnceOfABurst(t *testing.T) {
+	h := newHosts(t, 1)[0]
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	var told atomic.Int32
+	var seen atomic.Bool // the last call came after the last change
+	go func() {
+		ended <- h.dp.Watch(ctx, func() {
+			h.ns.Netlink(func(nl *netlink.Handle) error {
+				_, err := nl.LinkByName("last")
+				seen.Store(err == nil)
+				return nil
+			})
+			told.Add(1)
+		})
+	}()
+	quiet := func() { // duplicate address detection of eth0 ends
+		for n := int32(-1); n != told.Load(); time.Sleep(2 * time.Second) {
+			n = told.Load()
+		}
+	}
+	quiet()
+	told.Store(0)
+	began := time.Now()
+	for range 10 {
+		must(t, h.ns, "ip", "link", "add", "veth1", "type", "veth", "peer", "name", "veth2")
+		for range 5 {
+			must(t, h.ns, "ip", "link", "set", "veth1", "up")
+			must(t, h.ns, "ip", "link", "set", "veth1", "down")
+		}
+		must(t, h.ns, "ip", "link", "del", "veth1")
+	}
+	must(t, h.ns, "ip", "link", "add", "last", "type", "bridge")
+	for deadline := time.Now().Add(soon); !seen.Load(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not told of the last change")
+		}
+	}
+	took := time.Since(began)
+	if n := told.Load(); int(n) > int(took/(200*time.Millisecond))+2 {
+		t.Errorf("told %d times in %v", n, took)
 	}
 	cancel()
 	if err := <-ended; err != nil {

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -18,36 +20,63 @@ import (
 const watched = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR |
 	unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE
 
-// Watch calls notify after each change of links, addresses and routes of the
-// host's namespace, and returns nil when ctx ends. Container ends come and go
-// with every container and are left out. notify must not block; it is also
-// called when changes may have been missed.
+// burst is for how long changes are gathered after notify was called: Docker
+// makes some 18 of them at the start of one container. A call that took long is
+// followed by a longer rest, so that calls are a tenth of the time at most.
+const burst = 200 * time.Millisecond
+
+// Watch calls notify after changes of links, addresses and routes of the host's
+// namespace, and returns nil when ctx ends. The first change is told at once,
+// those that come in the rest after a call are told together by the next.
+// Container ends come and go with every container and are left out. notify is
+// also called when changes may have been missed.
 func (d *Dataplane) Watch(ctx context.Context, notify func()) error {
 	c, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{Groups: watched, NetNS: int(d.hostNS)})
 	if err != nil {
 		return fmt.Errorf("watch the kernel: %w", err)
 	}
 	defer c.Close()
+	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() {
 		_ = c.SetReadDeadline(time.Unix(1, 0)) // in the past: ends a read that waits
 	})
 	defer stop()
+	changed := make(chan struct{}, 1)
+	var telling sync.WaitGroup
+	telling.Go(func() { tell(ctx, changed, notify) })
+	defer telling.Wait()
+	defer cancel()
 	for {
 		msgs, err := c.Receive()
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, unix.ENOBUFS):
-			notify()
-		case err != nil:
+		case err != nil && !errors.Is(err, unix.ENOBUFS):
 			return fmt.Errorf("watch the kernel: %w", err)
+		case err == nil && !slices.ContainsFunc(msgs, func(m netlink.Message) bool { return !ownLink(m) }):
+			continue
+		}
+		select {
+		case changed <- struct{}{}:
 		default:
-			for _, m := range msgs {
-				if !ownLink(m) {
-					notify()
-					break
-				}
-			}
+		}
+	}
+}
+
+// tell calls notify once for each burst of changes.
+func tell(ctx context.Context, changed <-chan struct{}, notify func()) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+		began := time.Now()
+		notify()
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(max(burst, 9*time.Since(began))):
 		}
 	}
 }
