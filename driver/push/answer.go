@@ -10,11 +10,14 @@ import (
 	"time"
 )
 
-// Limits of answering. A stranger can hold a slot for questionWithin and no
-// memory beyond maxQuestion.
+// answersAtOnce is how many questions of hosts are answered at the same time.
+const answersAtOnce = 32
+
+// Within these times after a connection its question must have come: it is sent
+// with the end of TCP's handshake.
 const (
-	questionsAtOnce = 32
-	questionWithin  = time.Second
+	questionWithin = time.Second            // of a member
+	strangerWithin = 300 * time.Millisecond // of anybody else
 )
 
 // answer answers questions for this host's documents until ctx ends.
@@ -23,7 +26,9 @@ func (p *Push) answer(ctx context.Context, listener net.Listener) error {
 	defer listener.Close()
 	var open sync.WaitGroup
 	defer open.Wait()
-	slots := make(chan struct{}, questionsAtOnce)
+	var hall guests
+	known := members{peers: p.reg.PushPeers}
+	slots := make(chan struct{}, answersAtOnce)
 	for {
 		conn, err := listener.Accept()
 		switch {
@@ -35,29 +40,31 @@ func (p *Push) answer(ctx context.Context, listener net.Listener) error {
 		case err != nil:
 			return fmt.Errorf("accept questions: %w", err)
 		}
-		select {
-		case slots <- struct{}{}:
-		default: // whoever asks does so again after a while
-			_ = conn.Close()
-			continue
-		}
+		from := sourceOf(conn)
+		g := &guest{Conn: conn, from: from, member: known.have(from, time.Now())}
+		hall.enter(g)
 		open.Go(func() {
-			defer func() { <-slots }()
+			defer hall.leave(g)
 			defer conn.Close()
 			defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-			if err := p.answerOne(ctx, conn); err != nil && ctx.Err() == nil {
+			if err := p.attend(ctx, g, &hall, slots); err != nil && ctx.Err() == nil {
 				p.log.WithError(err).WithField("from", conn.RemoteAddr()).Debug("A question was not answered.")
 			}
 		})
 	}
 }
 
-func (p *Push) answerOne(ctx context.Context, conn net.Conn) error {
+// attend hears the guest's question and answers it.
+func (p *Push) attend(ctx context.Context, g *guest, hall *guests, slots chan struct{}) error {
 	box := p.sealer()
 	if box == nil {
 		return errors.New("the cluster's keys are not known yet")
 	}
-	sealed, since, err := p.readQuestion(conn, box)
+	within := strangerWithin
+	if g.member {
+		within = questionWithin
+	}
+	sealed, since, err := p.readQuestion(g, box, within)
 	if errors.Is(err, io.EOF) {
 		return nil // somebody only tried whether the port is open
 	}
@@ -65,6 +72,20 @@ func (p *Push) answerOne(ctx context.Context, conn net.Conn) error {
 		p.stats.refused.Add(1)
 		return err
 	}
+	if !hall.leave(g) {
+		return errors.New("it had to give way") // whoever asks does so again after a while
+	}
+	select {
+	case slots <- struct{}{}:
+	default:
+		return errors.New("too many are answered already")
+	}
+	defer func() { <-slots }()
+	return p.answerOne(ctx, g, box, sealed, since)
+}
+
+// answerOne answers a question that a host of the cluster has sealed.
+func (p *Push) answerOne(ctx context.Context, conn net.Conn, box *box, sealed []byte, since uint64) error {
 	docs, err := p.reg.Documents(ctx, since)
 	if err != nil {
 		return err
@@ -95,8 +116,8 @@ func (p *Push) answerOne(ctx context.Context, conn net.Conn) error {
 }
 
 // readQuestion gives the sealed question and the number it names.
-func (p *Push) readQuestion(conn net.Conn, box *box) (sealed []byte, since uint64, err error) {
-	if err := conn.SetReadDeadline(time.Now().Add(questionWithin)); err != nil {
+func (p *Push) readQuestion(conn net.Conn, box *box, within time.Duration) (sealed []byte, since uint64, err error) {
+	if err := conn.SetReadDeadline(time.Now().Add(within)); err != nil {
 		return nil, 0, fmt.Errorf("read a question: %w", err)
 	}
 	if sealed, err = readFrame(conn, maxQuestion); err != nil {

@@ -144,7 +144,9 @@ func (p *Push) fetchFrom(ctx context.Context, host string, since uint64) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	conn, err := (&net.Dialer{Timeout: connectWithin}).DialContext(ctx, "tcp", at.String())
+	// From the address by which others know this host, see guests.
+	from := &net.TCPAddr{IP: p.reg.Self().Push.Addr().AsSlice()}
+	conn, err := (&net.Dialer{Timeout: connectWithin, LocalAddr: from}).DialContext(ctx, "tcp", at.String())
 	if err != nil {
 		return fmt.Errorf("ask host %q: %w", host, err)
 	}

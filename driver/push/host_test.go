@@ -128,6 +128,7 @@ func (l lossy) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
 			l.host.mu.Unlock()
 			return n, from, nil
 		}
+		l.host.lost.Add(1)
 	}
 }
 
@@ -139,6 +140,7 @@ type host struct {
 	name string
 	at   netip.AddrPort
 	loss atomic.Uint64 // of 100 datagrams that come
+	lost atomic.Uint64 // datagrams so far
 
 	mu    sync.Mutex
 	heard [][]byte // guarded by mu: datagrams that came

@@ -1,6 +1,7 @@
 package push_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -8,6 +9,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -283,6 +286,57 @@ func TestStrangers(t *testing.T) {
 	cluster.cut()
 	h1.endpoint("e1", n, "10.1.0.5")
 	within(t, time.Second, "h2 sees e1", func() bool { return h2.sees(h1, n, "e1") })
+}
+
+// Strangers that connect, say nothing and come again when they are thrown out
+// keep no host waiting.
+func TestSilentConnections(t *testing.T) {
+	cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
+	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
+	n := network(t, h1, h2)
+	acquainted(t, h1, h2)
+	ctx, cancel := context.WithCancel(t.Context())
+	var strangers sync.WaitGroup
+	defer strangers.Wait()
+	defer cancel()
+	var came atomic.Int32
+	for i := range 150 {
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, 0, byte(1+i))}}
+		strangers.Go(func() {
+			for ctx.Err() == nil {
+				c, err := dialer.DialContext(ctx, "tcp", h1.at.String())
+				if err != nil {
+					continue
+				}
+				came.Add(1)
+				stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+				_, _ = c.Read(make([]byte, 1)) // until it is thrown out
+				stop()
+				_ = c.Close()
+				select {
+				case <-ctx.Done():
+				case <-time.After(20 * time.Millisecond):
+				}
+			}
+		})
+	}
+	within(t, 5*time.Second, "150 strangers", func() bool { return came.Load() >= 150 })
+	cluster.cut()
+	for i := range 5 {
+		id, fetched, lost := fmt.Sprintf("e%d", i), h2.push.Stats().Fetches, h2.lost.Load()
+		h2.loss.Store(100) // so that the document is lost and has to be fetched
+		h1.endpoint(id, n, fmt.Sprintf("10.1.0.%d", i+1))
+		within(t, 3*time.Second, "it is lost, with a beat before and one after", func() bool { return h2.lost.Load() >= lost+3 })
+		h2.loss.Store(0)
+		took := within(t, 3*time.Second, "h2 sees "+id, func() bool { return h2.sees(h1, n, id) })
+		if h2.push.Stats().Fetches == fetched {
+			t.Errorf("%s was not fetched, so nothing was tested", id)
+		}
+		t.Logf("%s after %v, with %d connections of strangers", id, took, came.Load())
+	}
+	if f := h2.push.Stats().FetchesFailed; f > 1 { // a busy machine may lose one
+		t.Errorf("%d fetches failed", f)
+	}
 }
 
 // A datagram that comes again changes nothing.
