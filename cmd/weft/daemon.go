@@ -109,6 +109,10 @@ func (d *daemon) listen(ctx context.Context) (err error) {
 		return err
 	}
 	d.onClose(d.scrapes.Close)
+	if at, ok := d.scrapes.Addr().(*net.TCPAddr); ok && at.IP.IsUnspecified() {
+		d.log.WithField("address", d.cfg.Metrics).Warnf("Metrics are served on all addresses of this host, where its containers can read them too; "+
+			"serve them with --metrics 127.0.0.1:%d, or on an address that a firewall keeps for Prometheus.", at.Port)
+	}
 	return nil
 }
 
