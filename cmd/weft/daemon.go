@@ -176,7 +176,7 @@ func (d *daemon) openDrivers(ctx context.Context) error {
 	ipam.NewDriver(d.allocator, d.log).Register(d.server)
 	d.names = dns.New(dns.Config{
 		Snapshot: d.registry.Snapshot, Changes: d.registry.Changes, Open: d.openSandbox,
-		Observe: d.metrics.Query, Log: d.log,
+		Observe: d.metrics.Query, Unread: d.metrics.Unread, Log: d.log,
 	})
 	if d.cfg.Docker == "" {
 		return d.trustState(ctx)

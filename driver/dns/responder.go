@@ -9,6 +9,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 )
 
 // responder answers one sandbox's queries.
@@ -82,10 +83,12 @@ func (r *responder) visit(ctx context.Context) error {
 	}
 	v := &visit{
 		responder: r, box: box,
-		up:      &upstream{dial: box.Dial, timeout: r.cfg.Timeout},
+		lines: newLines(box.Dial, r.cfg.Timeout), calls: newCalls(box.Dial, r.cfg.Timeout),
+		budget:  rate.NewLimiter(rate.Limit(r.cfg.Rate), r.cfg.Rate),
 		forward: make(chan struct{}, maxForwarded), streams: make(chan struct{}, maxStreams),
 	}
-	defer v.up.prune(time.Now().Add(time.Hour)) // all
+	defer v.calls.prune(time.Now().Add(time.Hour)) // all
+	defer v.lines.close()
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, serving := errgroup.WithContext(serving)
@@ -111,7 +114,9 @@ func (r *responder) visit(ctx context.Context) error {
 type visit struct {
 	*responder
 	box     Sandbox
-	up      *upstream
+	lines   *lines        // to Docker's resolver by UDP
+	calls   *calls        // and by TCP
+	budget  *rate.Limiter // of queries that are read
 	waiting atomic.Int32  // queries that Docker's resolver is to answer
 	forward chan struct{} // a place is a query under way to Docker's resolver
 	streams chan struct{} // a place is a TCP connection
@@ -155,7 +160,8 @@ func (v *visit) keep(ctx, serving context.Context) error {
 		case <-serving.Done():
 			return nil
 		case now := <-ticker.C:
-			v.up.prune(now.Add(-spareFor))
+			v.lines.prune(now.Add(-idleFor))
+			v.calls.prune(now.Add(-idleFor))
 			if !v.box.Current() {
 				return errMoved
 			}

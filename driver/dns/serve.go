@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // Limits of one sandbox, so that a container that asks without end is at its
-// own cost.
+// own cost. Its descriptors are at most 52: maxStreams, maxLines and maxCalls,
+// two sockets to be asked on, its namespace and its interception.
 const (
 	// maxForwarded queries may wait for Docker's resolver by UDP, and as many
 	// more as maxWaiting for their turn.
@@ -21,20 +23,39 @@ const (
 	maxWaiting   = 1024
 	maxStreams   = 32 // TCP connections
 	maxQuery     = 4096
+	// batch is how many datagrams are paid for at once, so that a sandbox that
+	// asks too much wakes weft some 80 times a second.
+	batch = 128
 )
 
 // streamTimeout is how long a TCP client may take for a query, or to read an
 // answer, and how long it may be idle (RFC 7766 section 6.2.3 wants seconds).
 const streamTimeout = 8 * time.Second
 
-// serveUDP answers queries until the socket is closed.
+// serveUDP answers queries until the socket is closed. Where a sandbox asks more
+// than its budget they are not read for a moment: what the socket does not hold
+// the kernel drops, at the cost of who has sent it.
 func (v *visit) serveUDP(ctx context.Context, g *errgroup.Group) error {
 	conn := v.box.UDP()
-	buf := make([]byte, maxQuery)
-	for {
-		n, from, err := conn.ReadFromUDPAddrPort(buf)
+	if err := countOverflow(conn); err != nil {
+		return err
+	}
+	buf, control := make([]byte, maxQuery), make([]byte, unix.CmsgSpace(4))
+	var dropped uint32
+	for paid := 0; ; paid-- {
+		if paid == 0 {
+			if err := v.budget.WaitN(ctx, min(batch, v.cfg.Rate)); err != nil {
+				return closed(ctx, fmt.Errorf("wait for the next queries: %w", err))
+			}
+			paid = min(batch, v.cfg.Rate)
+		}
+		n, c, _, from, err := conn.ReadMsgUDPAddrPort(buf, control)
 		if err != nil {
 			return closed(ctx, fmt.Errorf("read queries: %w", err))
+		}
+		if now, ok := overflow(control[:c]); ok && now != dropped {
+			v.cfg.Unread(now - dropped)
+			dropped = now
 		}
 		began, msg := time.Now(), buf[:n]
 		q, fate := parse(msg)
@@ -68,7 +89,7 @@ func (v *visit) forwardUDP(ctx context.Context, msg []byte, q question, from net
 	reply := func(out []byte) { _, _ = conn.WriteToUDPAddrPort(out, from) }
 	err := v.turn(ctx)
 	if err == nil {
-		err = v.up.udp(ctx, msg, reply)
+		err = v.lines.ask(ctx, msg, reply)
 		<-v.forward
 	}
 	if err != nil {
@@ -110,9 +131,13 @@ func (v *visit) own(msg []byte, q question, fate fate, limit int) ([]byte, Outco
 	return nil, Forwarded
 }
 
-// serveTCP takes connections until the listener is closed.
+// serveTCP takes connections until the listener is closed. One costs as much as
+// a query.
 func (v *visit) serveTCP(ctx context.Context, g *errgroup.Group) error {
 	for {
+		if err := v.budget.Wait(ctx); err != nil {
+			return closed(ctx, fmt.Errorf("wait for the next connection: %w", err))
+		}
 		conn, err := v.box.TCP().Accept()
 		if err != nil {
 			return closed(ctx, fmt.Errorf("accept a connection: %w", err))
@@ -136,14 +161,12 @@ func (v *visit) serveTCP(ctx context.Context, g *errgroup.Group) error {
 func (v *visit) serveStream(ctx context.Context, conn net.Conn) {
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	defer conn.Close()
-	docker := &stream{upstream: v.up}
-	defer docker.close()
 	for {
 		if conn.SetDeadline(time.Now().Add(streamTimeout)) != nil {
 			return
 		}
 		msg, err := readMessage(conn)
-		if err != nil {
+		if err != nil || v.budget.Wait(ctx) != nil {
 			return
 		}
 		began := time.Now()
@@ -151,7 +174,7 @@ func (v *visit) serveStream(ctx context.Context, conn net.Conn) {
 		out, outcome := v.own(msg, q, fate, tcpSize)
 		if outcome == Forwarded {
 			v.waiting.Add(1)
-			if out, err = docker.ask(ctx, msg); err != nil {
+			if out, err = v.calls.ask(ctx, msg); err != nil {
 				out, outcome = failure(msg, q, serverFailure), Failed
 			}
 			v.waiting.Add(-1)

@@ -51,7 +51,14 @@ type Config struct {
 	// Observe hears what became of each query and how long that took; may be
 	// nil. It must not block.
 	Observe func(Outcome, time.Duration)
+	// Unread hears of queries that the kernel dropped because their sandbox asks
+	// more than Rate; may be nil. It must not block.
+	Unread func(queries uint32)
 
+	// Rate is how many queries a second one sandbox may ask, and how many at
+	// once; 10,000 by default. A busy proxy asks some 1,000 names a second, each
+	// for two types of address, and each perhaps with some search domains.
+	Rate int
 	// Lapse is after how long without weft containers ask Docker's resolver
 	// again; 9 s by default. Renew is how often that is put off; 3 s.
 	Lapse, Renew time.Duration
@@ -78,6 +85,10 @@ func New(cfg Config) *Server {
 	if cfg.Observe == nil {
 		cfg.Observe = func(Outcome, time.Duration) {}
 	}
+	if cfg.Unread == nil {
+		cfg.Unread = func(uint32) {}
+	}
+	cfg.Rate = cmp.Or(cfg.Rate, 10_000)
 	cfg.Lapse = cmp.Or(cfg.Lapse, 9*time.Second)
 	cfg.Renew = cmp.Or(cfg.Renew, 3*time.Second)
 	cfg.Timeout = cmp.Or(cfg.Timeout, 4800*time.Millisecond)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -52,6 +53,24 @@ type box struct {
 	released    atomic.Bool
 	moved       atomic.Bool
 	dials       atomic.Int32
+	open, most  atomic.Int32 // sockets to Docker's resolver: now, and at once so far
+}
+
+// counted is a socket to Docker's resolver that is counted while it is open.
+type counted struct {
+	net.Conn
+	closed func()
+}
+
+func (c counted) SyscallConn() (syscall.RawConn, error) { return c.Conn.(syscall.Conn).SyscallConn() }
+
+func (c counted) Close() error { c.closed(); return c.Conn.Close() }
+
+func (b *box) tally(c net.Conn) net.Conn {
+	n := b.open.Add(1)
+	for most := b.most.Load(); n > most && !b.most.CompareAndSwap(most, n); most = b.most.Load() {
+	}
+	return counted{c, sync.OnceFunc(func() { b.open.Add(-1) })}
 }
 
 func newScene(tb testing.TB) *scene {
@@ -138,7 +157,7 @@ func (b *box) Dial(ctx context.Context, network string) (net.Conn, error) {
 		}
 		far, err := l.Accept()
 		go b.serve(far, func() ([]byte, error) { return readMessage(far) }, func(out []byte) { _ = writeMessage(far, out) }, network)
-		return c, err
+		return b.tally(c), err
 	}
 	far, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -153,7 +172,7 @@ func (b *box) Dial(ctx context.Context, network string) (net.Conn, error) {
 		n, err := far.Read(buf)
 		return buf[:n], err
 	}, func(out []byte) { _, _ = far.WriteTo(out, c.LocalAddr()) }, network)
-	return c, err
+	return b.tally(c), err
 }
 
 func (b *box) serve(c io.Closer, read func() ([]byte, error), write func([]byte), network string) {
@@ -545,7 +564,7 @@ func TestFloodOfOneSandboxLeavesTheOthersTheirs(t *testing.T) {
 		}
 	}
 	s.eventually("some are turned away", func() bool { return s.count(Dropped) > 0 })
-	if n := one.dials.Load(); n > maxForwarded {
+	if n := one.dials.Load(); n > maxLines {
 		t.Errorf("%d sockets for one sandbox", n)
 	}
 	for _, b := range []*box{one, two} {
@@ -555,6 +574,146 @@ func TestFloodOfOneSandboxLeavesTheOthersTheirs(t *testing.T) {
 		}
 	}
 	s.stop() // does not wait for the queries under way
+}
+
+// flood has a socket of the sandbox send n queries for the name, as fast as it can.
+func (b *box) flood(name string, n int) {
+	b.tb.Helper()
+	c, err := net.Dial("udp4", b.udp.LocalAddr().String())
+	if err != nil {
+		b.tb.Fatal(err)
+	}
+	b.mu.Lock()
+	b.far = append(b.far, c)
+	b.mu.Unlock()
+	msg := query(b.tb, name, dns.TypeA)
+	for i := range n {
+		binary.BigEndian.PutUint16(msg, uint16(i))
+		_, _ = c.Write(msg)
+	}
+}
+
+func TestWhatASandboxAsksIsBounded(t *testing.T) {
+	const perSecond, queries = 100, 20_000
+	s := newScene(t)
+	s.join("n1", "one", "/sb/one", "192.0.2.1")
+	s.join("n1", "two", "/sb/two", "192.0.2.2")
+	s.server.cfg.Rate = perSecond
+	var unread atomic.Int64
+	s.server.cfg.Unread = func(n uint32) { unread.Add(int64(n)) }
+	s.start()
+	one, two := s.box("/sb/one"), s.box("/sb/two")
+	began := time.Now()
+	one.flood("one.", queries)
+	for range 10 {
+		asked := time.Now()
+		if data(two.ask("udp4", "two.", dns.TypeA)) != "192.0.2.2" || time.Since(asked) > time.Second {
+			t.Errorf("another sandbox was not answered, or after %v", time.Since(asked))
+		}
+	}
+	sent := queries
+	s.eventually("what was not read is counted", func() bool {
+		one.flood("one.", 1) // with those that find room again the kernel tells
+		sent++
+		time.Sleep(50 * time.Millisecond)
+		return unread.Load() > 0
+	})
+	most := perSecond + int(time.Since(began).Seconds()*perSecond) + batch + 10
+	if n := s.count(Answered); n > most {
+		t.Errorf("%d of %d queries were read within %v", n, sent, time.Since(began))
+	}
+	if n := s.count(Answered) - 10 + int(unread.Load()); n > sent {
+		t.Errorf("%d queries are counted, there were %d", n, sent)
+	}
+	s.eventually("it is answered again", func() bool {
+		out, err := one.exchange("tcp4", query(t, "one.", dns.TypeA))
+		return err == nil && len(out) > 0
+	})
+}
+
+// Connections, and the queries on one, are paid for as datagrams are.
+func TestConnectionsAreBounded(t *testing.T) {
+	const perSecond = 100
+	s := newScene(t)
+	s.join("n1", "one", "/sb/one", "192.0.2.1")
+	s.server.cfg.Rate = perSecond
+	s.start()
+	one := s.box("/sb/one")
+	c, err := net.Dial("tcp4", one.tcp.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	began, msg := time.Now(), query(t, "one.", dns.TypeA)
+	const queries = 3 * perSecond
+	for range queries {
+		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		if err := writeMessage(c, msg); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readMessage(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if took := time.Since(began); took < time.Second {
+		t.Errorf("%d queries were answered within %v", queries, took)
+	}
+}
+
+// A flood of queries for Docker's resolver, by both transports and with a
+// resolver that is silent, opens no more sockets than a sandbox may have.
+func TestSocketsToDockerAreFew(t *testing.T) {
+	s := newScene(t)
+	s.join("n1", "one", "/sb/one", "192.0.2.1")
+	s.docker = func(string, []byte) []byte { return nil }
+	s.server.cfg.Timeout = 200 * time.Millisecond
+	s.start()
+	one := s.box("/sb/one")
+	var streams sync.WaitGroup
+	for range maxStreams {
+		streams.Go(func() { _, _ = one.exchange("tcp4", query(t, "example.com.", dns.TypeA)) })
+	}
+	for range 5 {
+		one.flood("example.com.", 200)
+		streams.Go(func() { one.flood("example.com.", 200) }) // of the same IDs
+		time.Sleep(100 * time.Millisecond)
+	}
+	streams.Wait()
+	if n := one.most.Load(); n > maxLines+maxCalls {
+		t.Errorf("%d sockets to Docker's resolver at once", n)
+	}
+	s.eventually("they are closed once nobody waits", func() bool { return one.open.Load() == 0 })
+}
+
+// An answer that comes when nobody waits any more is not taken for one to a
+// later query of the same ID.
+func TestALateAnswerMeetsNobody(t *testing.T) {
+	s := newScene(t)
+	s.join("n1", "one", "/sb/one", "192.0.2.1")
+	late := make(chan struct{})
+	var first atomic.Bool
+	answer := s.docker
+	s.docker = func(network string, msg []byte) []byte {
+		if first.CompareAndSwap(false, true) {
+			<-late
+			return append(answer(network, msg), "late"...)
+		}
+		<-late
+		time.Sleep(50 * time.Millisecond) // the late one is there before
+		return answer(network, msg)
+	}
+	s.server.cfg.Timeout = 100 * time.Millisecond
+	s.start()
+	one := s.box("/sb/one")
+	msg := query(t, "example.com.", dns.TypeA)
+	if out, err := one.exchange("udp4", msg); err != nil || out[3]&15 != dns.RcodeServerFailure {
+		t.Fatalf("a silent resolver: %x %v", out, err)
+	}
+	close(late)
+	out, err := one.exchange("udp4", msg)
+	if err != nil || bytes.HasSuffix(out, []byte("late")) || out[3]&15 != dns.RcodeNameError {
+		t.Errorf("the next query of the ID: %x %v", out, err)
+	}
 }
 
 func TestZonesAreKeptWhileTheirRecordsStay(t *testing.T) {

@@ -41,6 +41,7 @@ type Metrics struct {
 	handed   *prometheus.CounterVec
 	lost     prometheus.Counter
 	queries  *prometheus.HistogramVec
+	unread   prometheus.Counter
 }
 
 // New makes Metrics that ask source at each scrape. source must not block on
@@ -59,10 +60,11 @@ func New(source Source, log logrus.FieldLogger) *Metrics {
 		handed:   counters("addresses_handed_out_total", "Addresses given to Docker's containers: from stock, claimed in the store while Docker waited, or named by the user.", "from"),
 		lost:     counter("addresses_lost_total", "Addresses in use on this host that turned out to be another host's."),
 		queries:  histograms("dns_query_duration_seconds", "How long queries of containers took, by what became of them.", names, "outcome"),
+		unread:   counter("dns_unread_queries_total", "Queries that were dropped unread because the containers of one network namespace asked more than 10,000 in a second."),
 	}
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.calls, m.passes, m.drifted, m.repairs, m.requests, m.applied, m.lag, m.handed, m.lost, m.queries,
+		m.calls, m.passes, m.drifted, m.repairs, m.requests, m.applied, m.lag, m.handed, m.lost, m.queries, m.unread,
 		scrape{source},
 	)
 	m.begin()
@@ -185,3 +187,6 @@ func (m *Metrics) Address(e ipam.Event) {
 func (m *Metrics) Query(o dns.Outcome, took time.Duration) {
 	m.queries.WithLabelValues(string(o)).Observe(took.Seconds())
 }
+
+// Unread is for dns.Config.Unread.
+func (m *Metrics) Unread(queries uint32) { m.unread.Add(float64(queries)) }

@@ -133,6 +133,7 @@ func busy(t *testing.T) (text string, families map[string]*dto.MetricFamily) {
 	}
 	for _, o := range []dns.Outcome{dns.Answered, dns.Forwarded, dns.Failed, dns.Refused, dns.Dropped} {
 		m.Query(o, time.Millisecond)
+		m.Unread(7)
 	}
 	status, text := get(t, serve(t, m))
 	if status != http.StatusOK || hook.LastEntry() != nil {
@@ -188,6 +189,7 @@ func TestScrape(t *testing.T) {
 		`weft_last_pass_timestamp_seconds 1.7723664e+09`,
 		`weft_dns_query_duration_seconds_count{outcome="failed"} 1`,
 		`weft_dns_sandboxes{state="answering"} 2`,
+		`weft_dns_unread_queries_total 35`,
 		`weft_dns_sandboxes{state="silent"} 1`,
 		`weft_build_info{commit="abc",go_version="go`,
 	} {
