@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os/exec"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/sirupsen/logrus/hooks/test"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/weft-net/weft/driver/dataplane"
@@ -83,35 +83,25 @@ func TestOnlyTheUnderlayBringsAPass(t *testing.T) {
 			}
 		}
 	}
+	ip := func(args ...string) {
+		t.Helper()
+		if out, err := exec.Command("nsenter", append([]string{"--net=" + host.Path(), "ip"}, args...)...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %q: %v\n%s", args, err, out)
+		}
+	}
 	eventually("the first pass", func() bool { return counted.verifying.Load() == 1 })
 	host.Bridge("docker_gwbridge")
 	eventually("the watch", func() bool {
 		host.Up("docker_gwbridge")
-		host.Netlink(func(nl *netlink.Handle) error {
-			l, err := nl.LinkByName("docker_gwbridge")
-			if err != nil {
-				return err
-			}
-			return nl.LinkSetDown(l)
-		})
+		ip("link", "set", "docker_gwbridge", "down")
 		return looks.Load() > 0
 	})
 
 	for i := range 20 {
 		before := looks.Load()
-		host.Netlink(func(nl *netlink.Handle) error {
-			bridge, err := nl.LinkByName("docker_gwbridge")
-			if err != nil {
-				return err
-			}
-			attrs := netlink.NewLinkAttrs()
-			attrs.Name, attrs.MasterIndex = fmt.Sprint("veth", i), bridge.Attrs().Index
-			pair := &netlink.Veth{LinkAttrs: attrs, PeerName: fmt.Sprint("peer", i)}
-			if err := nl.LinkAdd(pair); err != nil {
-				return err
-			}
-			return nl.LinkSetUp(pair)
-		})
+		veth := fmt.Sprint("veth", i)
+		ip("link", "add", veth, "type", "veth", "peer", "name", fmt.Sprint("peer", i))
+		ip("link", "set", veth, "master", "docker_gwbridge", "up")
 		eventually("a look", func() bool { return looks.Load() > before })
 	}
 	// A pass that was asked for would have come with this one at the latest.
@@ -122,39 +112,19 @@ func TestOnlyTheUnderlayBringsAPass(t *testing.T) {
 		t.Errorf("%d passes read everything back for other people's links", n-1)
 	}
 
-	change := func(what string, f func(nl *netlink.Handle, eth0 netlink.Link) error, want dataplane.Underlay) {
+	change := func(what string, f func(), want dataplane.Underlay) {
 		t.Helper()
 		before := counted.verifying.Load()
-		host.Netlink(func(nl *netlink.Handle) error {
-			l, err := nl.LinkByName("eth0")
-			if err != nil {
-				return err
-			}
-			return f(nl, l)
-		})
+		f()
 		eventually(what, func() bool {
 			self := d.registry.Self()
 			return counted.verifying.Load() > before && self.VTEP == want.Addr && self.MTU == want.MTU
 		})
 	}
-	change("another MTU", func(nl *netlink.Handle, l netlink.Link) error { return nl.LinkSetMTU(l, 1400) },
+	change("another MTU", func() { ip("link", "set", "eth0", "mtu", "1400") },
 		dataplane.Underlay{Addr: netip.MustParseAddr("192.0.2.1"), MTU: 1400})
-	change("another address", func(nl *netlink.Handle, l netlink.Link) error {
-		was, err := netlink.ParseAddr("192.0.2.1/24")
-		if err != nil {
-			return err
-		}
-		now, err := netlink.ParseAddr("192.0.2.7/24")
-		if err != nil {
-			return err
-		}
-		if err := nl.AddrAdd(l, now); err != nil {
-			return err
-		}
-		// The second of a subnet goes with the first unless it is promoted.
-		if err := nl.AddrDel(l, was); err != nil {
-			return err
-		}
-		return nl.AddrReplace(l, now)
+	change("another address", func() {
+		ip("address", "add", "192.0.2.7/32", "dev", "eth0")
+		ip("address", "del", "192.0.2.1/24", "dev", "eth0")
 	}, dataplane.Underlay{Addr: netip.MustParseAddr("192.0.2.7"), MTU: 1400})
 }

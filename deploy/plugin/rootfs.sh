@@ -14,7 +14,7 @@ rm -rf "$dir"
 rootfs=$dir/rootfs
 # /run is the plugin's own, for Docker puts the socket there. The host's is
 # mounted at /var/run.
-mkdir -p "$rootfs"/{dev,proc,sys,tmp,etc,host/etc,run/docker/plugins,var/run,var/lib/weft}
+mkdir -p "$rootfs"/{dev,proc,sys,tmp,etc,host/etc/ssl/certs,host/etc/weft,run/docker/plugins,var/run,var/lib/weft}
 # Where a Docker with --exec-root=/run/docker says that its sandboxes are.
 ln -s /var/run/docker/netns "$rootfs/run/docker/netns"
 install -m 0755 "$weft" "$rootfs/weft"

@@ -21,6 +21,11 @@ settings=()
 while IFS= read -r setting; do
 	grep -qxF -- "${setting%%=*}" <<<"$settable" && settings+=("$setting")
 done < <(field '{{range .Settings.Env}}{{println .}}{{end}}')
+# The same of the directories that it has from the host. What is set stands in the
+# config, whose default it replaces; Settings shows it only until dockerd restarts.
+while IFS= read -r setting; do
+	settings+=("$setting")
+done < <(field '{{range .Config.Mounts}}{{if .Settable}}{{.Name}}.source={{.Source}}{{"\n"}}{{end}}{{end}}' | grep .)
 plugins=$(docker info --format '{{.DockerRootDir}}')/plugins
 old=$plugins/$(field '{{.ID}}')
 kept=$(mktemp -d "$plugins/.weft-upgrade.XXXXXX")

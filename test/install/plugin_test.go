@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -96,9 +97,29 @@ func TestPlugin(t *testing.T) {
 		}
 		// A bind source that is missing at boot would keep dockerd from starting.
 		for source := range strings.FieldsSeq(docker(t, h1, "plugin", "inspect", "-f", "{{range .Config.Mounts}}{{.Source}} {{end}}", plugin)) {
-			if source != "/var/run" && source != "/etc" {
-				t.Errorf("it mounts %s, which may be missing when Docker starts", source)
+			if source != "/var/run" && source != "/etc/ssl/certs" {
+				t.Errorf("it mounts %s, which may be missing when Docker starts, or is more than it needs", source)
 			}
+		}
+		etc := fmt.Sprintf("/proc/%d/root/host/etc/", pluginPID(t, h1))
+		if found, err := filepath.Glob(etc + "*"); err != nil || !slices.Equal(found, []string{etc + "ssl", etc + "weft"}) {
+			t.Errorf("of the host's /etc it sees %v (%v)", found, err)
+		}
+		if certs, err := filepath.Glob(etc + "ssl/certs/*"); err != nil || len(certs) == 0 {
+			t.Errorf("it has no certificates of authorities (%v)", err)
+		}
+	})
+	t.Run("has files of the user's", func(t *testing.T) {
+		run(t, h1, "sh", "-c", "mkdir -p /etc/weft && echo no-secret >/etc/weft/token && ln -s ssl/certs /etc/linked") // Fedora's certificates are behind a link
+		docker(t, h1, "plugin", "disable", "-f", plugin)
+		docker(t, h1, "plugin", "set", plugin, "files.source=/etc/weft", "certs.source=/etc/linked", "CONSUL_HTTP_TOKEN_FILE=/host/etc/weft/token")
+		docker(t, h1, "plugin", "enable", plugin)
+		newcomer(t, "with-files")
+		if token, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/host/etc/weft/token", pluginPID(t, h1))); err != nil || string(token) != "no-secret\n" {
+			t.Errorf("it reads %q (%v)", token, err)
+		}
+		if certs, err := filepath.Glob(fmt.Sprintf("/proc/%d/root/host/etc/ssl/certs/*", pluginPID(t, h1))); err != nil || len(certs) == 0 {
+			t.Errorf("it has no certificates of authorities behind a link (%v)", err)
 		}
 	})
 	t.Run("is seen by weft status on the host", func(t *testing.T) {
@@ -159,6 +180,9 @@ func TestPlugin(t *testing.T) {
 		if env := docker(t, h1, "plugin", "inspect", "-f", "{{.Settings.Env}}", plugin); !strings.Contains(env, "WEFT_LOG_FORMAT=json") || !strings.Contains(env, "WEFT_STORE=consul") {
 			t.Errorf("its settings are %s", env)
 		}
+		if mounts := docker(t, h1, "plugin", "inspect", "-f", "{{range .Config.Mounts}}{{.Name}}={{.Source}} {{end}}", plugin); !strings.Contains(mounts, "files=/etc/weft") {
+			t.Errorf("its directories are %s", mounts)
+		}
 	})
 	t.Run("is upgraded from a registry", func(t *testing.T) {
 		registry.Serve(t, h1)
@@ -169,6 +193,7 @@ func TestPlugin(t *testing.T) {
 		during(t, a, b, func() {
 			docker(t, h1, "plugin", "disable", "-f", plugin)
 			docker(t, h1, "plugin", "upgrade", "--skip-remote-check", "--grant-all-permissions", plugin, next)
+			docker(t, h1, "plugin", "set", plugin, "files.source=/etc/weft") // Docker keeps the variables only
 			docker(t, h1, "plugin", "enable", plugin)
 			newcomer(t, "after-registry")
 			time.Sleep(time.Second)

@@ -133,13 +133,13 @@ func cpu(tb testing.TB, pid int) time.Duration {
 	}
 	// utime and stime, the 14th and 15th, in ticks of 10 ms (proc_pid_stat(5)).
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')'):]))
-	var ticks time.Duration
+	ticks := 0
 	for _, f := range fields[12:14] {
 		n, err := strconv.Atoi(f)
 		if err != nil {
 			tb.Fatal(err)
 		}
-		ticks += time.Duration(n)
+		ticks += n
 	}
-	return ticks * 10 * time.Millisecond
+	return time.Duration(ticks) * 10 * time.Millisecond
 }
