@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -138,6 +139,39 @@ func TestNobodyOnAHostSendsIntoANetwork(t *testing.T) {
 			}
 			attacks(false) // or there was nothing to be seen
 		})
+	}
+}
+
+// Where Docker's own overlay has a tunnel on the port its packets pass, by the
+// underlay, and take nothing of others along.
+func TestAnotherOverlayOnThePort(t *testing.T) {
+	hosts := newHosts(t, 3)
+	c := spread(t, hosts[:2], true)
+	h := hosts[0]
+	box := h.gateway()
+	theirs := netns.NewAt(t, filepath.Join(h.swarm, "1-a1b2c3d4e5"))
+	netns.NewAt(t, filepath.Join(h.swarm, "a1b2c3d4e5f6")) // a container's
+	must(t, h.ns, "ip", "link", "add", "vxswarm", "type", "vxlan", "id", "5000", "dstport", "4789")
+	must(t, h.ns, "ip", "link", "set", "vxswarm", "netns", theirs.Path())
+	theirs.Up("vxswarm")
+	h.verify()
+	ours, swarm := newCapture(t, c[0].ns, "eth0"), newCapture(t, theirs, "vxswarm")
+	m := marker()
+	vxlanPacket(t, hosts[2], h, vtep(3), vtep(1), 5000, frameOf(c[1], m))
+	if !swarm.saw(m, soon) {
+		t.Error("another overlay's packet is dropped")
+	}
+	m = marker()
+	vxlanPacket(t, hosts[2], h, vtep(3), vtep(1), 4097, frameOf(c[1], m))
+	p := vxlanPayload(4097, frameOf(c[1], m))
+	sendUDP(t, box, ip("203.0.113.1"), len(p), slices.Concat(vxlanPayload(5000, frameOf(c[1], m)), p))
+	if ours.saw(m, never) {
+		t.Error("a stranger or a container got a frame into the network through another overlay's door")
+	}
+	theirs.Delete()
+	h.verify()
+	if out := must(t, h.ns, "nft", "list", "chain", "inet", "weft", "check"); strings.Contains(out, "@vnis") {
+		t.Errorf("the door is left open:\n%s", out)
 	}
 }
 

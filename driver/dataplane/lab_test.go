@@ -35,6 +35,7 @@ type host struct {
 	n     int
 	ns    *netns.NS
 	dir   string
+	swarm string // where Docker has the namespaces of its own overlay
 	dp    *dataplane.Dataplane
 	cfg   overlay.Config
 	clock time.Time
@@ -47,7 +48,7 @@ func newHosts(tb testing.TB, count int) []*host {
 	var hosts []*host
 	var ports []string
 	for i := 1; i <= count; i++ {
-		h := &host{tb: tb, n: i, ns: netns.New(tb), dir: tb.TempDir(), clock: time.Unix(1_000_000, 0)}
+		h := &host{tb: tb, n: i, ns: netns.New(tb), dir: tb.TempDir(), swarm: tb.TempDir(), clock: time.Unix(1_000_000, 0)}
 		port := fmt.Sprintf("p%d", i)
 		netns.Link(h.ns, "eth0", sw, port)
 		h.ns.Addr("eth0", fmt.Sprintf("192.0.2.%d/24", i))
@@ -79,7 +80,7 @@ func (h *host) restart() {
 	log.SetOutput(io.Discard)
 	var err error
 	h.dp, err = dataplane.New(dataplane.Options{
-		Log: log, NetnsDir: h.dir, HostNetns: h.ns.Path(), Now: func() time.Time { return h.clock },
+		Log: log, NetnsDir: h.dir, HostNetns: h.ns.Path(), DockerNetns: h.swarm, Now: func() time.Time { return h.clock },
 	})
 	if err != nil {
 		h.tb.Fatal(err)

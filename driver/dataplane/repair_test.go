@@ -292,7 +292,7 @@ func TestLeftoversAreSweptAndOthersAreNot(t *testing.T) {
 	h.set()
 	t.Logf("a network with a VNI of theirs after %v", time.Since(start))
 	h.ns.Netlink(func(nl *netlink.Handle) error {
-		links, err := nl.LinkList()
+		links, err := whole(nl.LinkList)
 		for _, l := range links {
 			if overlay.IsContainerLink(l.Attrs().Name) && l.Type() == "veth" {
 				return fmt.Errorf("link %s is left", l.Attrs().Name)

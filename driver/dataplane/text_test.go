@@ -1,6 +1,7 @@
 package dataplane_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -70,7 +71,7 @@ func (h *host) kernel() string {
 		h.networkText(id, say)
 	}
 	h.ns.Netlink(func(nl *netlink.Handle) error {
-		links, err := nl.LinkList()
+		links, err := whole(nl.LinkList)
 		for _, l := range links {
 			if a := l.Attrs(); strings.HasPrefix(a.Name, "wc") {
 				say("%s mtu %d mac %s", a.Name, a.MTU, a.HardwareAddr)
@@ -103,6 +104,16 @@ func (h *host) kernel() string {
 	return strings.Join(out, "\n")
 }
 
+// whole reads a list again that changed while it was read.
+func whole[T any](read func() (T, error)) (out T, err error) {
+	for range 10 {
+		if out, err = read(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return out, err
+}
+
 // nft calls f with nftables of a namespace.
 func (h *host) nft(path string, f func(*nftables.Conn)) {
 	h.tb.Helper()
@@ -126,7 +137,7 @@ func (h *host) networkText(id string, say func(string, ...any)) {
 		return "down"
 	}
 	h.netlink(id, func(nl *netlink.Handle) error {
-		links, err := nl.LinkList()
+		links, err := whole(nl.LinkList)
 		if err != nil {
 			return err
 		}
@@ -152,7 +163,7 @@ func (h *host) networkText(id string, say func(string, ...any)) {
 				say("%s: %s mtu %d %s learning %t", id, a.Name, a.MTU, up(l), info.Learning)
 			}
 		}
-		fdb, err := nl.NeighList(0, unix.AF_BRIDGE)
+		fdb, err := whole(func() ([]netlink.Neigh, error) { return nl.NeighList(0, unix.AF_BRIDGE) })
 		if err != nil {
 			return err
 		}
@@ -165,7 +176,7 @@ func (h *host) networkText(id string, say func(string, ...any)) {
 			}
 		}
 		for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-			neigh, err := nl.NeighList(0, family)
+			neigh, err := whole(func() ([]netlink.Neigh, error) { return nl.NeighList(0, family) })
 			if err != nil {
 				return err
 			}
