@@ -63,6 +63,9 @@ type Config struct {
 	Weft string
 	// NoWeft makes plain Docker hosts.
 	NoWeft bool
+	// Iptables is what the hosts' iptables writes: legacy or nft. Empty means
+	// what the machine's does.
+	Iptables string
 	// WeftArgs and DockerdArgs are appended to the command lines.
 	WeftArgs, DockerdArgs []string
 	// ConsulArgs are appended to the command line of each Consul server, Env to
@@ -78,7 +81,7 @@ var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,30}$`)
 // checked. Its errors are InputErrors.
 func (c Config) resolved() (settings, error) {
 	s := settings{
-		Name: c.Name, Hosts: c.Hosts, Consuls: c.Consuls,
+		Name: c.Name, Hosts: c.Hosts, Consuls: c.Consuls, Iptables: c.Iptables,
 		WeftArgs: c.WeftArgs, DockerdArgs: c.DockerdArgs, ConsulArgs: c.ConsulArgs, Env: c.Env,
 	}
 	if s.Hosts == 0 {
@@ -100,6 +103,10 @@ func (c Config) resolved() (settings, error) {
 		if _, err := exec.LookPath(tool); err != nil {
 			return s, refuse("cannot make a lab: %s is not in PATH; install util-linux, iproute2, nftables and iptables", tool)
 		}
+	}
+
+	if err := s.checkIptables(); err != nil {
+		return s, err
 	}
 
 	var err error

@@ -80,6 +80,12 @@ func engineDir(version string) (string, error) {
 		version, strings.Join(dirs, ", "))
 }
 
+// HasDocker reports whether hosts can have Docker of that version, such as 29.
+func HasDocker(version string) bool {
+	_, err := engineDir(version)
+	return err == nil
+}
+
 // major returns the first number of the version, 0 for the machine's own.
 func (e engine) major() int {
 	first, _, _ := strings.Cut(e.Version, ".")

@@ -97,6 +97,9 @@ func (l *Lab) build(ctx context.Context) error {
 	if err := l.settings.save(l.dir); err != nil {
 		return err
 	}
+	if err := l.linkIptables(); err != nil {
+		return err
+	}
 	if err := l.makeMembers(ctx); err != nil {
 		return err
 	}
@@ -230,6 +233,9 @@ func (l *Lab) environ(e engine) []string {
 	}
 	if e.Dockerd != "" {
 		path = filepath.Dir(e.Dockerd) + ":" + path
+	}
+	if l.settings.Iptables != "" {
+		path = l.iptablesDir() + ":" + path
 	}
 	env := []string{
 		"PATH=" + path,

@@ -18,6 +18,7 @@ type settings struct {
 	Weft        string   `json:"weft,omitempty"` // empty: plain Docker hosts
 	Consul      string   `json:"consul"`
 	Busybox     string   `json:"busybox"`
+	Iptables    string   `json:"iptables,omitempty"`
 	WeftArgs    []string `json:"weft_args,omitempty"`
 	DockerdArgs []string `json:"dockerd_args,omitempty"`
 	ConsulArgs  []string `json:"consul_args,omitempty"`
