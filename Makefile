@@ -49,6 +49,10 @@ FUZZTIME ?= 30s
 SEED ?= 1
 MINUTES ?= 10
 
+# How many datagrams make borders sends, and into whose networks: weft's or swarm's.
+FRAMES ?= 1000000
+PEER ?= weft
+
 # How often make doctor-table makes each fault.
 ROUNDS ?= 5
 
@@ -223,6 +227,10 @@ doctor-table: root deps-check consul build ## the table in docs/doctor.md anew: 
 .PHONY: chaos
 chaos: root deps-check consul build ## random operations and faults on three hosts for MINUTES, as SEED decides, then what must hold (root)
 	go test -race -v -count 1 -timeout 0 ./test/chaos -run '^TestChaos$$' -seed $(SEED) -minutes $(MINUTES)
+
+.PHONY: borders
+borders: root deps-check consul build ## FRAMES datagrams, as SEED decides, from all who should not send into a network of PEER, weft or swarm (root)
+	go test -race -v -count 1 -timeout 0 ./test/borders -run '^TestBorders$$' -seed $(SEED) -frames $(FRAMES) -peer $(PEER)
 
 .PHONY: test-docker
 test-docker: root deps-check consul build ## a scene and the tests on labs whose hosts have Docker VERSION=20.10, 26.1, 28.5, 29, a list, or mixed (root)

@@ -1,11 +1,13 @@
 package borders
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -94,17 +96,13 @@ func (s *site) docker(h *lab.Host, args ...string) string {
 func (s *site) networks() {
 	driver := []string{"-d", "weft", "--ipam-driver", "weft", "--ipv6"}
 	if *peer == "swarm" {
-		driver = []string{"-d", "overlay", "--attachable", "--ipv6", "--subnet", "fd00:%d::/64"}
+		driver = []string{"-d", "overlay", "--attachable"}
 		s.docker(s.h1, "swarm", "init", "--advertise-addr", s.h1.Addr().String())
 		token := s.docker(s.h1, "swarm", "join-token", "-q", "worker")
 		s.docker(s.h2, "swarm", "join", "--advertise-addr", s.h2.Addr().String(), "--token", token, s.h1.Addr().String()+":2377")
 	}
 	for i, name := range []string{"victim", "other"} {
-		args := []string{"network", "create"}
-		for _, a := range driver {
-			args = append(args, strings.Replace(a, "%d", strconv.Itoa(i+1), 1))
-		}
-		id := s.docker(s.h1, append(args, name)...)
+		id := s.docker(s.h1, slices.Concat([]string{"network", "create"}, driver, []string{name})...)
 		n := network{name: name, netns: "/run/docker/netns/1-" + id[:min(10, len(id))]}
 		if *peer == "swarm" {
 			vni := s.docker(s.h1, "network", "inspect", "-f", `{{index .Options "com.docker.network.driver.overlay.vxlanid_list"}}`, name)
@@ -154,7 +152,8 @@ func (s *site) container(name, host, network string, rights ...string) {
 		s.t.Fatal(err)
 	}
 	b.Addr4 = netip.MustParseAddr(read("IPAddress"))
-	b.Addr6 = netip.MustParseAddr(read("GlobalIPv6Address"))
+	// Docker's overlay has none, but forwards IPv6 all the same.
+	b.Addr6 = netip.MustParseAddr(cmp.Or(read("GlobalIPv6Address"), "fd00::"+strconv.Itoa(len(s.boxes))))
 }
 
 // watchAll has captures everywhere where a frame can get to.
@@ -162,6 +161,9 @@ func (s *site) watchAll() {
 	tenantPort := s.peerOf(s.boxes["tenant"])
 	for _, h := range []*lab.Host{s.h1, s.h2} {
 		for _, n := range []network{s.victim, s.other} {
+			if *peer == "swarm" {
+				s.keepTrailers(h, n)
+			}
 			ignored := 0
 			if h == s.h1 && n == s.other {
 				ignored = tenantPort
@@ -173,6 +175,16 @@ func (s *site) watchAll() {
 		s.watch.at(s.t, name, s.boxes[name].netns, "eth0", 0)
 	}
 	s.watch.start(s.t)
+}
+
+// keepTrailers has the bridge of a network not hand packets to iptables, which has
+// no rules there but cuts off what is behind their ends: the marks. weft does so itself.
+func (s *site) keepTrailers(h *lab.Host, n network) {
+	s.t.Helper()
+	script := "for f in /proc/sys/net/bridge/bridge-nf-call-*tables; do echo 0 >$f; done"
+	if _, err := h.Run(s.t.Context(), "nsenter", "--net="+n.netns, "--", "sh", "-c", script); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // peerOf is the index of the bridge's port that a container's eth0 leads to.
@@ -230,6 +242,17 @@ func (s *site) use(family int) {
 	for _, h := range []*lab.Host{s.h1, s.h2} {
 		if err := h.Start(s.t.Context(), lab.Weft); err != nil {
 			s.t.Fatal(err)
+		}
+	}
+	for _, h := range []*lab.Host{s.h1, s.h2} {
+		for _, n := range []network{s.victim, s.other} {
+			labtest.Eventually(s.t, 30*time.Second, fmt.Sprintf("network %s on %s has its tunnel over IPv%d", n.name, h.Name(), family), func() error {
+				out, err := h.Run(s.t.Context(), "nsenter", "--net="+n.netns, "--", "ip", "-d", "link", "show", overlay.VXLAN)
+				if err == nil && !strings.Contains(out, " local "+underlay(h, family).String()+" ") {
+					err = fmt.Errorf("it has %q", out)
+				}
+				return err
+			})
 		}
 	}
 }

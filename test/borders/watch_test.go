@@ -122,6 +122,16 @@ func (w *watch) inside(row uint16) []int {
 	return out
 }
 
+// missed is how many frames the captures had no room for since the last call.
+func (w *watch) missed() (n int) {
+	for _, c := range w.captures {
+		if s, err := unix.GetsockoptTpacketStats(c.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+			n += int(s.Drops)
+		}
+	}
+	return n
+}
+
 // blind gives the captures that have seen nothing of a row.
 func (w *watch) blind(row uint16) (out []string) {
 	w.mu.Lock()

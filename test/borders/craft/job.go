@@ -85,10 +85,13 @@ func (j *Job) Shot(i int) Shot {
 // Shapes is how many shots have each shape once.
 func (j *Job) Shapes() int { return len(j.shapes()) }
 
-// Describe says what the i-th shot is.
+// Describe says which shot the i-th is.
 func (j *Job) Describe(i int) string {
 	s := j.Shot(i)
-	return fmt.Sprintf("shot %d of seed %d, %s to %s", i, j.Seed, s.Shape, s.Target)
+	if !s.Target.IsValid() {
+		return fmt.Sprintf("shot %d of seed %d", i, j.Seed)
+	}
+	return fmt.Sprintf("shot %d of seed %d, to %s", i, j.Seed, s.Target)
 }
 
 // shape is one way to put a datagram into frames.

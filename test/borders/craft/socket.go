@@ -21,9 +21,9 @@ var segmentShapes = []shape{
 		payload, size := d.segments()
 		return Shot{Source: d.from, Frames: [][]byte{payload}, Size: size}
 	}},
-	{"thirty datagrams in one", func(d *draw) Shot {
+	{"ten datagrams in one", func(d *draw) Shot {
 		payload, size := d.segments()
-		return Shot{Source: d.from, Frames: [][]byte{slices.Concat(payload, slices.Repeat(payload[size:2*size], 27))}, Size: size}
+		return Shot{Source: d.from, Frames: [][]byte{slices.Concat(payload, slices.Repeat(payload[size:2*size], 7))}, Size: size}
 	}},
 }
 

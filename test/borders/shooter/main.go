@@ -43,24 +43,34 @@ func run() error {
 		return err
 	}
 	var r Result
+	sent := 0
 	for i := range j.Count {
-		if err := s.send(j.Shot(i)); err != nil {
+		shot := j.Shot(i)
+		if err := s.send(shot); err != nil {
 			r.Refused++
 			r.Why = err.Error()
 		}
-		if i%burst == burst-1 {
+		if sent += packets(shot); sent >= burst {
 			time.Sleep(breath)
+			sent = 0
 		}
 	}
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
-// A receiver's queue has room for 1000 frames (net.core.netdev_max_backlog), and
-// what it drops has tested nothing.
+// The queue of a CPU has room for 1000 packets (net.core.netdev_max_backlog), for
+// all who receive on it, and what it drops has tested nothing.
 const (
 	burst  = 64
-	breath = time.Millisecond / 4
+	breath = time.Millisecond / 2
 )
+
+func packets(s craft.Shot) int {
+	if s.Size > 0 {
+		return len(s.Frames[0]) / s.Size
+	}
+	return len(s.Frames)
+}
 
 func open(j *craft.Job) (sender, error) {
 	if j.Way == craft.Wire || j.Way == craft.Port {
