@@ -79,6 +79,7 @@ func newSite(t *testing.T, f firewall) *site {
 		}
 	})
 	s := &site{t: t, lab: l, h1: l.Host("h1"), h2: l.Host("h2"), boxes: map[string]*box{}, watch: newWatch()}
+	s.checkIptables(c.Iptables)
 	s.networks()
 	for _, b := range boxes {
 		s.container(b.name, b.host, b.network, b.rights...)
@@ -90,6 +91,18 @@ func newSite(t *testing.T, f firewall) *site {
 func (s *site) docker(h *lab.Host, args ...string) string {
 	s.t.Helper()
 	return labtest.Docker(s.t, h, args...)
+}
+
+// checkIptables makes sure that the firewall is the one that was asked for.
+func (s *site) checkIptables(kind string) {
+	s.t.Helper()
+	want := map[string]string{"legacy": "(legacy)", "nft": "(nf_tables)"}[kind]
+	for _, program := range []string{"iptables", "ip6tables", "iptables-save"} {
+		out, err := s.h1.Run(s.t.Context(), program, "--version")
+		if err != nil || !strings.Contains(out, want) {
+			s.t.Fatalf("%s of h1 should be %q: it says %q (%v)", program, want, out, err)
+		}
+	}
 }
 
 // networks makes both, weft's or a swarm's.

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// packet4 is an IPv4 packet with a piece of a payload, and options if there are any.
-func (d *draw) packet4(from, to netip.Addr, proto byte, id uint16, p piece, options ...byte) []byte {
+// packet4 is an IPv4 packet with a piece of a datagram, and options if there are any.
+func (d *draw) packet4(from, to netip.Addr, id uint16, p piece, options ...byte) []byte {
 	flags := uint16(p.offset / 8)
 	if p.more {
 		flags |= 0x2000
@@ -17,7 +17,7 @@ func (d *draw) packet4(from, to netip.Addr, proto byte, id uint16, p piece, opti
 	h = binary.BigEndian.AppendUint16(h, uint16(20+len(options)+len(p.data)))
 	h = binary.BigEndian.AppendUint16(h, id)
 	h = binary.BigEndian.AppendUint16(h, flags)
-	h = append(h, 64, proto, 0, 0)
+	h = append(h, 64, protoUDP, 0, 0)
 	h = slices.Concat(h, from.AsSlice(), to.AsSlice(), options)
 	binary.BigEndian.PutUint16(h[10:], checksum(h))
 	return append(h, p.data...)
@@ -28,14 +28,14 @@ func (d *draw) frame4(packet []byte) []byte { return ether(d.next, d.job.MAC, ty
 
 // whole4 is the datagram in one frame.
 func (d *draw) whole4(options ...byte) []byte {
-	return d.frame4(d.packet4(d.from, d.to, protoUDP, uint16(d.Uint32()), piece{data: d.datagram()}, options...))
+	return d.frame4(d.packet4(d.from, d.to, uint16(d.Uint32()), piece{data: d.datagram()}, options...))
 }
 
 func (d *draw) pieces4(o order, cuts ...int) [][]byte {
 	var out [][]byte
 	id := uint16(d.Uint32())
 	for _, p := range o.of(d, pieces(d.datagram(), cuts...)) {
-		out = append(out, d.frame4(d.packet4(d.from, d.to, protoUDP, id, p)))
+		out = append(out, d.frame4(d.packet4(d.from, d.to, id, p)))
 	}
 	return out
 }
@@ -75,7 +75,7 @@ var shapes4 = func() []shape {
 	}
 	out = append(out, shape{"cut by the receiver", func(d *draw) Shot {
 		u, size := d.several()
-		return Shot{Frames: [][]byte{d.frame4(d.packet4(d.from, d.to, protoUDP, 1, piece{data: u}))}, Size: size, Start: 14 + 20}
+		return Shot{Frames: [][]byte{d.frame4(d.packet4(d.from, d.to, 1, piece{data: u}))}, Size: size, Start: 14 + 20}
 	}})
 	slices.SortFunc(out[1:], byName) // the map's order is another each time
 	return out

@@ -40,7 +40,7 @@ func (d *draw) own4() []byte { return d.udp4(d.job.Self.Addr4, 9, 9) }
 
 func (d *draw) udp4(from netip.Addr, source, port uint16) []byte {
 	to := pick(d, []netip.Addr{d.job.Peer.Addr4, all4})
-	return d.packet4(from, to, protoUDP, 1, piece{data: udp(from, to, source, port, d.filler())})
+	return d.packet4(from, to, 1, piece{data: udp(from, to, source, port, d.filler())})
 }
 
 func (d *draw) udp6(from netip.Addr, source, port uint16) []byte {
@@ -50,7 +50,7 @@ func (d *draw) udp6(from netip.Addr, source, port uint16) []byte {
 
 func (d *draw) filler() []byte { return make([]byte, 8+d.IntN(200)) }
 
-// to is where a frame goes: to all, or to the other container.
+// dst is where a frame goes: to all, or to the other container.
 func (d *draw) dst() MAC { return pick(d, []MAC{Broadcast, d.job.Peer.MAC}) }
 
 func (d *draw) send(kind uint16, packet []byte) []byte {
@@ -95,7 +95,7 @@ var portShapes = func() []shape {
 			var out [][]byte
 			from := d.job.Self.Addr4
 			for _, p := range o.of(d, pieces(udp(from, all4, 67, 68, make([]byte, 240)), pick(d, []int{8, 16, 64}))) {
-				out = append(out, ether(Broadcast, d.job.Self.MAC, typeIPv4, d.packet4(from, all4, protoUDP, uint16(d.index), p)))
+				out = append(out, ether(Broadcast, d.job.Self.MAC, typeIPv4, d.packet4(from, all4, uint16(d.index), p)))
 			}
 			return out
 		})
