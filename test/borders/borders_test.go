@@ -64,14 +64,21 @@ func (s *site) play(t *testing.T, f firewall, family, datagrams int) []row {
 	// A guard that has nothing to do proves nothing.
 	t.Run("without guard", func(t *testing.T) {
 		s.t = t
-		for _, r := range s.unguarded(f, family, attacks) {
-			if len(r.inside) == 0 {
-				t.Errorf("%s, %s over IPv%d: none of %d is inside, though nobody guards", r.firewall, r.attacker, family, r.sent)
+		s.unguarded(func() {
+			for _, r := range s.shoot(f, family, attacks, func(j *craft.Job) int { return max(200, j.Shapes()) }) {
+				if len(r.inside) == 0 {
+					t.Errorf("%s, %s over IPv%d: none of %d is inside, though nobody guards", r.firewall, r.attacker, family, r.sent)
+				}
+				t.Logf("%s: %d of %d inside", r.attacker, len(r.inside), r.sent)
 			}
-			t.Logf("%s: %d of %d inside", r.attacker, len(r.inside), r.sent)
-		}
+		})
 	})
 	s.t = t
 	s.members()
+	t.Run("theft", func(t *testing.T) {
+		s.t = t
+		s.theft(f, family)
+	})
+	s.t = t
 	return rows
 }

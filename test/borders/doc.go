@@ -9,6 +9,9 @@
 // the members send must arrive all the while, and with the guard taken away each
 // attacker must get in: else a count of 0 would prove nothing.
 //
+// The other direction is tried too: a container that has the host's firewall take
+// what tunnels bring for answers to it must hear nothing.
+//
 // It has nothing but tests. Package craft makes the frames, the command shooter
 // sends them.
 package borders

@@ -8,8 +8,9 @@ import (
 
 // firewall is a way in which Docker filters and translates what containers send.
 type firewall struct {
-	name   string
-	config lab.Config
+	name       string
+	config     lab.Config
+	translates bool // sources of containers
 }
 
 // Docker's own bridge has IPv6, so that containers behind it can send to the hosts
@@ -22,9 +23,9 @@ var rules6 = []string{"--experimental", "--ip6tables"}
 func firewalls(t *testing.T) []firewall {
 	t.Helper()
 	all := []firewall{
-		{"iptables-legacy", lab.Config{Iptables: "legacy", DockerdArgs: append(rules6, bridge6...)}},
-		{"iptables-nft", lab.Config{Iptables: "nft", DockerdArgs: append(rules6, bridge6...)}},
-		{"none", lab.Config{DockerdArgs: append([]string{"--iptables=false"}, bridge6...)}},
+		{"iptables-legacy", lab.Config{Iptables: "legacy", DockerdArgs: append(rules6, bridge6...)}, true},
+		{"iptables-nft", lab.Config{Iptables: "nft", DockerdArgs: append(rules6, bridge6...)}, true},
+		{"none", lab.Config{DockerdArgs: append([]string{"--iptables=false"}, bridge6...)}, false},
 	}
 	const nftables = "29" // the first Docker that writes nftables itself
 	switch {
@@ -33,7 +34,7 @@ func firewalls(t *testing.T) []firewall {
 	case lab.HasDocker(nftables):
 		all = append(all, firewall{"Docker's nftables", lab.Config{
 			Docker: []string{nftables}, DockerdArgs: append([]string{"--firewall-backend=nftables"}, bridge6...),
-		}})
+		}, true})
 	default:
 		t.Log("Docker's nftables is left out: test/tools/install.sh docker-29 builds a Docker that has it")
 	}

@@ -5,7 +5,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/weft-net/weft/test/borders/craft"
 	"github.com/weft-net/weft/test/lab"
 	"github.com/weft-net/weft/test/lab/labtest"
 )
@@ -34,9 +33,9 @@ func (g guard) nft(s *site, verb string) error {
 	return err
 }
 
-// unguarded attacks while weft's tables are gone. weft is paused, for it would make
+// unguarded calls f while weft's tables are gone. weft is paused, for it would make
 // them again.
-func (s *site) unguarded(f firewall, family int, attacks []attack) []row {
+func (s *site) unguarded(f func()) {
 	s.t.Helper()
 	signal := func(sig unix.Signal) {
 		for _, h := range []*lab.Host{s.h1, s.h2} {
@@ -57,5 +56,5 @@ func (s *site) unguarded(f firewall, family int, attacks []attack) []row {
 			s.t.Fatal(err)
 		}
 	}
-	return s.shoot(f, family, attacks, func(j *craft.Job) int { return max(200, j.Shapes()) })
+	f()
 }

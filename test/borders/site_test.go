@@ -115,7 +115,11 @@ func (s *site) networks() {
 		s.docker(s.h2, "swarm", "join", "--advertise-addr", s.h2.Addr().String(), "--token", token, s.h1.Addr().String()+":2377")
 	}
 	for i, name := range []string{"victim", "other"} {
-		id := s.docker(s.h1, slices.Concat([]string{"network", "create"}, driver, []string{name})...)
+		var id string
+		labtest.Eventually(s.t, 30*time.Second, "h1 has network "+name, func() (err error) {
+			id, err = s.h1.Docker(s.t.Context(), slices.Concat([]string{"network", "create"}, driver, []string{name})...)
+			return err
+		})
 		n := network{name: name, netns: "/run/docker/netns/1-" + id[:min(10, len(id))]}
 		if *peer == "swarm" {
 			vni := s.docker(s.h1, "network", "inspect", "-f", `{{index .Options "com.docker.network.driver.overlay.vxlanid_list"}}`, name)
@@ -181,11 +185,11 @@ func (s *site) watchAll() {
 			if h == s.h1 && n == s.other {
 				ignored = tenantPort
 			}
-			s.watch.at(s.t, n.name+" on "+h.Name(), h.Path(n.netns), "", ignored)
+			s.watch.add(s.t, n.name+" on "+h.Name(), h.Path(n.netns), "", ignored)
 		}
 	}
 	for _, name := range []string{"victim1", "victim2", "tenant-bare", "neighbour"} {
-		s.watch.at(s.t, name, s.boxes[name].netns, "eth0", 0)
+		s.watch.add(s.t, name, s.boxes[name].netns, "eth0", 0)
 	}
 	s.watch.start(s.t)
 }

@@ -21,7 +21,7 @@ type watch struct {
 	captures []*capture
 	mu       sync.Mutex
 	seen     map[uint16]map[uint32]uint64 // by row and shot, the pieces as bits
-	by       map[uint16]map[*capture]bool // who has seen anything of the row
+	by       map[uint16]map[string]int    // by row and capture, the frames
 }
 
 // capture is one AF_PACKET socket.
@@ -33,11 +33,11 @@ type capture struct {
 }
 
 func newWatch() *watch {
-	return &watch{seen: map[uint16]map[uint32]uint64{}, by: map[uint16]map[*capture]bool{}}
+	return &watch{seen: map[uint16]map[uint32]uint64{}, by: map[uint16]map[string]int{}}
 }
 
-// at adds a capture in a namespace: at one link, or at all if it has no name.
-func (w *watch) at(t *testing.T, where, netns, link string, ignored int) {
+// add adds a capture in a namespace: at one link, or at all if it has no name.
+func (w *watch) add(t *testing.T, where, netns, link string, ignored int) {
 	t.Helper()
 	c := &capture{where: where, ignored: ignored}
 	err := lab.Inside(netns, func() (err error) {
@@ -96,14 +96,14 @@ func (w *watch) read(c *capture, buffer []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.seen[m.Row] == nil {
-		w.seen[m.Row], w.by[m.Row] = map[uint32]uint64{}, map[*capture]bool{}
+		w.seen[m.Row], w.by[m.Row] = map[uint32]uint64{}, map[string]int{}
 	}
 	pieces := w.seen[m.Row][m.Index] | 1<<m.Piece
 	if bits.OnesCount64(pieces) == int(m.Pieces) {
 		pieces = whole
 	}
 	w.seen[m.Row][m.Index] = pieces
-	w.by[m.Row][c] = true
+	w.by[m.Row][c.where]++
 }
 
 // whole stands for all pieces of a shot.
@@ -122,6 +122,13 @@ func (w *watch) inside(row uint16) []int {
 	return out
 }
 
+// at says how many frames of a row a capture has seen.
+func (w *watch) at(row uint16, where string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.by[row][where]
+}
+
 // missed is how many frames the captures had no room for since the last call.
 func (w *watch) missed() (n int) {
 	for _, c := range w.captures {
@@ -137,7 +144,7 @@ func (w *watch) blind(row uint16) (out []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, c := range w.captures {
-		if !w.by[row][c] {
+		if w.by[row][c.where] == 0 {
 			out = append(out, c.where)
 		}
 	}

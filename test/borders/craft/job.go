@@ -17,6 +17,7 @@ const (
 	Segment Way = "segment" // the same; one send of several datagrams (UDP_SEGMENT)
 	Wire    Way = "wire"    // whole frames at the underlay, or at a bridge of the host
 	Port    Way = "port"    // whole frames at the port of a network
+	Theft   Way = "theft"   // nothing but what has tunnels' datagrams taken for answers
 )
 
 // Target is where an attack goes: an address, and over the wire the next hop.

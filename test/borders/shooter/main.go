@@ -38,6 +38,9 @@ func run() error {
 	if err := json.Unmarshal([]byte(os.Args[1]), &j); err != nil {
 		return err
 	}
+	if j.Way == craft.Theft {
+		return steal(&j)
+	}
 	s, err := open(&j)
 	if err != nil {
 		return err
