@@ -33,7 +33,8 @@ func firewalls(t *testing.T) []firewall {
 		all = all[1:2]
 	case lab.HasDocker(nftables):
 		all = append(all, firewall{"Docker's nftables", lab.Config{
-			Docker: []string{nftables}, DockerdArgs: append([]string{"--firewall-backend=nftables"}, bridge6...),
+			// It refuses to start where nobody has switched forwarding on, unless told not to mind.
+			Docker: []string{nftables}, DockerdArgs: append([]string{"--firewall-backend=nftables", "--ip-forward=false"}, bridge6...),
 		}, true})
 	default:
 		t.Log("Docker's nftables is left out: test/tools/install.sh docker-29 builds a Docker that has it")

@@ -80,6 +80,12 @@ func newSite(t *testing.T, f firewall) *site {
 	})
 	s := &site{t: t, lab: l, h1: l.Host("h1"), h2: l.Host("h2"), boxes: map[string]*box{}, watch: newWatch()}
 	s.checkIptables(c.Iptables)
+	for _, h := range l.Hosts() {
+		// Older Dockers do it themselves.
+		if _, err := h.Run(t.Context(), "sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/all/forwarding"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s.networks()
 	for _, b := range boxes {
 		s.container(b.name, b.host, b.network, b.rights...)
