@@ -3,6 +3,7 @@ package craft
 import (
 	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -61,5 +62,22 @@ func TestChecksum(t *testing.T) {
 	// The example of RFC 1071 section 3.
 	if got := sum([]byte{0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7}); got != 0xddf2 {
 		t.Errorf("the sum is %#x, want 0xddf2", got)
+	}
+}
+
+// A header that says more than there is hides nothing from a receiver.
+func TestRoutingHeadersAreWhole(t *testing.T) {
+	for _, way := range []Way{Wire, Port} {
+		j := job(way, "2001:db8::1")
+		for i := range 20 * j.Shapes() {
+			s := j.Shot(i)
+			f := s.Frames[0]
+			if !strings.HasSuffix(s.Shape, "whole R") || f[14+6] != headers['R'] {
+				continue
+			}
+			if rest := f[14+40+8*(1+int(f[14+41])):]; rest[0] != 0x13 && (rest[0] < 134 || rest[0] > 137) {
+				t.Errorf("%s: behind the header is % x", s.Shape, rest[:8])
+			}
+		}
 	}
 }

@@ -15,8 +15,8 @@ var headers = map[rune]byte{
 	'D': 60, // destination options
 }
 
-// chain puts extension headers before a payload, and says what the first is.
-func (d *draw) chain(letters string, proto byte, payload []byte) (byte, []byte) {
+// chain puts extension headers before a payload for to, and says what the first is.
+func (d *draw) chain(to netip.Addr, letters string, proto byte, payload []byte) (byte, []byte) {
 	for _, letter := range slices.Backward([]rune(letters)) {
 		h := []byte{proto, 0, 1, 4, 0, 0, 0, 0} // PadN
 		switch letter {
@@ -24,7 +24,7 @@ func (d *draw) chain(letters string, proto byte, payload []byte) (byte, []byte) 
 			// Nothing is left to do; of types that are known or nobody's.
 			h = []byte{proto, 0, pick(d, []byte{0, 2, 3, 4, 253}), 0, 0, 0, 0, 0}
 			if h[2] == 2 {
-				h = append(h, d.to.AsSlice()...)
+				h = append(h, to.AsSlice()...)
 				h[1] = 2
 			}
 		case 'F':
@@ -45,11 +45,11 @@ func (d *draw) packet6(from, to netip.Addr, proto byte, payload []byte) []byte {
 // split gives the packets that carry a payload in pieces: before the fragment
 // header has the headers of one chain, behind it those of another.
 func (d *draw) split(from, to netip.Addr, before, behind string, proto byte, payload []byte, o order, cuts ...int) [][]byte {
-	proto, payload = d.chain(behind, proto, payload)
+	proto, payload = d.chain(to, behind, proto, payload)
 	id := d.Uint32()
 	var out [][]byte
 	for _, p := range o.of(d, pieces(payload, cuts...)) {
-		first, data := d.chain(before, headers['F'], slices.Concat(fragment(proto, id, p), p.data))
+		first, data := d.chain(to, before, headers['F'], slices.Concat(fragment(proto, id, p), p.data))
 		out = append(out, d.packet6(from, to, first, data))
 	}
 	return out
@@ -110,7 +110,7 @@ var carriers = func() []carrier {
 	}
 	for _, c := range append([]string{""}, chains...) {
 		add(strings.TrimSpace("whole "+c), func(d *draw, from, to netip.Addr, proto byte, payload []byte) [][]byte {
-			first, data := d.chain(c, proto, payload)
+			first, data := d.chain(to, c, proto, payload)
 			return [][]byte{d.packet6(from, to, first, data)}
 		})
 	}
