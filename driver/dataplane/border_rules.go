@@ -126,15 +126,11 @@ func preroutingRules(b *border) []rule {
 }
 
 func inputRules(b *border) []rule {
-	// The offset of a fragment is 13 bits of two bytes (RFC 8200 section 4.5).
-	const fragmentHeader, offsetAt = 44, 2
 	return []rule{
-		{"ip6 first fragment", []expr.Any{
-			meta(expr.MetaKeyNFPROTO), equal(unix.NFPROTO_IPV6),
-			&expr.Exthdr{DestRegister: reg32, Type: fragmentHeader, Offset: offsetAt, Len: 2, Op: expr.ExthdrOpIpv6},
-			mask(0xff, 0xf8), equal(0, 0),
-			&expr.Verdict{Kind: expr.VerdictJump, Chain: chainFragment},
-		}},
+		{"ip6 first fragment", slices.Concat(
+			[]expr.Any{meta(expr.MetaKeyNFPROTO), equal(unix.NFPROTO_IPV6)}, firstFragment(),
+			[]expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: chainFragment}},
+		)},
 		{fmt.Sprintf("udp dport %d", b.port), append(toPort(b), &expr.Verdict{Kind: expr.VerdictJump, Chain: chainCheck})},
 	}
 }

@@ -30,6 +30,7 @@ var (
 
 // ICMPv6 types that speak for somebody else (RFC 4861 section 4).
 const (
+	routerSolicitation    = 133
 	routerAdvertisement   = 134
 	neighborAdvertisement = 136
 	redirect              = 137
@@ -53,9 +54,9 @@ func linkLocalOf(mac overlay.MAC) netip.Addr {
 // and its addresses, of which one is the link-local address of its MAC. From
 // 0.0.0.0 and :: it may send what needs no address: a DHCP client's requests
 // (RFC 2131), group memberships (RFC 3376, RFC 3810), ARP probes (RFC 5227) and
-// ICMPv6 (RFC 4862). It answers nobody as a router or a DHCP server. Tagged
-// frames match none of the types and are dropped with the rest. Neighbour
-// discovery in fragments passes, and no receiver takes it (RFC 6980).
+// ICMPv6 (RFC 4862). It answers nobody as a router or a DHCP server, in no
+// fragments either, see hiddenRules. Tagged frames match none of the types and
+// are dropped with the rest.
 func portRules(mac overlay.MAC, addrs []netip.Addr) []rule {
 	const ll, nh, th = expr.PayloadBaseLLHeader, expr.PayloadBaseNetworkHeader, expr.PayloadBaseTransportHeader
 	accept := verdict(expr.VerdictAccept)
@@ -98,6 +99,7 @@ func portRules(mac overlay.MAC, addrs []netip.Addr) []rule {
 	none4, none6 := netip.IPv4Unspecified(), netip.IPv6Unspecified()
 	add("ip 0.0.0.0 dhcp client", source4(none4), ports(dhcpClient), accepted)
 	add("ip 0.0.0.0 igmp", source4(none4), []expr.Any{meta(expr.MetaKeyL4PROTO), equal(unix.IPPROTO_IGMP)}, accepted)
+	add("ip6 first fragment", from(typeIPv6), firstFragment(), []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: chainFragment}})
 	add("no dhcpv6 server", ports(dhcpv6Server), drop)
 	add("no router advertisement", icmp6(routerAdvertisement), drop)
 	add("no redirect", icmp6(redirect), drop)
@@ -121,6 +123,22 @@ func portRules(mac overlay.MAC, addrs []netip.Addr) []rule {
 		})
 	}
 	return append(out, rule{dropped, drop})
+}
+
+// hiddenRules are those of the chain that the first fragments of IPv6 packets
+// pass at each port: neighbour discovery has no place in fragments (RFC 6980), and
+// a fragment that does not show what it carries is dropped (RFC 7112).
+func hiddenRules() []rule {
+	drop := []expr.Any{&expr.Counter{}, verdict(expr.VerdictDrop)}
+	kind := load(expr.PayloadBaseTransportHeader, 0, 1, 0)
+	return []rule{
+		{"no neighbour discovery", append([]expr.Any{
+			meta(expr.MetaKeyL4PROTO), equal(unix.IPPROTO_ICMPV6), kind,
+			&expr.Range{Op: expr.CmpOpEq, Register: reg32, FromData: []byte{routerSolicitation}, ToData: []byte{redirect}},
+		}, drop...)},
+		{"shown", []expr.Any{meta(expr.MetaKeyL4PROTO), kind, verdict(expr.VerdictReturn)}},
+		{dropped, drop},
+	}
 }
 
 // guards gives the wanted chains by name, with their rules.
@@ -179,10 +197,23 @@ func (p *pass) guard(old applied) error {
 			}
 		}
 	}
+	hidden := &nftables.Chain{Table: table, Name: chainFragment}
+	was, exists := have[chainFragment]
+	spoilt := exists && !slices.Equal(was, texts(hiddenRules())) || !exists && p.verify && len(have) > 0
+	delete(have, chainFragment)
 	if len(want) == 0 && len(have) == 0 {
 		return nil
 	}
-	t := transactions{c: c, begin: func() { c.AddTable(table) }}
+	t := transactions{c: c, begin: func() {
+		c.AddTable(table)
+		c.AddChain(hidden)
+		c.FlushChain(hidden)
+		addRules(c, table, hidden, hiddenRules())
+	}}
+	if spoilt {
+		p.fix("guard of fragments of network %s was missing", p.n.ID)
+		t.step(1, func() {})
+	}
 	for name, rules := range want {
 		was, exists := have[name]
 		if exists && slices.Equal(was, texts(rules)) && !p.fresh[name] {
@@ -260,7 +291,7 @@ func readChains(c *nftables.Conn, table *nftables.Table) (map[string][]string, e
 		if err != nil {
 			return nil, err
 		}
-		if ch.Hooknum == nil {
+		if ch.Hooknum == nil && ch.Name != chainFragment {
 			texts = nil
 		}
 		out[ch.Name] = texts

@@ -85,6 +85,16 @@ func mask(bits ...byte) expr.Any {
 	return &expr.Bitwise{SourceRegister: reg32, DestRegister: reg32, Len: n, Mask: bits, Xor: bytes.Repeat([]byte{0}, int(n))}
 }
 
+// firstFragment goes on with an IPv6 packet that is the first fragment of
+// another. The offset is 13 bits of two bytes (RFC 8200 section 4.5).
+func firstFragment() []expr.Any {
+	const header, offset = 44, 2
+	return []expr.Any{
+		&expr.Exthdr{DestRegister: reg32, Type: header, Offset: offset, Len: 2, Op: expr.ExthdrOpIpv6},
+		mask(0xff, 0xf8), equal(0, 0),
+	}
+}
+
 func meta(key expr.MetaKey) expr.Any { return &expr.Meta{Key: key, Register: reg32} }
 
 func verdict(kind expr.VerdictKind) expr.Any { return &expr.Verdict{Kind: kind} }

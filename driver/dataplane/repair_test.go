@@ -49,6 +49,7 @@ func damages(h *host) map[string]struct{ command, say string } {
 		"port not attached":   {in("ip link set %s nomaster", wp), "link " + wp + " of network alpha was no port of the bridge"},
 		"guard deleted":       {in("nft delete table netdev weft"), "guard of link " + wp + " of network alpha was missing"},
 		"guard emptied":       {in("nft flush chain netdev weft %s", wp), "guard of link " + wp + " of network alpha was missing"},
+		"fragments pass":      {in("nft flush chain netdev weft fragment"), "guard of fragments of network alpha was missing"},
 		"ruleset flushed":     {host("nft flush ruleset"), "nftables table inet weft was missing or changed"},
 		"a member added":      {host("nft add element inet weft members4 { 192.0.2.66 . 0x1001 }"), "member 192.0.2.66 of VNI 4097 in nftables was not weft's"},
 		"a member deleted":    {host("nft delete element inet weft members4 { 192.0.2.9 . 0x1001 }"), "member 192.0.2.9 of VNI 4097 was missing in nftables"},

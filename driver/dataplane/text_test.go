@@ -191,7 +191,9 @@ func (h *host) networkText(id string, say func(string, ...any)) {
 	h.nft(h.path(id), func(c *nftables.Conn) {
 		chains, _ := c.ListChainsOfTableFamily(nftables.TableFamilyNetdev)
 		for _, ch := range chains {
-			say("%s: guard %s", id, ch.Name)
+			if ch.Hooknum != nil {
+				say("%s: guard %s", id, ch.Name)
+			}
 		}
 	})
 }
