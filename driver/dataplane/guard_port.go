@@ -125,20 +125,25 @@ func portRules(mac overlay.MAC, addrs []netip.Addr) []rule {
 	return append(out, rule{dropped, drop})
 }
 
+// plainFirst are the protocols with which a fragmented packet may begin behind
+// its fragment header (IANA protocol numbers).
+var plainFirst = []byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_ICMPV6, unix.IPPROTO_ESP, unix.IPPROTO_SCTP}
+
 // hiddenRules are those of the chain that the first fragments of IPv6 packets
-// pass at each port: neighbour discovery has no place in fragments (RFC 6980), and
-// a fragment that does not show what it carries is dropped (RFC 7112).
+// pass at each port. Neighbour discovery has no place in fragments (RFC 6980). And
+// one that begins with another header does not show for sure what it carries: the
+// bytes behind its end, which its receiver cuts off, are still there.
 func hiddenRules() []rule {
 	drop := []expr.Any{&expr.Counter{}, verdict(expr.VerdictDrop)}
-	kind := load(expr.PayloadBaseTransportHeader, 0, 1, 0)
-	return []rule{
-		{"no neighbour discovery", append([]expr.Any{
-			meta(expr.MetaKeyL4PROTO), equal(unix.IPPROTO_ICMPV6), kind,
-			&expr.Range{Op: expr.CmpOpEq, Register: reg32, FromData: []byte{routerSolicitation}, ToData: []byte{redirect}},
-		}, drop...)},
-		{"shown", []expr.Any{meta(expr.MetaKeyL4PROTO), kind, verdict(expr.VerdictReturn)}},
-		{dropped, drop},
+	out := []rule{{"no neighbour discovery", append([]expr.Any{
+		fragmentField(0, 1), equal(unix.IPPROTO_ICMPV6),
+		load(expr.PayloadBaseTransportHeader, 0, 1, 0),
+		&expr.Range{Op: expr.CmpOpEq, Register: reg32, FromData: []byte{routerSolicitation}, ToData: []byte{redirect}},
+	}, drop...)}}
+	for _, next := range plainFirst {
+		out = append(out, rule{fmt.Sprintf("next header %d", next), []expr.Any{fragmentField(0, 1), equal(next), verdict(expr.VerdictReturn)}})
 	}
+	return append(out, rule{dropped, drop})
 }
 
 // guards gives the wanted chains by name, with their rules.

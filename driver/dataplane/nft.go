@@ -86,13 +86,16 @@ func mask(bits ...byte) expr.Any {
 }
 
 // firstFragment goes on with an IPv6 packet that is the first fragment of
-// another. The offset is 13 bits of two bytes (RFC 8200 section 4.5).
+// another. The offset is 13 bits of two bytes.
 func firstFragment() []expr.Any {
-	const header, offset = 44, 2
-	return []expr.Any{
-		&expr.Exthdr{DestRegister: reg32, Type: header, Offset: offset, Len: 2, Op: expr.ExthdrOpIpv6},
-		mask(0xff, 0xf8), equal(0, 0),
-	}
+	return []expr.Any{fragmentField(2, 2), mask(0xff, 0xf8), equal(0, 0)}
+}
+
+// fragmentField reads some bytes of an IPv6 fragment header (RFC 8200 section
+// 4.5), or ends the rule where there is none.
+func fragmentField(offset, length uint32) expr.Any {
+	const header = 44
+	return &expr.Exthdr{DestRegister: reg32, Type: header, Offset: offset, Len: length, Op: expr.ExthdrOpIpv6}
 }
 
 func meta(key expr.MetaKey) expr.Any { return &expr.Meta{Key: key, Register: reg32} }
