@@ -35,9 +35,9 @@ type Kernel interface {
 
 // Pools completes a network's subnet with what only the IPAM side knows.
 type Pools interface {
-	// Range is the pool's --ip-range as this host's Docker asked for it; it is
-	// invalid if there is none. false: the pool is not weft's.
-	Range(pool netip.Prefix) (netip.Prefix, bool)
+	// Subnet has the pool's --ip-range as this host's Docker asked for it, and
+	// whether a person has named the subnet. false: the pool is not weft's.
+	Subnet(pool netip.Prefix) (overlay.Subnet, bool)
 }
 
 // Driver answers the NetworkDriver calls.

@@ -70,17 +70,15 @@ func (d *Driver) check(dockerID string, want overlay.Network) error {
 // subnet parses one pool of Docker's. A pool that is not weft's is refused:
 // only weft's own IPAM keeps addresses unique among hosts.
 func (d *Driver) subnet(data *network.IPAMData) (overlay.Subnet, error) {
-	var s overlay.Subnet
 	if data == nil {
-		return s, errors.New("a subnet is null")
+		return overlay.Subnet{}, errors.New("a subnet is null")
 	}
 	prefix, err := netip.ParsePrefix(data.Pool)
 	if err != nil {
-		return s, fmt.Errorf("subnet %q is no prefix like 10.1.0.0/16", data.Pool)
+		return overlay.Subnet{}, fmt.Errorf("subnet %q is no prefix like 10.1.0.0/16", data.Pool)
 	}
-	s.Prefix = prefix.Masked()
-	var ours bool
-	if s.Range, ours = d.pools.Range(s.Prefix); !ours {
+	s, ours := d.pools.Subnet(prefix.Masked())
+	if !ours {
 		return s, fmt.Errorf("subnet %s is not from weft's address pool, so its addresses would not be unique among hosts: create the network with --ipam-driver %s", prefix, d.name)
 	}
 	if data.Gateway != "" {

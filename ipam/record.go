@@ -30,9 +30,10 @@ type poolRecord struct {
 	Range   netip.Prefix `json:"range,omitzero"`
 	Gateway netip.Addr   `json:"gateway,omitzero"`
 	Aux     []netip.Addr `json:"aux,omitempty"`
-	Group   string       `json:"group,omitempty"` // shared by networks of other drivers on several hosts
-	Hosts   []string     `json:"hosts,omitempty"` // of a group: who uses it; sorted
-	Host    string       `json:"host"`            // where it was made
+	Chosen  bool         `json:"chosen,omitempty"` // a person has named the subnet
+	Group   string       `json:"group,omitempty"`  // shared by networks of other drivers on several hosts
+	Hosts   []string     `json:"hosts,omitempty"`  // of a group: who uses it; sorted
+	Host    string       `json:"host"`             // where it was made
 	At      time.Time    `json:"at"`
 }
 

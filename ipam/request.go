@@ -141,7 +141,7 @@ func (a *Allocator) joinNetwork(ctx context.Context, n overlay.Network, r PoolRe
 
 // recordOf is the pool of a network's subnet.
 func recordOf(n overlay.Network, s overlay.Subnet) poolRecord {
-	record := poolRecord{Subnet: s.Prefix, Range: s.Range, Gateway: s.Gateway, Host: n.Host, At: n.Created}
+	record := poolRecord{Subnet: s.Prefix, Range: s.Range, Chosen: s.Chosen, Gateway: s.Gateway, Host: n.Host, At: n.Created}
 	for _, aux := range s.Aux {
 		record.Aux = append(record.Aux, aux)
 	}
@@ -210,7 +210,7 @@ func (a *Allocator) auto(ctx context.Context, v6 bool, group string, by permit) 
 		if !ok {
 			return PoolID{}, fmt.Errorf("no free subnet left in %v: give one with --subnet, or weft more with --pool", bases)
 		}
-		id, err := a.createIn(ctx, PoolID{Subnet: subnet}, group, &pools, by)
+		id, err := a.createIn(ctx, poolRecord{Subnet: subnet, Group: group}, &pools, by)
 		if by.ended(err) || !errors.Is(err, kvstore.ErrConflict) {
 			return id, err
 		}
@@ -247,14 +247,14 @@ func (a *Allocator) bases(v6 bool) ([]Auto, error) {
 	return out, nil
 }
 
-// create makes the pool, or fails with the reason.
+// create makes the pool that a person has named, or fails with the reason.
 func (a *Allocator) create(ctx context.Context, id PoolID, group string, by permit) (PoolID, error) {
 	for range attempts {
 		pools, err := a.listPools(ctx)
 		if err != nil {
 			return PoolID{}, fmt.Errorf("cannot make pool %v: %w", id.Subnet, err)
 		}
-		id, err := a.createIn(ctx, id, group, &pools, by)
+		id, err := a.createIn(ctx, poolRecord{Subnet: id.Subnet, Range: id.Range, Chosen: true, Group: group}, &pools, by)
 		if by.ended(err) || !errors.Is(err, kvstore.ErrConflict) {
 			return id, err
 		}
@@ -264,15 +264,14 @@ func (a *Allocator) create(ctx context.Context, id PoolID, group string, by perm
 
 // createIn makes the pool if pools is still what Cluster has, and fails with
 // kvstore.ErrConflict if it is not.
-func (a *Allocator) createIn(ctx context.Context, id PoolID, group string, pools *poolList, by permit) (PoolID, error) {
+func (a *Allocator) createIn(ctx context.Context, record poolRecord, pools *poolList, by permit) (PoolID, error) {
+	id, group := record.id(), record.Group
 	p, leave, err := a.enter(ctx, id.Subnet)
 	if err != nil {
 		return PoolID{}, err
 	}
 	defer leave()
-	record := poolRecord{
-		Subnet: id.Subnet, Range: id.Range, Group: group, Host: a.cfg.Host, At: a.cfg.Now(),
-	}
+	record.Host, record.At = a.cfg.Host, a.cfg.Now()
 	if group != "" {
 		record.Hosts = []string{a.cfg.Host}
 	}

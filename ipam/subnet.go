@@ -1,6 +1,10 @@
 package ipam
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
 
 // Stock lists the addresses of the subnet that this host has claimed and not
 // handed out, sorted.
@@ -14,14 +18,15 @@ func (a *Allocator) Stock(subnet netip.Prefix) []netip.Addr {
 	return out
 }
 
-// Range is the --ip-range with which this host's Docker asked for the pool,
-// invalid if it named none. false: Docker holds no such pool of weft's here.
-func (a *Allocator) Range(subnet netip.Prefix) (netip.Prefix, bool) {
+// Subnet is what is known of the pool with which this host's Docker makes a network:
+// the --ip-range that it asked for, if any, and whether a person has named the
+// subnet. false: Docker holds no such pool of weft's here.
+func (a *Allocator) Subnet(pool netip.Prefix) (overlay.Subnet, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	p := a.pools[subnet]
+	p := a.pools[pool]
 	if p == nil || p.held.Count == 0 {
-		return netip.Prefix{}, false
+		return overlay.Subnet{}, false
 	}
-	return p.held.Pool.Range, true
+	return overlay.Subnet{Prefix: pool, Range: p.held.Pool.Range, Chosen: p.held.Pool.Chosen}, true
 }

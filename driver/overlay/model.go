@@ -11,6 +11,7 @@ import (
 type Subnet struct {
 	Prefix  netip.Prefix          `json:"prefix"`           // masked
 	Gateway netip.Addr            `json:"gateway,omitzero"` // same on every host; invalid if there is none
+	Chosen  bool                  `json:"chosen,omitempty"` // a person has named Prefix; else weft has
 	Range   netip.Prefix          `json:"range,omitzero"`   // --ip-range; invalid means all of Prefix
 	Aux     map[string]netip.Addr `json:"aux,omitempty"`    // --aux-address by its name
 }
