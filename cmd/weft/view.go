@@ -32,8 +32,8 @@ func (d *daemon) view() control.State {
 	s.Docker = control.Docker{
 		Mirroring: true, URL: d.cfg.Docker, Connected: m.Connected, Since: m.Since, Error: m.Error,
 	}
-	for network, text := range m.Conflicts {
-		s.Docker.Conflicts = append(s.Docker.Conflicts, control.Conflict{Network: network, Text: text})
+	for network, c := range m.Conflicts {
+		s.Docker.Conflicts = append(s.Docker.Conflicts, control.Conflict{Network: network, ID: c.ID, Text: c.Text})
 	}
 	return s
 }

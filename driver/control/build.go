@@ -156,7 +156,7 @@ func (x *index) network(n overlay.Network) Network {
 func (x *index) networkState(n overlay.Network) (NetworkState, string) {
 	self := x.Snapshot.Self.Name
 	_, here := x.on[n.ID][self]
-	conflict := slices.IndexFunc(x.Docker.Conflicts, func(c Conflict) bool { return c.Network == cmp.Or(n.Name, n.ID) })
+	conflict := slices.IndexFunc(x.Docker.Conflicts, func(c Conflict) bool { return c.Network == cmp.Or(n.Name, n.ID) || c.ID == n.ID })
 	switch {
 	case !n.Deleted.IsZero():
 		return NetworkRemoving, "the network was removed in the cluster while containers of this host use it"
@@ -165,7 +165,7 @@ func (x *index) networkState(n overlay.Network) (NetworkState, string) {
 	case slices.Contains(x.Passes.Failed, n.ID):
 		return NetworkFailed, "the last pass could not set up the kernel for it: see `weft status`"
 	case n.Name == "" && x.Docker.Mirroring:
-		return NetworkUnnamed, fmt.Sprintf("Docker's API on host %s has not told the network's name yet, so other hosts do not mirror it", n.Host)
+		return NetworkUnnamed, fmt.Sprintf("Docker's API on host %s has not told the network's name yet, or another network of the cluster has it, so other hosts do not mirror it: `weft status` there says more", n.Host)
 	case !here && n.Swarm:
 		return NetworkRemote, fmt.Sprintf("Swarm runs no task on host %s that is in the network", self)
 	case !here && x.Docker.Mirroring:

@@ -61,10 +61,11 @@ type Docker struct {
 	Conflicts []Conflict `json:"conflicts"`
 }
 
-// Conflict is a network that cannot be mirrored on this host.
+// Conflict is a network that is not on this host as the cluster has it.
 type Conflict struct {
-	Network string `json:"network"` // its name, or weft's id if it has none
-	Text    string `json:"text"`    // one sentence: why, and what to do
+	Network string `json:"network"`      // its name, or weft's id if it has none
+	ID      string `json:"id,omitempty"` // weft's id of it, which may be another than the cluster's of that name has
+	Text    string `json:"text"`         // one sentence: why, and what to do
 }
 
 // Passes tells how the kernel is being kept to the records.

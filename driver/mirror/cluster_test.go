@@ -116,13 +116,13 @@ func (r *records) Networks() []overlay.Network {
 	return r.those(func(n overlay.Network) bool { return n.Deleted.IsZero() && !r.pending[n.ID] })
 }
 
-func (r *records) Tombstones() []overlay.Network {
-	return r.those(func(n overlay.Network) bool { return !n.Deleted.IsZero() })
-}
-
 func (r *records) those(wanted func(overlay.Network) bool) []overlay.Network {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.thoseLocked(wanted)
+}
+
+func (r *records) thoseLocked(wanted func(overlay.Network) bool) []overlay.Network {
 	var out []overlay.Network
 	for i := range r.next {
 		if n := r.networks[fmt.Sprintf("w%d", i+1)]; n.ID != "" && wanted(n) {
@@ -143,6 +143,22 @@ func (r *records) OfDocker(dockerID string) (overlay.Network, bool) {
 	defer r.mu.Unlock()
 	n, ok := r.networks[r.docker[dockerID]]
 	return n, ok
+}
+
+func (r *records) Inventory() registry.Inventory {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	v := registry.Inventory{
+		Live:   r.thoseLocked(func(n overlay.Network) bool { return n.Deleted.IsZero() && !r.pending[n.ID] }),
+		Gone:   r.thoseLocked(func(n overlay.Network) bool { return !n.Deleted.IsZero() }),
+		Docker: map[string]registry.InDocker{}, Lost: r.lost, Remains: r.remains,
+	}
+	for docker, id := range r.docker {
+		n := r.networks[id]
+		n.ID = id
+		v.Docker[docker] = registry.InDocker{Network: n}
+	}
+	return v
 }
 
 func (r *records) Snapshot() overlay.Snapshot {
@@ -218,10 +234,6 @@ func (r *records) Rebuilding() (lost, ready bool) {
 	defer r.mu.Unlock()
 	return r.lost, !r.away
 }
-
-func (r *records) Remains() []overlay.Remains { return r.remains }
-
-func (r *records) Epoch() (time.Time, bool) { return time.Time{}, true }
 
 func (r *records) Remake(_ context.Context, n overlay.Network) error {
 	r.change(func() {

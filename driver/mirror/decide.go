@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry"
 )
 
 // kind is what an action does.
@@ -27,6 +28,7 @@ const (
 // network has to be wanted for a while before it is done.
 const (
 	lostFor    = 30 * time.Second // a create call in progress is not listed yet
+	brokenFor  = time.Second      // one that an earlier weft answered is listed by then
 	unknownFor = 5 * time.Second  // a removal in progress is listed still
 	remakeFor  = time.Second      // a host that has not lost its state records it first
 )
@@ -71,14 +73,14 @@ func decide(driver string, docker []dockerNetwork, v clusterView) []action {
 			continue
 		}
 		if record, known := v.Docker[n.ID]; known {
-			d.known(n, record)
+			d.known(n, record.Network)
 		} else {
 			d.unknown(n)
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(v.Docker)) {
 		if !listed[id] {
-			d.add(action{kind: doDetach, docker: dockerNetwork{ID: id}, network: v.Docker[id], after: lostFor})
+			d.lost(id, v.Docker[id])
 		}
 	}
 	for _, n := range v.Live {
@@ -165,6 +167,18 @@ func (d *decision) twin(n dockerNetwork) bool {
 		_, known := d.view.Docker[o.ID]
 		return o.ID != n.ID && known
 	})
+}
+
+// lost decides about a network that Docker should have and does not list. If weft
+// ended while it mirrored the network, Docker has given it up, since it repeats a
+// call for 15 s only. Should Docker be at it still, the network is taken over when it
+// is listed. One without a name would be gone for good, so that waits.
+func (d *decision) lost(id string, record registry.InDocker) {
+	a := action{kind: doDetach, docker: dockerNetwork{ID: id}, network: record.Network, after: lostFor}
+	if record.Name != "" && record.Earlier {
+		a.after = brokenFor
+	}
+	d.add(a)
 }
 
 // absent decides about a network of the cluster that this host does not have.

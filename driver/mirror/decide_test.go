@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry"
 )
 
 const day = "2026-01-02T15:04:05Z"
@@ -66,15 +67,16 @@ func TestDecide(t *testing.T) {
 	type known = map[string]overlay.Network
 	type kernel = map[string]overlay.Remains
 	tests := []struct {
-		name   string
-		docker docker
-		live   networks
-		gone   networks
-		known  known
-		kernel kernel
-		lost   bool
-		frozen bool
-		want   []string // kind, Docker's id, weft's id, grace
+		name    string
+		docker  docker
+		live    networks
+		gone    networks
+		known   known
+		earlier bool // that was recorded by an earlier process
+		kernel  kernel
+		lost    bool
+		frozen  bool
+		want    []string // kind, Docker's id, weft's id, grace
 	}{
 		{name: "nothing"},
 		{
@@ -134,6 +136,16 @@ func TestDecide(t *testing.T) {
 		{
 			name: "a network that Docker has lost is detached after a while, and not created before",
 			live: networks{weftNet("w1", "a")}, known: known{"d1": weftNet("w1", "a")},
+			want: []string{"detach d1 w1 30s"},
+		},
+		{
+			name: "a mirrored network that Docker did not get before weft ended is detached soon",
+			live: networks{weftNet("w1", "a")}, known: known{"d1": weftNet("w1", "a")}, earlier: true,
+			want: []string{"detach d1 w1 1s"},
+		},
+		{
+			name: "one without a name may be on Docker's list yet, and would be gone for good",
+			live: networks{weftNet("w1", "")}, known: known{"d1": weftNet("w1", "")}, earlier: true,
 			want: []string{"detach d1 w1 30s"},
 		},
 		{
@@ -253,7 +265,14 @@ func TestDecide(t *testing.T) {
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
-			view := clusterView{Live: tc.live, Gone: tc.gone, Docker: tc.known, Kernel: tc.kernel, Lost: tc.lost, Epoch: at(0), Frozen: tc.frozen}
+			held := map[string]registry.InDocker{}
+			for id, n := range tc.known {
+				held[id] = registry.InDocker{Network: n, Earlier: tc.earlier}
+			}
+			view := clusterView{
+				Inventory: registry.Inventory{Live: tc.live, Gone: tc.gone, Docker: held, Lost: tc.lost, Epoch: at(0), Frozen: tc.frozen},
+				Kernel:    tc.kernel,
+			}
 			var got []string
 			for _, a := range decide("weft:latest", tc.docker, view) {
 				got = append(got, fmt.Sprintf("%s %s %s %s", a.kind, a.docker.ID, a.network.ID, a.after))

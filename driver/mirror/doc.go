@@ -13,7 +13,8 @@
 //
 //   - A network is removed from Docker only if Docker uses weft's driver for it
 //     and either the cluster has its tombstone, or another network of the
-//     cluster has its name. Docker itself refuses while a container uses it.
+//     cluster has its name and all that was asked of this one. Docker itself
+//     refuses while a container uses it.
 //   - A network of Swarm's scope is named in the cluster and otherwise Swarm's
 //     own business.
 //   - A network of another driver is never touched. If it has a name that the

@@ -20,6 +20,8 @@ type entry struct {
 	subject  string
 	sentence string // why it failed last, or what it reports
 	soon     bool   // that was a soonError
+	grave    bool   // or a graveError
+	id       string // weft's id of the network
 }
 
 func newLedger() *ledger { return &ledger{wanted: map[string]*entry{}} }
@@ -32,7 +34,7 @@ func (l *ledger) due(actions []action, now time.Time) []action {
 	for _, a := range actions {
 		e := l.wanted[a.key()]
 		if e == nil {
-			e = &entry{since: now, next: now.Add(a.after), subject: a.subject()}
+			e = &entry{since: now, next: now.Add(a.after), subject: a.subject(), id: a.network.ID}
 		}
 		wanted[a.key()] = e
 		if now.Before(e.next) {
@@ -59,7 +61,7 @@ func (l *ledger) done(a action, err error, now time.Time) {
 		e.next = now.Add(repeat)
 		return
 	}
-	e.sentence, e.soon = err.Error(), errors.As(err, &soonError{})
+	e.sentence, e.soon, e.grave = err.Error(), errors.As(err, &soonError{}), errors.As(err, &graveError{})
 	if e.retry == nil {
 		e.retry = backoff.NewExponentialBackOff()
 		e.retry.InitialInterval, e.retry.MaxInterval = 100*time.Millisecond, 15*time.Second
@@ -98,11 +100,11 @@ func (l *ledger) wake(now time.Time, longest time.Duration) time.Duration {
 const patience = 3 * time.Second
 
 // conflicts are the sentences by subject.
-func (l *ledger) conflicts(now time.Time) map[string]string {
-	out := map[string]string{}
+func (l *ledger) conflicts(now time.Time) map[string]Conflict {
+	out := map[string]Conflict{}
 	for _, e := range l.wanted {
 		if e.sentence != "" && (!e.soon || now.Sub(e.since) >= patience) {
-			out[e.subject] = e.sentence
+			out[e.subject] = Conflict{ID: e.id, Text: e.sentence, grave: e.grave}
 		}
 	}
 	return out

@@ -48,8 +48,8 @@ func TestFailuresAreSpacedOutUntilNews(t *testing.T) {
 	if tries < 4 || tries > 25 {
 		t.Errorf("%d tries in a minute", tries)
 	}
-	if got := l.conflicts(now)["a"]; got != "no" {
-		t.Errorf("conflict is %q", got)
+	if got := l.conflicts(now)["a"]; got.Text != "no" {
+		t.Errorf("conflict is %q", got.Text)
 	}
 	if l.wake(now, look) == 0 {
 		t.Error("the next try is at once")

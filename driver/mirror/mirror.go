@@ -16,15 +16,8 @@ import (
 
 // Registry is what weft knows, as far as mirroring needs it.
 type Registry interface {
-	// Networks are the live networks of the cluster, without those whose
-	// removal was asked on this host and is not settled yet.
-	Networks() []overlay.Network
-	// Tombstones are the records of networks that are no more.
-	Tombstones() []overlay.Network
-	// DockerIDs maps this host's Docker networks to weft's network ids.
-	DockerIDs() map[string]string
-	// OfDocker finds a Docker network's record, a tombstone too.
-	OfDocker(dockerID string) (overlay.Network, bool)
+	// Inventory is what is known of networks at one moment.
+	Inventory() registry.Inventory
 	// Snapshot's Local are this host's endpoints.
 	Snapshot() overlay.Snapshot
 	// Changes gives a channel that gets a value after something has changed.
@@ -46,12 +39,6 @@ type Registry interface {
 	// Rebuilding says whether records of this host may be lost, and whether the
 	// cluster's are here to match Docker's networks with.
 	Rebuilding() (lost, ready bool)
-	// Remains are what the kernel had of networks when this host's records were
-	// lost; none once they are rebuilt.
-	Remains() []overlay.Remains
-	// Epoch says since when the store has its data, and whether new claims are
-	// allowed.
-	Epoch() (began time.Time, settled bool)
 	// Remake records a network that nobody has a record of, without an id under
 	// a new one; an error is registry.ErrFrozen if it is too early to.
 	Remake(ctx context.Context, n overlay.Network) error
@@ -85,20 +72,28 @@ type Mirror struct {
 	cfg Config
 
 	mu        sync.Mutex
-	connected bool              // guarded by mu, as what follows
-	since     time.Time         // when connected last changed
-	reason    error             // why it is not connected
-	api       string            // version of Docker's API, when last connected
-	conflicts map[string]string // see Status
+	connected bool                // guarded by mu, as what follows
+	since     time.Time           // when connected last changed
+	reason    error               // why it is not connected
+	api       string              // version of Docker's API, when last connected
+	conflicts map[string]Conflict // see Status
 }
 
 // Status tells how mirroring is doing.
 type Status struct {
 	Connected bool
-	Since     time.Time         // when Connected became so; zero: not tried yet
-	Error     string            // why it is not connected
-	API       string            // version in which it was last connected to Docker's API
-	Conflicts map[string]string // network's name, or id if it has none → what is in the way and what to do
+	Since     time.Time           // when Connected became so; zero: not tried yet
+	Error     string              // why it is not connected
+	API       string              // version in which it was last connected to Docker's API
+	Conflicts map[string]Conflict // by the network's name, or id if it has none
+}
+
+// Conflict says why a network is not the same on all hosts.
+type Conflict struct {
+	ID   string // weft's, of the network; "" if it is not known
+	Text string // one sentence: what is in the way, and what to do
+
+	grave bool // it contradicts what a person was told
 }
 
 // New makes a Mirror that does nothing until Run.
@@ -157,18 +152,23 @@ func (m *Mirror) note(err error) {
 }
 
 // setConflicts replaces the conflicts, and logs those that are news.
-func (m *Mirror) setConflicts(now map[string]string) {
+func (m *Mirror) setConflicts(now map[string]Conflict) {
 	m.mu.Lock()
 	before := m.conflicts
 	m.conflicts = now
 	m.mu.Unlock()
-	for network, sentence := range now {
-		if before[network] != sentence {
-			m.cfg.Log.WithField("network", network).Warn(sentence)
+	for network, c := range now {
+		say := m.cfg.Log.WithFields(logrus.Fields{"network": network, "id": c.ID})
+		switch {
+		case before[network] == c:
+		case c.grave:
+			say.Error(c.Text)
+		default:
+			say.Warn(c.Text)
 		}
 	}
 	for network := range before {
-		if now[network] == "" {
+		if _, still := now[network]; !still {
 			m.cfg.Log.WithField("network", network).Info("The conflict about this network is over.")
 		}
 	}

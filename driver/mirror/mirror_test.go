@@ -175,7 +175,7 @@ func TestLoserInUseIsAConflict(t *testing.T) {
 	h1.up(t)
 	eventually(t, "h1's name", func() bool { n, _ := h1.records.OfDocker(h1.byName("a")[0].ID); return n.Name == "a" })
 	h2.up(t)
-	eventually(t, "conflict", func() bool { return strings.Contains(h2.mirror.Status().Conflicts["a"], "created on host h1") })
+	eventually(t, "conflict", func() bool { return strings.Contains(h2.mirror.Status().Conflicts["a"].Text, "created on host h1") })
 	h2.show(id, "e1", "")
 	h2.send(events.Message{Type: "network", Action: "disconnect", Actor: events.Actor{ID: id}})
 	eventually(t, "the winner on h2", func() bool {
@@ -195,7 +195,7 @@ func TestForeignNetworkIsAConflictAndStays(t *testing.T) {
 	if _, err := h1.make(request("a", nil)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "conflict", func() bool { return strings.Contains(h2.mirror.Status().Conflicts["a"], `driver "bridge"`) })
+	eventually(t, "conflict", func() bool { return strings.Contains(h2.mirror.Status().Conflicts["a"].Text, `driver "bridge"`) })
 	if h2.count("POST /networks/create") != 0 || h2.count("DELETE /networks/{id}") != 0 {
 		t.Error("Docker was asked to create or to remove")
 	}
@@ -263,7 +263,7 @@ func TestStoreAwayIsToldAndRetried(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "conflict", func() bool { return strings.Contains(h.mirror.Status().Conflicts["a"], "store unavailable") })
+	eventually(t, "conflict", func() bool { return strings.Contains(h.mirror.Status().Conflicts["a"].Text, "store unavailable") })
 	c.change(func() { h.records.deaf = nil })
 	eventually(t, "name", func() bool { n, _ := h.records.OfDocker(id); return n.Name == "a" })
 }
@@ -275,7 +275,7 @@ func TestFailingCreateIsToldAndNotHammered(t *testing.T) {
 	if _, err := h1.make(request("a", nil)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "conflict", func() bool { return strings.Contains(h2.mirror.Status().Conflicts["a"], "no kernel for that") })
+	eventually(t, "conflict", func() bool { return strings.Contains(h2.mirror.Status().Conflicts["a"].Text, "no kernel for that") })
 	time.Sleep(time.Second)
 	if n := h2.count("POST /networks/create"); n > 8 {
 		t.Errorf("Docker was asked %d times within a second", n)

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"reflect"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -35,7 +35,7 @@ func (s *session) networks(ctx context.Context) error {
 				return nil
 			case <-changes:
 				// Most changes are about endpoints: Docker is not asked then.
-				waiting = reflect.DeepEqual(view, viewOf(s.cfg.Registry))
+				waiting = view.same(viewOf(s.cfg.Registry))
 			case <-s.asked:
 				waiting = false
 			case <-timer.C:
@@ -49,7 +49,7 @@ func (s *session) networks(ctx context.Context) error {
 // pass compares once and acts. It fails only with Docker's list.
 func (s *session) pass(ctx context.Context, view clusterView) error {
 	s.ledger.hurry(time.Now(), s.news.Swap(false))
-	docker, err := s.docker.networks(ctx)
+	docker, err := s.maker.networks(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -107,7 +107,7 @@ func (s *session) do(ctx context.Context, a action) error {
 	case doCreate:
 		began := time.Now()
 		defer s.cfg.Registry.Mirroring(a.network.ID)()
-		if err := s.docker.create(ctx, s.cfg.Driver, s.cfg.IPAM, a.network); err != nil {
+		if err := s.maker.create(ctx, s.cfg.Driver, s.cfg.IPAM, a.network); err != nil {
 			return fmt.Errorf("network %q of the cluster (created on host %s) could not be created in this host's Docker, which is tried again: %w", a.network.Name, a.network.Host, err)
 		}
 		log.WithField("took", time.Since(began).Round(time.Millisecond).String()).Info("A network of the cluster was created in this host's Docker.")
@@ -168,17 +168,21 @@ func (s *session) name(ctx context.Context, a action) error {
 	if a.docker.Swarm {
 		return fmt.Errorf("network %q of Swarm has no name in the cluster, since %s: rename one of the two", a.docker.Name, a.why)
 	}
+	if wishes := unmet(a.network, a.docker, winner); len(wishes) > 0 {
+		return graveError{fmt.Errorf("network %q of this host's Docker (%.12s) is not the cluster's of that name, created on host %s, which was first and differs in its %s; it works, but on this host alone: remove it with `docker network rm %.12[2]s` to have the cluster's alone, and create it again under another name if it is needed",
+			a.docker.Name, a.docker.ID, winner.Host, strings.Join(wishes, ", "))}
+	}
 	if err := s.remove(ctx, a); err != nil {
 		return err
 	}
-	log.WithField("winner", winner.ID).WithField("host", winner.Host).
-		Warn("Two networks of this name were created at once; the winner was first, and takes the place of this host's.")
+	log.WithFields(map[string]any{"winner": winner.ID, "host": winner.Host, "was": prefixes(a.network), "subnets": prefixes(winner)}).
+		Warn("Two networks of this name were created at once; the winner was first and has all that was asked of this host's, and replaces it.")
 	return nil
 }
 
 // remove takes a network of weft's out of Docker, if no container uses it.
 func (s *session) remove(ctx context.Context, a action) error {
-	switch err := s.docker.remove(ctx, a.docker.ID); {
+	switch err := s.maker.remove(ctx, a.docker.ID); {
 	case errdefs.IsPermissionDenied(err):
 		return fmt.Errorf("network %q (%.12s) of this host's Docker is in the way, since %s, and containers use it: disconnect or remove them", a.docker.Name, a.docker.ID, a.why)
 	case err != nil:
@@ -186,6 +190,12 @@ func (s *session) remove(ctx context.Context, a action) error {
 	}
 	return nil
 }
+
+// graveError is one that contradicts what a person was told.
+type graveError struct{ error }
+
+// Unwrap gives the cause.
+func (e graveError) Unwrap() error { return e.error }
 
 // soonError is one that the next moments will most likely cure by themselves.
 type soonError struct{ error }

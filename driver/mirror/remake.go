@@ -19,7 +19,7 @@ func (s *session) identify(ctx context.Context, view clusterView, networks []doc
 	if len(view.Remains) == 0 {
 		return nil, nil
 	}
-	endpoints, err := s.docker.running(ctx)
+	endpoints, err := s.maker.running(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/docker/docker/api/types/events"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/weft-net/weft/driver/overlay"
 )
 
 // look is how often everything is compared without having been asked.
@@ -21,6 +23,7 @@ const look = 60 * time.Second
 type session struct {
 	*Mirror
 	docker *docker
+	maker  maker   // docker, as the networks' passes use it
 	up     func()  // Docker answers
 	ledger *ledger // of the networks' passes
 
@@ -29,6 +32,14 @@ type session struct {
 
 	names *names
 	group *errgroup.Group // of all that the session does
+}
+
+// maker makes and removes Docker's networks.
+type maker interface {
+	networks(ctx context.Context) ([]dockerNetwork, error)
+	running(ctx context.Context) ([]found, error)
+	create(ctx context.Context, driver, ipam string, n overlay.Network) error
+	remove(ctx context.Context, dockerID string) error
 }
 
 // session mirrors until Docker's API fails, and says why it did. up is called
@@ -44,7 +55,7 @@ func (m *Mirror) session(ctx context.Context, up func()) error {
 	m.mu.Unlock()
 	g, ctx := errgroup.WithContext(ctx)
 	s := &session{
-		Mirror: m, docker: d, up: up, ledger: newLedger(), asked: make(chan struct{}, 1),
+		Mirror: m, docker: d, maker: d, up: up, ledger: newLedger(), asked: make(chan struct{}, 1),
 		names: newNames(m.cfg.Registry, d, m.cfg.Log), group: g,
 	}
 	s.names.missed = m.cfg.Missed

@@ -174,7 +174,7 @@ func (t *takeover) adopt(ctx context.Context, due []found, view clusterView) {
 	g.SetLimit(atOnce)
 	for i, e := range due {
 		g.Go(func() error {
-			results[i] = t.record(ctx, e, view.Docker[e.network])
+			results[i] = t.record(ctx, e, view.Docker[e.network].Network)
 			return nil
 		})
 	}

@@ -3,11 +3,13 @@ package mirror
 import (
 	"cmp"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry"
 )
 
 // Options that say which of weft's networks a Docker network is: idOption, of
@@ -34,31 +36,25 @@ type dockerNetwork struct {
 	Swarm      bool // of Swarm's scope: Swarm makes and removes it
 }
 
-// clusterView is what the registry knows.
+// clusterView is what the registry knows, at one moment.
+//
+// It is read before Docker's list. A network that is removed between the two is one
+// that Docker has lost, and one that is created is unknown: neither is acted on
+// before the next look. The other way round, a network that has been created since
+// the list would be one that Docker lacks.
 type clusterView struct {
-	Live   []overlay.Network          // sorted by id
-	Gone   []overlay.Network          // tombstones, likewise
-	Docker map[string]overlay.Network // by Docker's id: this host's, tombstones too
-	Lost   bool                       // records of this host may be lost
-
-	Remains []overlay.Remains          // what the kernel has, if Lost
-	Kernel  map[string]overlay.Remains // of Docker's networks, by Docker's id, see identify
-	Epoch   time.Time                  // since when the store has its data
-	Frozen  bool                       // nothing new is claimed at the moment
+	registry.Inventory
+	Kernel map[string]overlay.Remains // of Docker's networks, by Docker's id, see identify
 }
 
-func viewOf(r Registry) clusterView {
-	v := clusterView{Live: r.Networks(), Gone: r.Tombstones(), Docker: map[string]overlay.Network{}}
-	v.Lost, _ = r.Rebuilding()
-	v.Remains = r.Remains()
-	began, settled := r.Epoch()
-	v.Epoch, v.Frozen = began, !settled
-	for dockerID, id := range r.DockerIDs() {
-		n, _ := r.OfDocker(dockerID)
-		n.ID = id
-		v.Docker[dockerID] = n
-	}
-	return v
+func viewOf(r Registry) clusterView { return clusterView{Inventory: r.Inventory()} }
+
+// same says whether a pass over both would want the same. Tombstones come with
+// changes of live networks, and there may be thousands, so they are counted.
+func (v clusterView) same(o clusterView) bool {
+	gone := len(v.Gone) == len(o.Gone)
+	v.Gone, o.Gone = nil, nil
+	return gone && reflect.DeepEqual(v, o)
 }
 
 // live finds a live network by id or, failing that, by name.

@@ -22,6 +22,10 @@ var ErrFrozen = errors.New("nothing new is claimed at the moment")
 func (r *Registry) Admit() (checks []kvstore.Op, epoch uint64, err error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	return r.admitLocked()
+}
+
+func (r *Registry) admitLocked() (checks []kvstore.Op, epoch uint64, err error) {
 	e := &r.era
 	switch {
 	case e.revision == 0 && r.contact.Err != nil:

@@ -33,8 +33,8 @@ func TestANetworkIsRefusedInTime(t *testing.T) {
 		}
 		cluster.Now.Store(false)
 		time.Sleep(time.Minute)
-		if len(h1.Networks()) > 0 || len(h1.DockerIDs()) > 0 {
-			t.Errorf("there are %+v, in Docker %v", h1.Networks(), h1.DockerIDs())
+		if len(h1.Networks()) > 0 || len(h1.Inventory().Docker) > 0 {
+			t.Errorf("there are %+v, in Docker %v", h1.Networks(), h1.Inventory().Docker)
 		}
 		h1.create("d1", want(subnetA))
 	})

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/weft-net/weft/driver/overlay"
 )
@@ -33,10 +34,14 @@ func (r *Registry) Mirroring(id string) (done func()) {
 // Mirrored finds the live network that Docker is being asked for and that has
 // exactly this subnet.
 func (r *Registry) Mirrored(p netip.Prefix) (overlay.Network, bool) {
-	n, ok := r.NetworkOf(p)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return n, ok && r.mirroring[n.ID] > 0
+	for id := range r.mirroring {
+		if n, ok := r.networks[id]; ok && n.Deleted.IsZero() && slices.Contains(prefixes(n), p) {
+			return n, true
+		}
+	}
+	return overlay.Network{}, false
 }
 
 // Recorded finds the cluster's network that Create would join, if there is one.
@@ -58,14 +63,15 @@ func (r *Registry) Recorded(dockerID string, want overlay.Network) (n overlay.Ne
 	return r.goneMeanwhile(want)
 }
 
-// goneMeanwhile finds the network that Docker is being asked for and that was
-// removed since: it must not come back as a new one.
+// goneMeanwhile finds the network that Docker is being asked for, by its id or its
+// VNI, and that was removed since: it must not come back as a new one.
 func (r *Registry) goneMeanwhile(want overlay.Network) (overlay.Network, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for id := range r.mirroring {
 		n, known := r.networks[id]
-		if known && !n.Deleted.IsZero() && n.VNI == want.VNI && sameSubnets(n, want) == nil {
+		same := want.ID == id || want.ID == "" && n.VNI == want.VNI
+		if known && !n.Deleted.IsZero() && same && sameSubnets(n, want) == nil {
 			return n, true
 		}
 	}

@@ -126,10 +126,14 @@ func decodeNetwork(p kvstore.Pair) (n overlay.Network, err error) {
 	return n, nil
 }
 
-// learn takes a network's record into the replica.
+// learn takes a network's record into the replica, unless the store has told a
+// later one meanwhile.
 func (r *Registry) learn(ctx context.Context, n overlay.Network) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if now, known := r.networks[n.ID]; known && outdated(n, now) {
+		return nil
+	}
 	if err := r.put(ctx, stateNetwork+n.ID, n); err != nil {
 		return err
 	}

@@ -54,17 +54,6 @@ func (r *Registry) NetworkOf(p netip.Prefix) (overlay.Network, bool) {
 	return overlay.Network{}, false
 }
 
-// Networks are all live networks of the cluster but those whose removal was
-// asked here and is not settled yet, sorted by id.
-func (r *Registry) Networks() []overlay.Network {
-	return r.those(func(n overlay.Network) bool { return n.Deleted.IsZero() && !r.remove[n.ID] })
-}
-
-// Tombstones are the records of networks that are no more, sorted by id.
-func (r *Registry) Tombstones() []overlay.Network {
-	return r.those(func(n overlay.Network) bool { return !n.Deleted.IsZero() })
-}
-
 // those gives the records that are wanted, which is asked under the lock, by id.
 func (r *Registry) those(wanted func(overlay.Network) bool) []overlay.Network {
 	r.mu.RLock()
@@ -86,17 +75,6 @@ func (r *Registry) OfDocker(dockerID string) (overlay.Network, bool) {
 	defer r.mu.RUnlock()
 	n, ok := r.networks[r.docker[dockerID].Network]
 	return n, ok
-}
-
-// DockerIDs maps the Docker networks of this host to weft's network ids.
-func (r *Registry) DockerIDs() map[string]string {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	out := make(map[string]string, len(r.docker))
-	for id, at := range r.docker {
-		out[id] = at.Network
-	}
-	return out
 }
 
 // Attached says whether this host's Docker has the network.
@@ -153,7 +131,7 @@ func (r *Registry) Create(ctx context.Context, dockerID string, want overlay.Net
 		}
 	}
 	if n, gone := r.goneMeanwhile(want); gone {
-		return overlay.Network{}, fmt.Errorf("network %q was removed from the cluster while this host's Docker was asked for it: there is nothing to do", n.Title())
+		return overlay.Network{}, goneError(n)
 	}
 	if Generated(want.ID) {
 		return overlay.Network{}, fmt.Errorf("network id %q is %w to this cluster: let weft mirror the network, or name one of `weft network ls` in weft.id", want.ID, ErrUnknown)
@@ -162,24 +140,29 @@ func (r *Registry) Create(ctx context.Context, dockerID string, want overlay.Net
 	if err == nil {
 		err = r.attach(ctx, dockerID, n, n)
 	}
-	if err != nil {
-		r.giveUp(n)
-		return overlay.Network{}, err
+	if err == nil {
+		return n, nil
 	}
-	return n, nil
+	r.giveUp(n)
+	if first, ok := r.OfDocker(dockerID); ok { // the call that this one repeats was still at it
+		return first, sameSubnets(first, want)
+	}
+	return overlay.Network{}, err
 }
 
-// attach maps Docker's network to n.
+// attach maps Docker's network to n, and cancels n's removal if one was asked here.
 func (r *Registry) attach(ctx context.Context, dockerID string, n, want overlay.Network) error {
 	if err := sameSubnets(n, want); err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for id, at := range r.docker {
-		if at.Network == n.ID && id != dockerID {
-			return fmt.Errorf("network %q is %w on this host by Docker's network %.12s: remove that one first", n.Title(), ErrTaken, id)
-		}
+	// What n was read from may have changed since.
+	if now, known := r.networks[n.ID]; known && !outdated(now, n) {
+		n = now
+	}
+	if err := r.attachableLocked(dockerID, n); err != nil {
+		return err
 	}
 	at := attached{Network: n.ID, At: time.Now()}
 	docker, err := setOp(stateDocker+dockerID, at)
@@ -201,12 +184,35 @@ func (r *Registry) attach(ctx context.Context, dockerID string, n, want overlay.
 	return nil
 }
 
-// Attach records that a Docker network found on this host is the network id.
+// attachableLocked says why Docker's network cannot be n.
+func (r *Registry) attachableLocked(dockerID string, n overlay.Network) error {
+	switch {
+	case !n.Deleted.IsZero(), r.remove[n.ID] && r.mirroring[n.ID] > 0: // only a person may change his mind
+		return goneError(n)
+	case r.removing[n.ID]:
+		return fmt.Errorf("network %q is being removed from the cluster: try again in a moment", n.Title())
+	}
+	for id, at := range r.docker {
+		if (at.Network == n.ID) != (id == dockerID) {
+			return fmt.Errorf("network %q is %w on this host by Docker's network %.12s: remove that one first", n.Title(), ErrTaken, id)
+		}
+	}
+	return nil
+}
+
+// goneError is the sentence for a network that is no more.
+func goneError(n overlay.Network) error {
+	return fmt.Errorf("network %q was removed from the cluster while this host's Docker was asked for it: there is nothing to do", n.Title())
+}
+
+// Attach records that a Docker network found on this host is the network id,
+// unless the removal of that was asked here.
 func (r *Registry) Attach(ctx context.Context, dockerID, id string) error {
 	n, ok := r.Network(id)
 	if !ok {
 		return fmt.Errorf("network id %q is %w", id, ErrUnknown)
 	}
+	defer r.Mirroring(id)()
 	return r.attach(ctx, dockerID, n, n)
 }
 

@@ -53,6 +53,7 @@ type Registry struct {
 	docker    map[string]attached          // by Docker's network id
 	endpoints map[string]overlay.Endpoint  // own, by endpoint id
 	remove    map[string]bool              // network ids whose removal was asked here
+	removing  map[string]bool              // those of them that the store was asked for, with no answer yet
 	halfMade  map[string]overlay.Network   // see settleHalfMade
 	mirroring map[string]int               // network id → requests to Docker under way, see Mirroring
 	networks  map[string]overlay.Network   // by id, tombstones too
@@ -96,6 +97,8 @@ type Meta struct {
 type attached struct {
 	Network string    `json:"network"`
 	At      time.Time `json:"at"`
+
+	earlier bool // as an earlier process has recorded it
 }
 
 // peer is another host with what is known of its liveness.
@@ -155,7 +158,7 @@ type Contact struct {
 func Open(ctx context.Context, cfg Config) (*Registry, error) {
 	r := &Registry{
 		cluster: cfg.Cluster, state: cfg.State, log: cfg.Log, self: cfg.Self,
-		docker: map[string]attached{}, endpoints: map[string]overlay.Endpoint{}, remove: map[string]bool{}, halfMade: map[string]overlay.Network{}, mirroring: map[string]int{},
+		docker: map[string]attached{}, endpoints: map[string]overlay.Endpoint{}, remove: map[string]bool{}, removing: map[string]bool{}, halfMade: map[string]overlay.Network{}, mirroring: map[string]int{},
 		networks: map[string]overlay.Network{}, hosts: map[string]peer{}, left: map[string]bool{}, peers: map[string]map[string]record{},
 		links: map[string]*link{}, dirty: map[string][2]string{}, flushes: make(chan struct{}, 1),
 		unsaved: map[string]kvstore.Op{}, probes: map[string]probeRequest{},

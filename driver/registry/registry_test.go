@@ -297,7 +297,7 @@ func TestOneNameWinsEverywhere(t *testing.T) {
 		loser = h2
 	}
 	// The loser's host removes its own and sees the winner's.
-	for docker := range loser.DockerIDs() {
+	for docker := range loser.Inventory().Docker {
 		loser.do("delete", loser.Delete(t.Context(), docker))
 	}
 	eventually(t, "both have the winner's alone", func() bool {

@@ -4,8 +4,6 @@ import (
 	"net/netip"
 	"slices"
 	"time"
-
-	"github.com/weft-net/weft/driver/overlay"
 )
 
 // # When the store and the hosts' states are lost at once
@@ -22,23 +20,6 @@ import (
 // Networks are made again by whoever has them in its kernel, under their old ids,
 // by create only: so all of these hosts make one record, whoever is first. What no
 // kernel has comes after them, see Remake.
-
-// Remains are what the kernel had of networks when this host began to rebuild its
-// records; none once that is over.
-func (r *Registry) Remains() []overlay.Remains {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return slices.Clone(r.rebuild.remains)
-}
-
-// Epoch says when the store's epoch began that this host goes by, and whether new
-// claims are allowed.
-func (r *Registry) Epoch() (began time.Time, settled bool) {
-	_, _, err := r.Admit()
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.era.Epoch.At, err == nil
-}
 
 // remainingLocked gives the VTEPs of the hosts that have addresses in the networks
 // of this one's containers, and its own, if it knows them by its kernel only; sorted.

@@ -44,12 +44,16 @@ func (p *publisher) settleRemovals(ctx context.Context) error {
 
 func (p *publisher) settleRemoval(ctx context.Context, id string) error {
 	n, revision, err := p.readNetwork(ctx, id)
-	switch {
-	case errors.Is(err, kvstore.ErrNotFound):
-		return p.dropRemoval(ctx, id)
-	case err != nil:
+	lacks := errors.Is(err, kvstore.ErrNotFound)
+	if err != nil && !lacks {
 		return fmt.Errorf("remove network %q from the store: %w", id, err)
-	case !n.Deleted.IsZero():
+	}
+	// A store that has lost the record, or has it as it was before, would let those
+	// who know it better bring the network back.
+	if here, known := p.record(id); known && (lacks || outdated(n, here)) {
+		n, lacks = here, false
+	}
+	if lacks || !n.Deleted.IsZero() {
 		return p.dropRemoval(ctx, id)
 	}
 	if users := p.users(id); len(users) > 0 {
@@ -59,26 +63,18 @@ func (p *publisher) settleRemoval(ctx context.Context, id string) error {
 	}
 	n.Deleted = time.Now().UTC()
 	n.Version++
-	record, err := json.Marshal(n)
-	if err != nil {
-		return fmt.Errorf("encode: %w", err)
-	}
-	ops := []kvstore.Op{
-		{Kind: kvstore.CAS, Key: networkKey(id), Value: record, Revision: revision},
-		deleteOp(vniKey(n.VNI)),
-	}
-	if n.Name != "" {
-		ops = append(ops, deleteOp(nameKey(n.Name)))
-	}
-	pools, err := p.addresses.PoolOps(ctx, prefixes(n))
+	ops, err := p.removalOps(ctx, n, revision)
 	if err != nil {
 		return fmt.Errorf("remove network %q from the store: %w", n.Title(), err)
 	}
-	ops = append(ops, pools...)
+	if !p.beginRemoval(id) {
+		return nil // Docker has it again
+	}
 	switch _, err := p.cluster.Txn(ctx, ops...); {
 	case errors.Is(err, kvstore.ErrConflict):
+		p.endRemoval(id)
 		return fmt.Errorf("remove network %q from the store: its record changed meanwhile: %w", n.Title(), err)
-	case err != nil:
+	case err != nil: // it may be carried out yet
 		return fmt.Errorf("remove network %q from the store: %w", n.Title(), err)
 	}
 	p.log.WithFields(map[string]any{"network": n.Name, "id": n.ID}).Info("Network removed from the cluster.")
@@ -86,6 +82,40 @@ func (p *publisher) settleRemoval(ctx context.Context, id string) error {
 		return err
 	}
 	return p.dropRemoval(ctx, id)
+}
+
+// removalOps give the transaction that writes n's tombstone over revision, and takes
+// its name, VNI and pools out of the store.
+func (p *publisher) removalOps(ctx context.Context, n overlay.Network, revision uint64) ([]kvstore.Op, error) {
+	record, err := json.Marshal(n)
+	if err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	ops := []kvstore.Op{{Kind: kvstore.CAS, Key: networkKey(n.ID), Value: record, Revision: revision}}
+	own, err := p.restoreKeys(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	pools, err := p.addresses.PoolOps(ctx, prefixes(n))
+	return slices.Concat(ops, own, pools), err
+}
+
+// beginRemoval says whether the removal is still wanted. If so nothing cancels it
+// from now on until its end: the store is asked for it.
+func (r *Registry) beginRemoval(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.remove[id] {
+		return false
+	}
+	r.removing[id] = true
+	return true
+}
+
+func (r *Registry) endRemoval(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.removing, id)
 }
 
 // users lists the hosts that have an endpoint in the network.
@@ -112,6 +142,7 @@ func (r *Registry) dropRemoval(ctx context.Context, id string) error {
 		return err
 	}
 	delete(r.remove, id)
+	delete(r.removing, id)
 	r.any.send() // the mirror may bring the network back now
 	return nil
 }
@@ -178,25 +209,35 @@ func (p *publisher) restore(ctx context.Context, n overlay.Network, revision uin
 		return fmt.Errorf("encode: %w", err)
 	}
 	ops := []kvstore.Op{{Kind: kvstore.CAS, Key: networkKey(n.ID), Value: record, Revision: revision}}
-	keys := []string{vniKey(n.VNI)}
-	if n.Name != "" {
-		keys = append(keys, nameKey(n.Name))
-	}
-	for _, key := range keys {
-		op, err := p.restoreKey(ctx, n, key)
-		if err != nil {
-			return fmt.Errorf("record network %s in the store again: %w", n.Title(), err)
-		}
-		ops = append(ops, op...)
+	own, err := p.restoreKeys(ctx, n)
+	if err != nil {
+		return fmt.Errorf("record network %s in the store again: %w", n.Title(), err)
 	}
 	pools, err := p.leftPools(ctx, n)
 	if err != nil {
 		return fmt.Errorf("record network %s in the store again: %w", n.Title(), err)
 	}
-	if _, err := p.cluster.Txn(ctx, append(ops, pools...)...); err != nil {
+	if _, err := p.cluster.Txn(ctx, slices.Concat(ops, own, pools)...); err != nil {
 		return fmt.Errorf("record network %s in the store again: %w", n.Title(), err)
 	}
 	return nil
+}
+
+// restoreKeys gives the operations that the network's name and VNI need.
+func (p *publisher) restoreKeys(ctx context.Context, n overlay.Network) ([]kvstore.Op, error) {
+	keys := []string{vniKey(n.VNI)}
+	if n.Name != "" {
+		keys = append(keys, nameKey(n.Name))
+	}
+	var ops []kvstore.Op
+	for _, key := range keys {
+		op, err := p.restoreKey(ctx, n, key)
+		if err != nil {
+			return nil, err
+		}
+		ops = append(ops, op...)
+	}
+	return ops, nil
 }
 
 // restoreKey gives the operation, if any, that a name or a VNI needs.
@@ -213,7 +254,7 @@ func (p *publisher) restoreKey(ctx context.Context, n overlay.Network, key strin
 			return []kvstore.Op{{Kind: kvstore.DeleteCAS, Key: key, Revision: pair.Revision}}, nil
 		}
 	case mine:
-	case absent, p.known(string(pair.Value)) && !p.lives(string(pair.Value)):
+	case absent, p.ended(string(pair.Value)):
 		return []kvstore.Op{{Kind: kvstore.CAS, Key: key, Value: []byte(n.ID), Revision: pair.Revision}}, nil
 	default:
 		p.log.WithFields(map[string]any{"network": n.Name, "id": n.ID, "key": key, "by": string(pair.Value)}).
@@ -231,17 +272,16 @@ func (p *publisher) leftPools(ctx context.Context, n overlay.Network) ([]kvstore
 	return p.addresses.PoolOps(ctx, left)
 }
 
-// known says whether a network's record, or tombstone, is here.
-func (r *Registry) known(id string) bool {
+// record gives a network's record, or tombstone, as it is here.
+func (r *Registry) record(id string) (n overlay.Network, known bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	_, known := r.networks[id]
-	return known
+	n, known = r.networks[id]
+	return n, known
 }
 
-func (r *Registry) lives(id string) bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	n, known := r.networks[id]
-	return known && n.Deleted.IsZero()
+// ended says whether the network is known here to be no more.
+func (r *Registry) ended(id string) bool {
+	n, known := r.record(id)
+	return known && !n.Deleted.IsZero()
 }

@@ -28,6 +28,10 @@ func (r *Registry) load(ctx context.Context, alone bool) error {
 			return fmt.Errorf("record %s is %w: %w", p.Key, ErrDamaged, err)
 		}
 	}
+	for id, at := range r.docker {
+		at.earlier = true
+		r.docker[id] = at
+	}
 	r.self.Incarnation = self.Incarnation
 	r.era.saved = maps.Clone(r.era.seen)
 	forgets := r.era.Alone != alone
