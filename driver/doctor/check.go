@@ -44,6 +44,7 @@ var All = []Check{
 	storeWriteCheck,
 	clockCheck,
 	dockerCheck,
+	networksCheck,
 	versionsCheck,
 	routesCheck,
 	leftoversCheck,

@@ -36,7 +36,7 @@ type fault struct {
 
 // faults are all that TestFaults makes.
 func faults() []fault {
-	return slices.Concat(hostFaults, kernelFaults, refusedFaults, wayFaults, pathFaults, storeFaults, recordFaults)
+	return slices.Concat(hostFaults, kernelFaults, refusedFaults, wayFaults, pathFaults, storeFaults, recordFaults, networkFaults)
 }
 
 // tally counts what the checks found.
