@@ -56,6 +56,10 @@ PEER ?= weft
 # How often make doctor-table makes each fault.
 ROUNDS ?= 5
 
+# How many networks make networks makes, in a cluster that has removed how many.
+N ?= 500
+TOMBSTONES ?= 5000
+
 # What is measured, and with which options, as in
 # make bench BENCH=traffic,run BENCHFLAGS='-rounds 9 -json samples.json'.
 STARTS ?= 50
@@ -231,6 +235,10 @@ chaos: root deps-check consul build ## random operations and faults on three hos
 .PHONY: borders
 borders: root deps-check consul build ## FRAMES datagrams, as SEED decides, from all who should not send into a network of PEER, weft or swarm (root)
 	go test -race -v -count 1 -timeout 0 ./test/borders -run '^TestBorders$$' -seed $(SEED) -frames $(FRAMES) -peer $(PEER)
+
+.PHONY: networks
+networks: root deps-check consul build ## N networks made and removed where TOMBSTONES were before: how many come back (root)
+	go test -v -count 1 -timeout 0 ./test/networks -networks $(N) -tombstones $(TOMBSTONES)
 
 .PHONY: test-docker
 test-docker: root deps-check consul build ## a scene and the tests on labs whose hosts have Docker VERSION=20.10, 26.1, 28.5, 29, a list, or mixed (root)
