@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/weft-net/weft/test/lab"
+	"github.com/weft-net/weft/test/lab/labtest"
 )
 
 // dockerNetwork is what `docker network inspect` tells and must be the same on
@@ -27,6 +29,9 @@ type dockerNetwork struct {
 		}
 	}
 }
+
+// Subnet is its first.
+func (n dockerNetwork) Subnet() string { return n.IPAM.Config[0].Subnet }
 
 func inspect(t *testing.T, host, n string) dockerNetwork {
 	t.Helper()
@@ -120,6 +125,63 @@ func TestOneNameOnTwoHostsAtOnce(t *testing.T) {
 		})
 		removeNetwork(t, "h3", n)
 	}
+}
+
+// A network with a subnet of its user's choice is not replaced by another one: he is
+// told, on the host where it is, and both stay until he decides.
+func TestOneNameWithTwoSubnetsAtOnce(t *testing.T) {
+	subnets := map[string]string{"h1": "10.59.0.0/24", "h2": "10.60.0.0/24"}
+	for round := range 5 {
+		n := name(t, fmt.Sprint(round))
+		var both sync.WaitGroup
+		errs := make(chan error, 2)
+		for host, subnet := range subnets {
+			both.Go(func() {
+				_, err := cluster.Host(host).Docker(t.Context(), "network", "create", "-d", "weft", "--ipam-driver", "weft", "--subnet", subnet, n)
+				errs <- err
+			})
+		}
+		both.Wait()
+		if first, second := <-errs, <-errs; first != nil || second != nil { // it was mirrored already
+			t.Logf("a host was too late: %v; %v", first, second)
+			removeNetwork(t, "h3", n)
+			continue
+		}
+		mirrored(t, "h3", n)
+		winner, loser := "h1", "h2"
+		if inspect(t, "h3", n).Subnet() == subnets["h2"] {
+			winner, loser = "h2", "h1"
+		}
+		id := ""
+		eventually(t, 10*time.Second, loser+" says that its network is not the cluster's", func() error {
+			shown := weft[[]struct{ State, Why string }](t, loser, "network", "inspect", n)[0]
+			for _, word := range []string{subnets["h1"], subnets["h2"], "created on host " + winner, "docker network rm "} {
+				if shown.State != "conflict" || !strings.Contains(shown.Why, word) {
+					return fmt.Errorf("it is %+v, without %q", shown, word)
+				}
+			}
+			_, rest, _ := strings.Cut(shown.Why, "docker network rm ")
+			id = rest[:12] // Docker 20.10 may have two of the name
+			return nil
+		})
+		if got := inspect(t, loser, id).Subnet(); got != subnets[loser] {
+			t.Errorf("the network of %s has %s, and was made with %s", loser, got, subnets[loser])
+		}
+		if labtest.Logged(t, cluster.Host(loser), "is not the cluster's of that name") == 0 {
+			t.Errorf("the log of %s does not say it", loser)
+		}
+		docker(t, loser, "network", "rm", id)
+		eventually(t, 10*time.Second, loser+" has the cluster's network", func() error {
+			out, err := cluster.Host(loser).Docker(t.Context(), "network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}}", n)
+			if err == nil && out != subnets[winner] {
+				err = fmt.Errorf("it has %s", out)
+			}
+			return err
+		})
+		removeNetwork(t, "h3", n)
+		return
+	}
+	t.Error("no two hosts were at once")
 }
 
 // Another driver's network keeps its name; status says what is in the way, and
