@@ -53,8 +53,8 @@ func TestPromisesThatAreNotKeptAreRefused(t *testing.T) {
 		if want := fmt.Sprintf("option %s=%q is refused: ", o[0], o[1]); status == http.StatusOK || !strings.Contains(text, want) {
 			t.Errorf("%v: %d %q, want %q", o, status, text, want)
 		}
-		if n := r.Networks(); len(n) > 0 || len(r.DockerIDs()) > 0 {
-			t.Fatalf("%v: recorded %v %v", o, n, r.DockerIDs())
+		if v := r.Inventory(); len(v.Live) > 0 || len(v.Docker) > 0 {
+			t.Fatalf("%v: recorded %v %v", o, v.Live, v.Docker)
 		}
 	}
 	if status, text := asked(t, h, "d1", map[string]string{"encrypted": "false"}); status != http.StatusOK {
