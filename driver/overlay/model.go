@@ -14,6 +14,7 @@ type Subnet struct {
 	Chosen  bool                  `json:"chosen,omitempty"` // a person has named Prefix; else weft has
 	Range   netip.Prefix          `json:"range,omitzero"`   // --ip-range; invalid means all of Prefix
 	Aux     map[string]netip.Addr `json:"aux,omitempty"`    // --aux-address by its name
+	Rest    Rest                  `json:"-"`
 }
 
 // Network is one cluster network's record, written by compare-and-set.
@@ -35,6 +36,7 @@ type Network struct {
 	Version    uint64            `json:"version,omitempty"` // counts the changes since Created
 	Rebuilt    bool              `json:"rebuilt,omitempty"` // made again from what a host had left of it, after every record was lost
 	Deleted    time.Time         `json:"deleted,omitzero"`  // set: a tombstone. Absence of a record never means deletion.
+	Rest       Rest              `json:"-"`
 }
 
 // Title is how a sentence calls the network: by Docker's name, or by its id as
@@ -105,6 +107,9 @@ type Attachment struct {
 	// Gone: the host has no part in the network any more. Only hosts among
 	// themselves say so; the store has no such record.
 	Gone bool `json:"gone,omitempty"`
+
+	// Reader is the lowest format that may read it, see driver/format; 0: any.
+	Reader int `json:"v,omitempty"`
 }
 
 // PeerEndpoint is an Endpoint as other hosts need to know it.

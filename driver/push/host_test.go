@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -174,7 +176,7 @@ func (h *host) start() {
 	h.t.Helper()
 	log, _ := test.NewNullLogger()
 	r, err := registry.Open(h.t.Context(), registry.Config{
-		Self:    overlay.Host{Name: h.name, VTEP: h.at.Addr(), Port: 4789, MTU: 1500, Push: h.at},
+		Self:    overlay.Host{Name: h.name, VTEP: vtepOf(h.name), Port: 4789, MTU: 1500, Push: h.at},
 		Cluster: h.store, State: h.state, Log: log,
 	})
 	if err != nil {
@@ -292,4 +294,10 @@ func within(t *testing.T, limit time.Duration, what string, ok func() bool) time
 		time.Sleep(time.Millisecond)
 	}
 	return time.Since(began)
+}
+
+// vtepOf gives hosts of different names different addresses. None is sent to.
+func vtepOf(host string) netip.Addr {
+	n, _ := strconv.Atoi(strings.TrimPrefix(host, "h"))
+	return netip.AddrFrom4([4]byte{192, 0, 2, byte(1 + n%250)})
 }

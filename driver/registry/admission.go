@@ -30,6 +30,8 @@ func (r *Registry) admitLocked() (checks []kvstore.Op, epoch uint64, err error) 
 	switch {
 	case e.revision == 0 && r.contact.Err != nil:
 		return nil, 0, fmt.Errorf("%w, since the store does not answer: %w", ErrFrozen, r.contact.Err)
+	case e.unread != nil:
+		return nil, 0, fmt.Errorf("%w, since the store's record %s %w", ErrFrozen, netEpoch, e.unread)
 	case e.revision == 0 || e.suspect != nil:
 		return nil, 0, fmt.Errorf("%w, since the store is new or has lost data and is told again what there is: try again in a moment", ErrFrozen)
 	case !e.Settled:

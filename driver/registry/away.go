@@ -2,13 +2,13 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 
+	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -92,9 +92,9 @@ func (r *Registry) amend(ctx context.Context, change func(*peer)) (known bool, e
 	if err != nil {
 		return false, err
 	}
-	var doc peer
-	if err := json.Unmarshal(pair.Value, &doc); err != nil {
-		return false, fmt.Errorf("decode this host's record: %w", err)
+	doc, err := format.Decode[peer](pair.Value)
+	if err != nil {
+		return false, fmt.Errorf("this host's record %s %w", pair.Key, err)
 	}
 	change(&doc)
 	op, err := setOp(pair.Key, doc)

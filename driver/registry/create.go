@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -102,12 +101,11 @@ func (r *Registry) tryPublish(ctx context.Context, n overlay.Network, tombstone 
 	if err != nil {
 		return err
 	}
-	record, err := json.Marshal(n)
+	record, err := networkOp(n, tombstone)
 	if err != nil {
-		return fmt.Errorf("encode: %w", err)
+		return err
 	}
-	_, err = r.cluster.Txn(ctx, append(checks,
-		kvstore.Op{Kind: kvstore.CAS, Key: networkKey(n.ID), Value: record, Revision: tombstone},
+	_, err = r.cluster.Txn(ctx, append(checks, record,
 		kvstore.Op{Kind: kvstore.CAS, Key: vniKey(n.VNI), Value: []byte(n.ID)},
 	)...)
 	return err
@@ -117,7 +115,7 @@ func (r *Registry) tryPublish(ctx context.Context, n overlay.Network, tombstone 
 func (r *Registry) vniTaken(ctx context.Context, vni uint32) error {
 	by := "another network"
 	if p, err := r.cluster.Get(ctx, vniKey(vni)); err == nil {
-		by = fmt.Sprintf("network %q", p.Value)
+		by = fmt.Sprintf("network %.60q", p.Value)
 		if n, ok := r.Network(string(p.Value)); ok {
 			by = fmt.Sprintf("network %q (created on host %s)", n.Title(), n.Host)
 		}

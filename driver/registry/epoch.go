@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -10,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -67,6 +67,7 @@ type era struct {
 	Alone   bool  `json:"alone"`   // the store is of this host alone, see Config
 
 	revision uint64            // of the epoch's record; 0: the store does not have it as far as known
+	unread   error             // why that record cannot be used; nil: it can
 	since    time.Time         // when this process learned of it
 	fresh    bool              // this host went by no epoch before
 	verified string            // id of the epoch in which this host's claims were last compared with the store
@@ -154,7 +155,11 @@ func (e *era) doubtLocked() {
 
 // lasting says whether a key is one of those that nobody deletes.
 func lasting(key string) bool {
-	return key != netEpoch && (strings.HasPrefix(key, netPrefix) || strings.HasPrefix(key, hostPrefix) && strings.HasSuffix(key, "/doc"))
+	if id, ok := strings.CutPrefix(key, netPrefix); ok {
+		return overlay.ValidID(id)
+	}
+	_, leaf, ok := parseHostKey(key)
+	return ok && leaf == "doc"
 }
 
 // revisionsOf gives the revisions of the lasting records.
@@ -181,43 +186,48 @@ func wentBack(before, now map[string]uint64, prefix string) []string {
 	return out
 }
 
-// storedEpoch finds the epoch among the records under net/.
+// storedEpoch finds the epoch among the records under net/. A format.Fault says why its
+// record cannot be used.
 func storedEpoch(pairs []kvstore.Pair) (e epoch, revision uint64, err error) {
 	for _, p := range pairs {
 		if p.Key != netEpoch {
 			continue
 		}
-		if err := json.Unmarshal(p.Value, &e); err != nil {
-			return e, 0, fmt.Errorf("decode %s: %w", p.Key, err)
+		e, err := format.Decode[epoch](p.Value)
+		if err == nil && (e.ID == "" || e.N == 0) {
+			err = format.Faultf(format.Senseless, "has no number or no id")
 		}
-		return e, p.Revision, nil
+		return e, p.Revision, err
 	}
 	return e, 0, nil
 }
 
 // watchLosses is watchLossesLocked for who has no lock.
-func (r *Registry) watchLosses(ctx context.Context, prefix string, pairs []kvstore.Pair) error {
+func (r *Registry) watchLosses(ctx context.Context, prefix string, pairs []kvstore.Pair, unread map[string]bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.watchLossesLocked(ctx, prefix, pairs)
+	r.watchLossesLocked(ctx, prefix, pairs, unread)
 }
 
-// watchLossesLocked looks at what a watch shows for signs of a loss.
-func (r *Registry) watchLossesLocked(ctx context.Context, prefix string, pairs []kvstore.Pair) error {
+// watchLossesLocked looks at what a watch shows for signs of a loss. An unread record
+// is there, so it is none; and since a person is asked to delete it, its end is none
+// either. An unread epoch says nothing: claims wait until it is mended.
+func (r *Registry) watchLossesLocked(ctx context.Context, prefix string, pairs []kvstore.Pair, unread map[string]bool) {
 	e := &r.era
 	suspicious := false
 	if prefix == netPrefix {
 		stored, revision, err := storedEpoch(pairs)
-		if err != nil {
-			return err
+		if e.unread != nil && err == nil {
+			wakeUp(e.wake) // what was noticed meanwhile
 		}
-		e.revision = revision
-		switch e.Epoch.compare(stored) {
-		case newer:
+		e.revision, e.unread = revision, err
+		switch standing := e.Epoch.compare(stored); {
+		case err != nil:
+		case standing == newer:
 			r.enterLocked(ctx, stored)
-		case lost:
+		case standing == lost:
 			e.revision, suspicious = 0, true
-		case current:
+		case standing == current:
 			if e.verified != e.Epoch.ID { // this process has waited for the revision
 				wakeUp(e.wake)
 			}
@@ -228,8 +238,8 @@ func (r *Registry) watchLossesLocked(ctx context.Context, prefix string, pairs [
 		r.suspectLocked(e.seen)
 	}
 	maps.DeleteFunc(e.seen, func(key string, _ uint64) bool { return strings.HasPrefix(key, prefix) })
+	maps.DeleteFunc(now, func(key string, _ uint64) bool { return unread[key] })
 	maps.Copy(e.seen, now)
-	return nil
 }
 
 // suspect notes that a record has a lower revision than this host knows that it had.
@@ -310,7 +320,7 @@ func (r *Registry) Look(ctx context.Context) error {
 	if e.Epoch.ID == id && len(wentBack(before, revisionsOf(pairs), hostPrefix)) > 0 {
 		r.suspectLocked(before)
 	}
-	if e.Epoch.ID != id || e.suspect != nil || e.revision == 0 || !e.Settled {
+	if e.Epoch.ID != id || e.suspect != nil || e.revision == 0 || e.unread != nil || !e.Settled {
 		return fmt.Errorf("%w, since the store has lost data", ErrFrozen)
 	}
 	return nil

@@ -116,8 +116,8 @@ func TestTombstonesAreNotRemembered(t *testing.T) {
 		gone  bool
 	}{
 		{`{"id":"0","deleted":"2026-01-02T15:04:05Z"}`, true},
-		{`{"id":"1","labels":{"deleted":"x"}}`, false},
-		{`{"id":"2"}`, false},
+		{`{"id":"1","vni":70001,"subnets":[{"prefix":"10.1.0.0/24"}],"labels":{"deleted":"x"}}`, false},
+		{`{"id":"2","vni":70002,"subnets":[{"prefix":"10.2.0.0/24"}]}`, false},
 	} {
 		p := kvstore.Pair{Key: netPrefix + strconv.Itoa(i), Value: []byte(c.value), Revision: 7}
 		pairs = append(pairs, p)
@@ -131,7 +131,17 @@ func TestTombstonesAreNotRemembered(t *testing.T) {
 	if diff := cmp.Diff(want, r.era.seen); diff != "" {
 		t.Errorf("remembered (-want +got):\n%s", diff)
 	}
-	if err := r.applyNetworks(t.Context(), []kvstore.Pair{{Key: netPrefix + "3", Value: []byte("no record"), Revision: 8}}); err == nil {
+	pairs = append(pairs, kvstore.Pair{Key: netPrefix + "3", Value: []byte("no record"), Revision: 8})
+	if err := r.applyNetworks(t.Context(), pairs); err != nil {
+		t.Error("what is no record stops the others:", err)
+	}
+	if r.known("3") {
 		t.Error("what is no record is taken for one")
+	}
+	if diff := cmp.Diff(want, r.era.seen); diff != "" {
+		t.Errorf("remembered with what is no record (-want +got):\n%s", diff)
+	}
+	if got := r.skipped.Records(); len(got) != 1 || got[0].Key != netPrefix+"3" {
+		t.Errorf("passed over: %v", got)
 	}
 }

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -32,7 +31,7 @@ func (p *publisher) settleHalfMade(ctx context.Context) error {
 	all := maps.Clone(p.halfMade)
 	p.mu.RUnlock()
 	for id, made := range all {
-		if err := p.takeBack(ctx, made); err != nil {
+		if err := p.takeBack(ctx, made); err != nil && !p.skips(id, err) {
 			return fmt.Errorf("take back network %q, which was not made to its end: %w", id, err)
 		}
 	}
@@ -54,13 +53,12 @@ func (p *publisher) takeBack(ctx context.Context, made overlay.Network) error {
 	}
 	n.Deleted = time.Now().UTC()
 	n.Version++
-	record, err := json.Marshal(n)
+	record, err := networkOp(n, revision)
 	if err != nil {
-		return fmt.Errorf("encode: %w", err)
+		return err
 	}
 	// Its pool is Docker's to release, or the IPAM side's.
-	if _, err := p.cluster.Txn(ctx,
-		kvstore.Op{Kind: kvstore.CAS, Key: networkKey(n.ID), Value: record, Revision: revision}, deleteOp(vniKey(n.VNI))); err != nil {
+	if _, err := p.cluster.Txn(ctx, record, deleteOp(vniKey(n.VNI))); err != nil {
 		return err
 	}
 	p.log.WithField("id", n.ID).Warn("A network that was not made to its end on this host is taken back.")

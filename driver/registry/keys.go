@@ -3,9 +3,10 @@ package registry
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/weft-net/weft/driver/overlay"
 )
 
 // Keys in the cluster's store.
@@ -13,24 +14,30 @@ const (
 	hostPrefix = "host/"
 	netPrefix  = "net/"
 	netEpoch   = "net/.epoch" // see epoch.go; a watched prefix must never be empty
-	metaKey    = "meta"
+
+	attachPrefix = "at/"
+
+	// MetaKey is that of the cluster's identity, which also says which weft may take
+	// part, see driver/format.
+	MetaKey = "meta"
 )
 
 func hostDocKey(host string) string        { return hostPrefix + host + "/doc" }
 func hostLiveKey(host string) string       { return hostPrefix + host + "/live" }
-func attachmentKey(host, id string) string { return "at/" + host + "/" + id }
+func attachmentKey(host, id string) string { return attachPrefix + host + "/" + id }
 func networkKey(id string) string          { return netPrefix + id }
 func nameKey(name string) string           { return "name/" + name }
 func vniKey(vni uint32) string             { return "vni/" + strconv.FormatUint(uint64(vni), 10) }
 
-// parseHostKey takes apart host/<host>/<leaf>.
-func parseHostKey(key string) (host, leaf string, err error) {
-	rest, ok := strings.CutPrefix(key, hostPrefix)
-	host, leaf, ok2 := strings.Cut(rest, "/")
-	if !ok || !ok2 || host == "" {
-		return "", "", fmt.Errorf("key %q is no host's", key)
+// parseHostKey takes apart host/<host>/<leaf>; false if that is no key of weft's.
+func parseHostKey(key string) (host, leaf string, ok bool) {
+	rest, ours := strings.CutPrefix(key, hostPrefix)
+	host, leaf, _ = strings.Cut(rest, "/")
+	switch leaf {
+	case "doc", "live", "dead", "back":
+		return host, leaf, ours && overlay.ValidID(host)
 	}
-	return host, leaf, nil
+	return "", "", false
 }
 
 // Keys in this host's state.

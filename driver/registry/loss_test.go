@@ -171,7 +171,7 @@ func (l *losses) open(name, dir string) *lossHost {
 	log := l.log.WithField("on", name)
 	h := &lossHost{all: l, name: name, cut: &cutStore{Store: store}}
 	h.Registry, err = registry.Open(l.t.Context(), registry.Config{
-		Self:    overlay.Host{Name: name, VTEP: netip.MustParseAddr("192.0.2.1"), Port: 4789, MTU: 1500},
+		Self:    overlay.Host{Name: name, VTEP: netip.MustParseAddr(vtepOf(name)), Port: 4789, MTU: 1500},
 		Cluster: h.cut, State: state, Log: log,
 	})
 	if err != nil {

@@ -2,11 +2,12 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
+	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -41,6 +42,9 @@ func (r *Registry) Name(ctx context.Context, id string, naming Naming) error {
 	if n, ok := r.Network(id); !ok || n.Name != "" {
 		return nil
 	}
+	if kvstore.CheckKey(nameKey(naming.Name)) != nil {
+		return fmt.Errorf("publish the name %.60q: no network of the cluster can have it: create the network with another name", naming.Name)
+	}
 	for range createTries {
 		err := r.tryName(ctx, id, naming)
 		var conflict *kvstore.ConflictError
@@ -71,13 +75,12 @@ func (r *Registry) tryName(ctx context.Context, id string, naming Naming) error 
 	n.Name, n.Labels = naming.Name, naming.Labels
 	n.Attachable, n.IPv6, n.Swarm = naming.Attachable, naming.IPv6, naming.Swarm
 	n.Version++
-	record, err := json.Marshal(n)
+	record, err := networkOp(n, revision)
 	if err != nil {
-		return fmt.Errorf("encode: %w", err)
+		return err
 	}
 	if _, err := r.cluster.Txn(ctx, append(checks,
-		kvstore.Op{Kind: kvstore.CAS, Key: nameKey(n.Name), Value: []byte(id)},
-		kvstore.Op{Kind: kvstore.CAS, Key: networkKey(id), Value: record, Revision: revision},
+		kvstore.Op{Kind: kvstore.CAS, Key: nameKey(n.Name), Value: []byte(id)}, record,
 	)...); err != nil {
 		return err
 	}
@@ -89,11 +92,19 @@ func (r *Registry) tryName(ctx context.Context, id string, naming Naming) error 
 func (r *Registry) freeStaleName(ctx context.Context, name string) error {
 	p, err := r.cluster.Get(ctx, nameKey(name))
 	if errors.Is(err, kvstore.ErrNotFound) {
+		r.passOver(nameKey(name))
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("look up who has the name %q: %w", name, err)
 	}
+	if !overlay.ValidID(string(p.Value)) {
+		fault := format.Faultf(format.Senseless, "names no network")
+		record, _ := skipped.Of(p.Key, fault)
+		r.passOver(p.Key, record)
+		return fmt.Errorf("the store's record %s %w, so the name is nobody's to take: see `weft doctor`", p.Key, fault)
+	}
+	r.passOver(p.Key)
 	holder, _, err := r.readNetwork(ctx, string(p.Value))
 	if err == nil && holder.Deleted.IsZero() && holder.Name == name {
 		return &NameTakenError{Name: name, By: holder.ID}
@@ -108,22 +119,18 @@ func (r *Registry) freeStaleName(ctx context.Context, name string) error {
 	return nil
 }
 
-// readNetwork reads the record from the cluster's store.
+// readNetwork reads the record from the cluster's store. A format.Fault in the error
+// says why it cannot be used.
 func (r *Registry) readNetwork(ctx context.Context, id string) (overlay.Network, uint64, error) {
 	p, err := r.cluster.Get(ctx, networkKey(id))
 	if err != nil {
 		return overlay.Network{}, 0, err
 	}
 	n, err := decodeNetwork(p)
-	return n, p.Revision, err
-}
-
-// decodeNetwork decodes one of the store's net/ records.
-func decodeNetwork(p kvstore.Pair) (n overlay.Network, err error) {
-	if err := json.Unmarshal(p.Value, &n); err != nil {
-		return overlay.Network{}, fmt.Errorf("decode %s: %w", p.Key, err)
+	if err != nil {
+		return n, p.Revision, fmt.Errorf("its record %s %w: see `weft doctor`", p.Key, err)
 	}
-	return n, nil
+	return n, p.Revision, nil
 }
 
 // learn takes a network's record into the replica, unless the store has told a

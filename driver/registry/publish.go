@@ -13,7 +13,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -40,6 +42,7 @@ type publisher struct {
 	own   uint64            // mine when it was last known: a lower one in the same epoch shows a loss
 	epoch string            // of the store, when own was noted
 	doubt time.Time         // until then a write that seemed to fail may still be carried out
+	said  map[string]string // by network id: why it was passed over, as the log has it
 }
 
 // inDoubt says whether something may have come over what was read last.
@@ -58,7 +61,7 @@ func (r *Registry) runPublisher(ctx context.Context) error {
 	changes, stop := r.local.subscribe()
 	defer stop()
 	// Who ran before may have left something under way.
-	p := &publisher{Registry: r, doubt: time.Now().Add(doubtTime)}
+	p := &publisher{Registry: r, doubt: time.Now().Add(doubtTime), said: map[string]string{}}
 	retry := newBackoff()
 	for {
 		err := p.publish(ctx)
@@ -166,7 +169,7 @@ func (p *publisher) bootstrap(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode the cluster's identity: %w", err)
 	}
-	op := kvstore.Op{Kind: kvstore.CAS, Key: metaKey, Value: meta}
+	op := kvstore.Op{Kind: kvstore.CAS, Key: MetaKey, Value: meta}
 	if _, err := p.cluster.Txn(ctx, op); err != nil && !errors.Is(err, kvstore.ErrConflict) {
 		return fmt.Errorf("set up the cluster's records: %w", err)
 	}
@@ -185,12 +188,17 @@ func (p *publisher) readOwn(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read what the store has of this host: %w", err)
 	}
+	var passed []skipped.Record
 	for _, pair := range own {
+		if !overlay.ValidID(strings.TrimPrefix(pair.Key, attachmentKey(self, ""))) { // nor can it be deleted
+			record, _ := skipped.Of(pair.Key, format.Faultf(format.Unknown, "stands under a key that weft does not know"))
+			passed = append(passed, record)
+			continue
+		}
 		sent[pair.Key] = string(pair.Value)
 	}
-	if err := p.inherit(own); err != nil {
-		return err
-	}
+	p.passOver(attachmentKey(self, ""), passed...)
+	p.inherit(own)
 	p.overtake(own)
 	doc, err := p.cluster.Get(ctx, hostDocKey(self))
 	switch {
@@ -215,14 +223,20 @@ func (p *publisher) readOwn(ctx context.Context) error {
 
 // learnMeta reads the cluster's identity and keeps it.
 func (p *publisher) learnMeta(ctx context.Context) error {
-	pair, err := p.cluster.Get(ctx, metaKey)
+	pair, err := p.cluster.Get(ctx, MetaKey)
 	if err != nil {
 		return fmt.Errorf("read the cluster's identity: %w", err)
 	}
-	var meta Meta
-	if err := json.Unmarshal(pair.Value, &meta); err != nil {
-		return fmt.Errorf("decode the cluster's identity: %w", err)
+	meta, err := format.Decode[Meta](pair.Value)
+	if err == nil && (meta.ID == "" || !meta.ULA.IsValid()) {
+		err = format.Faultf(format.Senseless, "does not say which cluster this is")
 	}
+	if passed, bad := skipped.Of(MetaKey, err); bad {
+		passed.Cure = cmp.Or(passed.Cure, "delete the record: a host that knows the cluster's identity writes it again")
+		p.passOver(MetaKey, passed)
+		return nil // what was known stays
+	}
+	p.passOver(MetaKey)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if reflect.DeepEqual(meta, p.meta) {

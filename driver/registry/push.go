@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -160,19 +161,28 @@ func (r *Registry) PeerAttachment(host, network string) (overlay.Attachment, boo
 	return rec.Attachment, ok
 }
 
+// fromHost and a name is the scope of what that host has told itself.
+const fromHost = "from "
+
 // Catch takes a host's answer to the question for its documents.
 func (r *Registry) Catch(_ context.Context, docs Documents) error {
 	records := make([]record, 0, len(docs.New))
+	var passed []skipped.Record
 	for _, at := range docs.New {
-		rec, err := newRecord(at)
-		if err != nil {
-			return err
-		}
 		if at.Host != docs.Host || at.Incarnation != docs.Incarnation {
 			return fmt.Errorf("host %q answered with a document of host %q", docs.Host, at.Host)
 		}
+		rec, err := newRecord(at)
+		if record, bad := skipped.Of(attachmentKey(at.Host, at.Network), err); bad {
+			passed = append(passed, record)
+			continue // what was known stays
+		}
+		if err != nil {
+			return err
+		}
 		records = append(records, rec)
 	}
+	r.passOver(fromHost+docs.Host, passed...)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.linkLocked(docs.Host, docs.Incarnation)
@@ -201,8 +211,11 @@ func (r *Registry) Catch(_ context.Context, docs Documents) error {
 
 // newRecord gives the document its fingerprint, the same as the store's.
 func newRecord(at overlay.Attachment) (record, error) {
-	if !overlay.ValidID(at.Network) || at.Seq == 0 {
-		return record{}, fmt.Errorf("document of host %q for network %q, number %d, is not valid", at.Host, at.Network, at.Seq)
+	if at.Seq == 0 {
+		return record{}, fmt.Errorf("document of host %q for network %q has no number", at.Host, at.Network)
+	}
+	if err := checkAttachment(at.Host, at.Network, at); err != nil {
+		return record{}, fmt.Errorf("document of host %.60q for network %.60q %w", at.Host, at.Network, err)
 	}
 	b, err := json.Marshal(at)
 	if err != nil {

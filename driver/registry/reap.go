@@ -259,7 +259,9 @@ func (r *Registry) belongings(ctx context.Context, host string) ([]kvstore.Op, e
 		return nil, fmt.Errorf("read what host %s had: %w", host, err)
 	}
 	for _, p := range own {
-		ops = append(ops, deleteOp(p.Key))
+		if kvstore.CheckKey(p.Key) == nil { // such as the UI's folders: no host's
+			ops = append(ops, deleteOp(p.Key))
+		}
 	}
 	claims, err := r.addresses.ClaimsOf(ctx, host)
 	if err != nil {

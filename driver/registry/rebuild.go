@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -104,24 +103,22 @@ func (r *Registry) Held() map[netip.Prefix][]netip.Addr {
 	return out
 }
 
-// inherit takes in what the store has of this host from before.
-func (r *Registry) inherit(stored []kvstore.Pair) error {
+// inherit takes in what the store has of this host from before, as far as it can be
+// used.
+func (r *Registry) inherit(stored []kvstore.Pair) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.rebuild.lost || r.rebuild.inherited != nil {
-		return nil
+		return
 	}
 	r.rebuild.inherited = map[string]overlay.Attachment{}
 	for _, p := range stored {
-		var at overlay.Attachment
-		if err := json.Unmarshal(p.Value, &at); err != nil {
-			return fmt.Errorf("decode %s: %w", p.Key, err)
-		}
-		if len(at.Endpoints) > 0 {
-			r.rebuild.inherited[at.Network] = at
+		network := strings.TrimPrefix(p.Key, attachmentKey(r.self.Name, ""))
+		at, err := decodeAttachment(r.self.Name, network, p.Value)
+		if err == nil && len(at.Endpoints) > 0 {
+			r.rebuild.inherited[network] = at
 		}
 	}
-	return nil
 }
 
 // attachmentsLocked are this host's attachments as other hosts are to know them.

@@ -15,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -27,6 +28,7 @@ type Config struct {
 	Reap    time.Duration // after which a dead host's addresses are freed; 0: never
 	Log     logrus.FieldLogger
 	Observe Observer
+	Skipped *skipped.List // gets what is passed over; nil: nobody asks
 
 	// Remains gives what this host's kernel has of networks. It is asked once,
 	// and only if State is new. nil: nothing.
@@ -41,6 +43,7 @@ type Registry struct {
 	local   broadcast // own records changed
 	any     broadcast // anything changed
 	observe Observer
+	skipped *skipped.List // records of the store that are passed over
 
 	sequence sequence      // numbers of own attachments
 	flushes  chan struct{} // dirty is not empty
@@ -91,6 +94,8 @@ type Meta struct {
 	// PSK are the keys by which hosts know each other's direct messages, 32
 	// random bytes in base64 each: all are taken, the first is used to send.
 	PSK []string `json:"psk,omitempty"`
+
+	Rest overlay.Rest `json:"-"`
 }
 
 // attached says which network a Docker network is.
@@ -166,6 +171,9 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 		contact: Contact{Since: time.Now(), Err: fmt.Errorf("not asked yet")},
 		era:     era{seen: map[string]uint64{}, since: time.Now(), wake: make(chan struct{}, 1)},
 	}
+	if r.skipped = cfg.Skipped; r.skipped == nil {
+		r.skipped = &skipped.List{}
+	}
 	if err := r.load(ctx, cfg.Alone); err != nil {
 		return nil, fmt.Errorf("read this host's state: %w", err)
 	}
@@ -229,7 +237,8 @@ func (r *Registry) Snapshot() overlay.Snapshot {
 		Silent: r.silencesLocked(), Probes: r.probesLocked(),
 	}
 	for name, p := range r.hosts {
-		if !p.down {
+		// What is sent to this host's own address would come back to it.
+		if !p.down && p.VTEP != r.self.VTEP {
 			s.Hosts[name] = p.Host
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -53,7 +55,7 @@ type machine struct {
 	stop     func()
 	verified atomic.Int64 // how often its claims were compared with the cluster's store
 	verify   func(yield bool) error
-	vtep     string            // 192.0.2.1 if empty
+	vtep     string            // vtepOf its name if empty
 	remains  []overlay.Remains // what its kernel has at the start
 	real     bool              // with an IPAM side of its own instead of verified
 	addrs    *ipam.Allocator   // then
@@ -71,7 +73,7 @@ func (m *machine) start(cluster kvstore.Store) {
 	m.t.Helper()
 	log, _ := test.NewNullLogger()
 	r, err := registry.Open(m.t.Context(), registry.Config{
-		Self:    overlay.Host{Name: m.name, VTEP: netip.MustParseAddr(cmp.Or(m.vtep, "192.0.2.1")), Port: 4789, MTU: 1500},
+		Self:    overlay.Host{Name: m.name, VTEP: netip.MustParseAddr(cmp.Or(m.vtep, vtepOf(m.name))), Port: 4789, MTU: 1500},
 		Cluster: cluster, State: m.state, Alone: m.alone, Reap: m.reap, Log: log,
 		Remains: func() ([]overlay.Remains, error) { return m.remains, nil },
 	})
@@ -100,6 +102,12 @@ func (m *machine) start(cluster kvstore.Store) {
 		}
 		m.stop = func() {}
 	}
+}
+
+// vtepOf gives hosts of different names different addresses.
+func vtepOf(host string) string {
+	n, _ := strconv.Atoi(strings.TrimLeft(host, "abcdefghijklmnopqrstuvwxyz-"))
+	return fmt.Sprintf("192.0.2.%d", 1+n%250)
 }
 
 func (m *machine) restart(cluster kvstore.Store) {

@@ -39,7 +39,7 @@ func (r *Registry) remainingLocked() []netip.Addr {
 // a host to wait for, nor has one recorded in it what it has.
 func (r *Registry) unawaitedLocked() []netip.Addr {
 	e := &r.era
-	if e.revision == 0 || !r.rebuild.hosts {
+	if e.revision == 0 || e.unread != nil || !r.rebuild.hosts {
 		return nil
 	}
 	return slices.DeleteFunc(r.remainingLocked(), func(vtep netip.Addr) bool {

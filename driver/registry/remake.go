@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -33,13 +32,13 @@ func (r *Registry) Remake(ctx context.Context, n overlay.Network) error {
 		if !chosen {
 			n.VNI = firstVNI + rand.Uint32N(lastVNI-firstVNI+1)
 		}
-		record, err := json.Marshal(n)
+		record, err := networkOp(n, 0)
 		if err != nil {
-			return fmt.Errorf("encode: %w", err)
+			return fmt.Errorf("record network %q again: %w", n.Name, err)
 		}
 		_, err = r.cluster.Txn(ctx,
 			kvstore.Op{Kind: kvstore.CAS, Key: nameKey(n.Name), Value: []byte(n.ID)},
-			kvstore.Op{Kind: kvstore.CAS, Key: networkKey(n.ID), Value: record},
+			record,
 			kvstore.Op{Kind: kvstore.CAS, Key: vniKey(n.VNI), Value: []byte(n.ID)},
 			check,
 		)
@@ -78,7 +77,7 @@ func (r *Registry) mayRemake(n overlay.Network) (kvstore.Op, error) {
 	here := slices.ContainsFunc(r.rebuild.remains, func(k overlay.Remains) bool { return k.ID == n.ID })
 	// Without a host that knows others by its kernel, one may be still to come.
 	early := !e.Settled || len(e.Epoch.VTEPs) == 0 && time.Since(e.since) < settleTime
-	if e.revision == 0 || e.suspect != nil || !r.rebuild.hosts || len(r.unawaitedLocked()) > 0 || !here && early {
+	if e.revision == 0 || e.unread != nil || e.suspect != nil || !r.rebuild.hosts || len(r.unawaitedLocked()) > 0 || !here && early {
 		return kvstore.Op{}, fmt.Errorf("network %q, which nobody has a record of, is recorded again once no other host can know it better, after %v at most: %w", n.Name, settleTime, ErrFrozen)
 	}
 	return kvstore.Op{Kind: kvstore.Check, Key: netEpoch, Revision: e.revision}, nil

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -30,16 +30,35 @@ func (p *publisher) settleRemovals(ctx context.Context) error {
 		return err
 	}
 	for _, id := range asked {
-		if err := p.settleRemoval(ctx, id); err != nil {
+		err := p.settleRemoval(ctx, id)
+		if format.AsFault(err) != nil {
+			p.log.WithError(err).Warn("A network that was removed on this host stays in the cluster and comes back here.")
+			err = p.dropRemoval(ctx, id)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	for _, id := range revive {
-		if err := p.revive(ctx, id); err != nil {
+		if err := p.revive(ctx, id); err != nil && !p.skips(id, err) {
 			return err
 		}
 	}
 	return nil
+}
+
+// skips says whether err is of one network's record, which this weft cannot use or may
+// not write: it is passed over, and looked at again with the next change.
+func (p *publisher) skips(id string, err error) bool {
+	fault := format.AsFault(err)
+	if fault == nil {
+		return false
+	}
+	if p.said[id] != fault.Why {
+		p.log.WithError(err).WithField("id", id).Warn("What has become of a network cannot be recorded in the store; everything else goes on.")
+	}
+	p.said[id] = fault.Why
+	return true
 }
 
 func (p *publisher) settleRemoval(ctx context.Context, id string) error {
@@ -87,17 +106,16 @@ func (p *publisher) settleRemoval(ctx context.Context, id string) error {
 // removalOps give the transaction that writes n's tombstone over revision, and takes
 // its name, VNI and pools out of the store.
 func (p *publisher) removalOps(ctx context.Context, n overlay.Network, revision uint64) ([]kvstore.Op, error) {
-	record, err := json.Marshal(n)
+	record, err := networkOp(n, revision)
 	if err != nil {
-		return nil, fmt.Errorf("encode: %w", err)
+		return nil, err
 	}
-	ops := []kvstore.Op{{Kind: kvstore.CAS, Key: networkKey(n.ID), Value: record, Revision: revision}}
 	own, err := p.restoreKeys(ctx, n)
 	if err != nil {
 		return nil, err
 	}
 	pools, err := p.addresses.PoolOps(ctx, prefixes(n))
-	return slices.Concat(ops, own, pools), err
+	return slices.Concat([]kvstore.Op{record}, own, pools), err
 }
 
 // beginRemoval says whether the removal is still wanted. If so nothing cancels it
@@ -183,13 +201,15 @@ func (p *publisher) reassert(ctx context.Context) error {
 		stored, revision, err := p.readNetwork(ctx, n.ID)
 		switch {
 		case errors.Is(err, kvstore.ErrNotFound):
+		case p.skips(n.ID, err):
+			continue // it is not lost
 		case err != nil:
 			return fmt.Errorf("look for network %s in the store: %w", n.Title(), err)
 		case !outdated(stored, n):
 			continue // it is there by now
 		}
-		if err := p.restore(ctx, n, revision); errors.Is(err, kvstore.ErrConflict) {
-			continue // somebody else does so
+		if err := p.restore(ctx, n, revision); errors.Is(err, kvstore.ErrConflict) || p.skips(n.ID, err) {
+			continue // somebody else does so, or has to
 		} else if err != nil {
 			return err
 		}
@@ -204,11 +224,11 @@ func (p *publisher) reassert(ctx context.Context) error {
 // that has taken one of them meanwhile keeps it, and the log says so. It fails with
 // a kvstore.ErrConflict if something of it has changed meanwhile.
 func (p *publisher) restore(ctx context.Context, n overlay.Network, revision uint64) error {
-	record, err := json.Marshal(n)
+	record, err := networkOp(n, revision)
 	if err != nil {
-		return fmt.Errorf("encode: %w", err)
+		return fmt.Errorf("record network %s in the store again: %w", n.Title(), err)
 	}
-	ops := []kvstore.Op{{Kind: kvstore.CAS, Key: networkKey(n.ID), Value: record, Revision: revision}}
+	ops := []kvstore.Op{record}
 	own, err := p.restoreKeys(ctx, n)
 	if err != nil {
 		return fmt.Errorf("record network %s in the store again: %w", n.Title(), err)

@@ -1,15 +1,19 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -18,29 +22,25 @@ import (
 func (r *Registry) applyNetworks(ctx context.Context, pairs []kvstore.Pair) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.watchLossesLocked(ctx, netPrefix, pairs); err != nil {
-		return err
-	}
+	read := readNetworks(pairs, r.networks)
+	r.watchLossesLocked(ctx, netPrefix, pairs, read.unread)
+	r.passOver(netPrefix, append(read.passed, r.epochPassedLocked()...)...)
 	var ops []kvstore.Op
 	changed := map[string]overlay.Network{}
 	present, behind := map[string]bool{}, map[string]bool{}
-	for _, p := range pairs {
-		if p.Key == netEpoch {
-			continue
-		}
-		n, err := decodeNetwork(p)
-		if err != nil {
-			return err
-		}
+	for key := range read.unread { // what it says is not known, so what was known stays
+		present[strings.TrimPrefix(key, netPrefix)] = true
+	}
+	for _, n := range read.networks {
 		if !n.Deleted.IsZero() { // a tombstone's end is no loss, see tombstone.go
-			delete(r.era.seen, p.Key)
+			delete(r.era.seen, networkKey(n.ID))
 		}
 		old, known := r.networks[n.ID]
 		if known && outdated(n, old) {
 			behind[n.ID] = true
 			continue
 		}
-		present[strings.TrimPrefix(p.Key, netPrefix)] = true
+		present[n.ID] = true
 		if known && equalJSON(old, n) {
 			continue
 		}
@@ -59,6 +59,14 @@ func (r *Registry) applyNetworks(ctx context.Context, pairs []kvstore.Pair) erro
 	maps.Copy(r.networks, changed)
 	r.absent = absent
 	r.changedLocally() // a tombstone may be wrong: the publisher looks at it
+	return nil
+}
+
+// epochPassedLocked is the epoch's record if it cannot be used.
+func (r *Registry) epochPassedLocked() []skipped.Record {
+	if record, bad := skipped.Of(netEpoch, r.era.unread); bad {
+		return []skipped.Record{record}
+	}
 	return nil
 }
 
@@ -91,44 +99,67 @@ func equalJSON(a, b overlay.Network) bool {
 
 // hostUpdate is what one host/ record says.
 type hostUpdate struct {
-	doc   peer
-	live  bool
-	lease uint64 // revision of the live key
+	doc    peer
+	unread bool // doc is there and cannot be used: what was known of the host stays
+	live   bool
+	lease  uint64 // revision of the live key
 }
 
-// parseHosts groups the store's host/ records by host.
-func parseHosts(pairs []kvstore.Pair) (map[string]hostUpdate, error) {
-	out := map[string]hostUpdate{}
-	for _, p := range pairs {
-		name, leaf, err := parseHostKey(p.Key)
-		if err != nil {
-			return nil, err
+// hostRecords is what the records under host/ say.
+type hostRecords struct {
+	updates map[string]hostUpdate // by host
+	passed  []skipped.Record      // what cannot be used
+	unread  map[string]bool       // keys of passed
+}
+
+// readHosts groups the store's host/ records by host.
+func readHosts(pairs []kvstore.Pair) hostRecords {
+	out := hostRecords{updates: map[string]hostUpdate{}, unread: map[string]bool{}}
+	pass := func(key string, err error) {
+		r, _ := skipped.Of(key, err)
+		if r.Cure == "" && strings.HasSuffix(key, "/doc") {
+			r.Cure = ownersCure
 		}
-		u := out[name]
+		out.passed, out.unread[key] = append(out.passed, r), true
+	}
+	for _, p := range pairs {
+		name, leaf, ok := parseHostKey(p.Key)
+		if !ok {
+			pass(p.Key, format.Faultf(format.Unknown, "stands under a key that weft does not know"))
+			continue
+		}
+		u := out.updates[name]
 		switch leaf {
 		case "doc":
-			if err := json.Unmarshal(p.Value, &u.doc); err != nil {
-				return nil, fmt.Errorf("decode %s: %w", p.Key, err)
+			doc, err := format.Decode[peer](p.Value)
+			if err == nil {
+				err = checkHost(name, doc)
 			}
+			if err != nil {
+				pass(p.Key, err)
+				u.unread = true
+				break
+			}
+			u.doc = doc
 		case "live":
 			u.live, u.lease = p.Held, p.Revision
 		}
-		out[name] = u
+		out.updates[name] = u
 	}
-	maps.DeleteFunc(out, func(_ string, u hostUpdate) bool { return u.doc.Name == "" })
-	return out, nil
+	maps.DeleteFunc(out.updates, func(_ string, u hostUpdate) bool { return u.doc.Name == "" && !u.unread })
+	return out
 }
+
+// ownersCure is what to do about a record that a host goes on writing.
+const ownersCure = "if that host runs, update weft on it or correct its settings (--advertise, --mtu); else delete the record"
 
 // applyHosts takes the store's host/ records into the replica, after fetching
 // the attachments whose digests are news.
 func (r *Registry) applyHosts(ctx context.Context, pairs []kvstore.Pair) error {
-	updates, err := parseHosts(pairs)
-	if err != nil {
-		return err
-	}
-	if err := r.watchLosses(ctx, hostPrefix, pairs); err != nil {
-		return err
-	}
+	read := readHosts(pairs)
+	updates := read.updates
+	r.watchLosses(ctx, hostPrefix, pairs, read.unread)
+	r.passOver(hostPrefix, append(read.passed, r.ownAddress(updates)...)...)
 	r.checkOwn(pairs)
 	r.saw(pairs)
 	delete(updates, r.Self().Name)
@@ -149,21 +180,46 @@ func (r *Registry) applyHosts(ctx context.Context, pairs []kvstore.Pair) error {
 }
 
 // checkOwn sees to it that a store that has lost this host's record, after it
-// was published, or has an earlier one, is looked through and told everything
-// again: it was wiped, or restored from a snapshot.
+// was published, or has an earlier one or one that cannot be used, is looked through
+// and told everything again: it was wiped, restored from a snapshot, or spoilt.
 func (r *Registry) checkOwn(pairs []kvstore.Pair) {
 	r.mu.Lock()
 	i := r.ownRecordLocked(pairs)
-	lost := i < 0 && r.published || i >= 0 && pairs[i].Revision < r.echo.seen
+	lost := i < 0 && r.published || i >= 0 && (pairs[i].Revision < r.echo.seen || spoilt(pairs[i]) && r.published)
 	r.mu.Unlock()
 	if lost {
 		r.relapse()
 	}
 }
 
-// fetchAttachments reads what the hosts' digests say is new.
+// spoilt says whether this host's record is not what any weft writes.
+func spoilt(own kvstore.Pair) bool {
+	_, err := format.Decode[peer](own.Value)
+	return err != nil
+}
+
+// ownAddress gives the records of hosts that claim to be at this host's underlay
+// address. They are known, but nothing is sent to them.
+func (r *Registry) ownAddress(updates map[string]hostUpdate) []skipped.Record {
+	self := r.Self()
+	var out []skipped.Record
+	for name, u := range updates {
+		if name != self.Name && u.doc.VTEP == self.VTEP && self.VTEP.IsValid() && !u.doc.Left && !u.unread {
+			out = append(out, skipped.Record{
+				Key: hostDocKey(name), Kind: format.Senseless, Cure: ownersCure,
+				Why: fmt.Sprintf("has the underlay address of this host, %v, so nothing is sent to that host", self.VTEP),
+			})
+		}
+	}
+	slices.SortFunc(out, func(a, b skipped.Record) int { return strings.Compare(a.Key, b.Key) })
+	return out
+}
+
+// fetchAttachments reads what the hosts' digests say is new. What cannot be used is
+// passed over: what was known before stays.
 func (r *Registry) fetchAttachments(ctx context.Context, updates map[string]hostUpdate) ([]record, error) {
 	var out []record
+	var all []skipped.Record
 	for name, u := range updates {
 		if r.outrun(u.doc) {
 			continue
@@ -179,13 +235,16 @@ func (r *Registry) fetchAttachments(ctx context.Context, updates map[string]host
 			if err != nil {
 				return nil, fmt.Errorf("read what host %s has in network %s: %w", name, network, err)
 			}
-			rec := record{digest: digest(p.Value)}
-			if err := json.Unmarshal(p.Value, &rec.Attachment); err != nil {
-				return nil, fmt.Errorf("decode %s: %w", p.Key, err)
+			at, err := decodeAttachment(name, network, p.Value)
+			if passed, bad := skipped.Of(p.Key, err); bad {
+				passed.Cure = cmp.Or(passed.Cure, ownersCure)
+				all = append(all, passed)
+				continue
 			}
-			out = append(out, rec)
+			out = append(out, record{Attachment: at, digest: digest(p.Value)})
 		}
 	}
+	r.passOver(attachPrefix, all...)
 	return out, nil
 }
 
@@ -207,6 +266,12 @@ func (r *Registry) updateHostsLocked(updates map[string]hostUpdate, fetched []re
 	for name, u := range updates {
 		old, known := r.hosts[name]
 		doc := u.doc
+		if u.unread {
+			if !known {
+				continue
+			}
+			doc = old // but for what its lease says
+		}
 		if doc.Left {
 			r.left[name] = true
 			ops = append(ops, r.dropHostLocked(name)...)
@@ -235,6 +300,9 @@ func (r *Registry) updateHostsLocked(updates map[string]hostUpdate, fetched []re
 		}
 		r.hosts[name] = doc
 		for network := range r.peers[name] {
+			if u.unread {
+				break
+			}
 			if _, still := doc.Digests[network]; !still && !r.outrunLocked(doc, network) {
 				delete(r.peers[name], network)
 				ops = append(ops, deleteOp(stateAttach+name+"/"+network))
@@ -274,6 +342,7 @@ func (r *Registry) dropHostLocked(name string) []kvstore.Op {
 	delete(r.peers, name)
 	delete(r.hosts, name)
 	delete(r.links, name)
+	r.passOver(fromHost + name)
 	return ops
 }
 

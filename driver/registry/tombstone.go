@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -53,7 +54,7 @@ func (r *Registry) oldTombstones(now time.Time) []string {
 }
 
 func (r *Registry) isOldLocked(n overlay.Network, now time.Time) bool {
-	return !n.Deleted.IsZero() && now.Sub(n.Deleted) > tombstoneTime &&
+	return !n.Deleted.IsZero() && format.Writable(n.Rest) == nil && now.Sub(n.Deleted) > tombstoneTime &&
 		!r.inUseLocked(n.ID) && !r.attachedLocked(n.ID) && !r.remove[n.ID]
 }
 
@@ -103,10 +104,7 @@ func (r *Registry) storedTombstones(ctx context.Context) (map[string]uint64, err
 			continue
 		}
 		n, err := decodeNetwork(p)
-		if err != nil {
-			return nil, err
-		}
-		if !n.Deleted.IsZero() {
+		if err == nil && !n.Deleted.IsZero() {
 			out[n.ID] = p.Revision
 		}
 	}

@@ -12,6 +12,9 @@ import (
 // that is full is no reason not to know what they have.
 func (r *Registry) keepLocked(ctx context.Context, ops ...kvstore.Op) {
 	for _, op := range ops {
+		if kvstore.CheckOps([]kvstore.Op{op}) != nil {
+			continue // no state takes it; the next process asks again
+		}
 		r.unsaved[op.Key] = op
 	}
 	r.saveLocked(ctx)
