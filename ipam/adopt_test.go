@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ func holds(t *testing.T, cluster kvstore.Store, id PoolID, a netip.Addr) holder 
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := decode[holder](pair)
+	h, err := decodeHolder(pair)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +63,7 @@ func TestLostStateIsMadeFromEndpoints(t *testing.T) {
 		h.work()
 	}
 	for _, a := range []netip.Addr{running, ended} {
-		if got := holds(t, cluster, id, a); got != (holder{Host: "h1", Incarnation: "1"}) {
+		if got := holds(t, cluster, id, a); !reflect.DeepEqual(got, holder{Host: "h1", Incarnation: "1"}) {
 			t.Errorf("before this host knows its containers, %v is %+v's", a, got)
 		}
 	}
@@ -73,7 +74,7 @@ func TestLostStateIsMadeFromEndpoints(t *testing.T) {
 	h.networks.rebuild(false)
 	h.work()
 	for _, a := range []netip.Addr{running, forgotten} {
-		if got := holds(t, cluster, id, a); got != (holder{Host: "h1", Incarnation: "2"}) {
+		if got := holds(t, cluster, id, a); !reflect.DeepEqual(got, holder{Host: "h1", Incarnation: "2"}) {
 			t.Errorf("%v is %+v's", a, got)
 		}
 	}
@@ -92,7 +93,7 @@ func TestLostStateIsMadeFromEndpoints(t *testing.T) {
 	if got := holds(t, cluster, id, ended); got.Incarnation == "1" {
 		t.Errorf("%v, which nobody uses, is still %+v's", ended, got)
 	}
-	if got := holds(t, cluster, id, running); got != (holder{Host: "h1", Incarnation: "2"}) {
+	if got := holds(t, cluster, id, running); !reflect.DeepEqual(got, holder{Host: "h1", Incarnation: "2"}) {
 		t.Errorf("%v, which is in use, is %+v's", running, got)
 	}
 	// It comes and goes like any other.

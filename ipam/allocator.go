@@ -12,11 +12,12 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/kvstore"
 )
 
 // Config is what an Allocator works with. All fields but Auto, ULA, Routes, Fence,
-// Admit, Yield, Look, Lost, Observe and Now are needed.
+// Admit, Yield, Look, Lost, Skipped, Observe and Now are needed.
 type Config struct {
 	Host        string // this host's name, unique in the cluster
 	Incarnation string // new whenever this host lost its State
@@ -52,6 +53,8 @@ type Config struct {
 	// Lost is told when an address in use here turns out to be another host's.
 	// It is told again after every check until the address is released.
 	Lost func(a netip.Addr, by string)
+	// Skipped gets the records of Cluster that are passed over. nil: nobody asks.
+	Skipped *skipped.List
 	// Observe hears what happens to addresses. It must not block.
 	Observe func(Event)
 
@@ -128,6 +131,9 @@ func Open(ctx context.Context, cfg Config) (*Allocator, error) {
 	}
 	if cfg.Look == nil {
 		cfg.Look = func(context.Context) error { return nil }
+	}
+	if cfg.Skipped == nil {
+		cfg.Skipped = &skipped.List{}
 	}
 	if cfg.Observe == nil {
 		cfg.Observe = func(Event) {}

@@ -188,7 +188,7 @@ func TestWipedClusterIsFilledAgain(t *testing.T) {
 	h.networks.own(stolen, "container d on host h1")
 	cluster.pairs = map[string]kvstore.Pair{}
 	_, err := cluster.Txn(context.Background(), kvstore.Op{
-		Kind: kvstore.Set, Key: addrKey(id.Subnet, stolen), Value: encode(holder{"h2", "7", birth{Revision: 1}}),
+		Kind: kvstore.Set, Key: addrKey(id.Subnet, stolen), Value: encode(holder{Host: "h2", Incarnation: "7", birth: birth{Revision: 1}}),
 	})
 	if err != nil {
 		t.Fatal(err)

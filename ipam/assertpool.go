@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -21,6 +22,9 @@ func (a *Allocator) assertPool(ctx context.Context, p *pool) error {
 	})
 	if err == nil && record.Group != "" && now.Group == record.Group {
 		return a.learn(ctx, p, now)
+	}
+	if format.AsFault(err) != nil {
+		return nil // it is there, and is passed over
 	}
 	if !errors.Is(err, kvstore.ErrNotFound) {
 		return err

@@ -51,7 +51,7 @@ func (a *Allocator) confirm(
 		ops := make([]kvstore.Op, 0, len(some))
 		for _, addr := range some {
 			ops = append(ops, kvstore.Op{
-				Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.mark(holders[addr].born(revisions[addr])), Revision: revisions[addr],
+				Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.remark(holders[addr], revisions[addr]), Revision: revisions[addr],
 			})
 		}
 		_, err := a.cfg.Cluster.Txn(ctx, append(ops, by.checks...)...)

@@ -26,7 +26,12 @@ const doubtTime = 45 * time.Second
 
 // mark is what this host writes into the key of an address that it claimed then.
 func (a *Allocator) mark(born birth) []byte {
-	return encode(holder{a.cfg.Host, a.cfg.Incarnation, born})
+	return encode(holder{Host: a.cfg.Host, Incarnation: a.cfg.Incarnation, birth: born})
+}
+
+// remark is what this host writes over its own mark, which had this revision.
+func (a *Allocator) remark(h holder, revision uint64) []byte {
+	return encode(holder{Host: a.cfg.Host, Incarnation: a.cfg.Incarnation, birth: h.born(revision), Rest: h.Rest})
 }
 
 // recheck makes Run compare the pool with Cluster, now and again: the outcome
@@ -146,23 +151,14 @@ func (a *Allocator) check(ctx context.Context, p *pool, v view) error {
 	if err != nil {
 		return fmt.Errorf("read the addresses of %v: %w", p.subnet, err)
 	}
-	holders := make(map[netip.Addr]holder, len(pairs))
-	revisions := map[netip.Addr]uint64{}
-	for _, pair := range pairs {
-		_, addr, err := parseAddrKey(addrPrefix, pair.Key)
-		if err != nil {
-			return err
-		}
-		if holders[addr], err = decode[holder](pair); err != nil {
-			return err
-		}
-		revisions[addr] = pair.Revision
-	}
+	read := readHolders(pairs)
+	a.passOver(addrPrefix+slot(p.subnet)+"/", read.passed...)
+	holders, revisions, unread := read.of[p.subnet], read.revisions, read.unread[p.subnet]
 	by, frozen := a.ask()
 	if err := a.settleUnknown(ctx, p, holders, revisions, by, frozen != nil); err != nil {
 		return err
 	}
-	found, err := a.compare(ctx, p, v, holders, revisions, frozen != nil && !a.yields(p))
+	found, err := a.compare(ctx, p, v, holders, revisions, unread, frozen != nil && !a.yields(p))
 	if err != nil {
 		return err
 	}

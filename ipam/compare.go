@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -19,12 +20,13 @@ type differences struct {
 
 // compare brings State up to what Cluster says, and gives what it cannot decide.
 func (a *Allocator) compare(
-	ctx context.Context, p *pool, v view, holders map[netip.Addr]holder, revisions map[netip.Addr]uint64, frozen bool,
+	ctx context.Context, p *pool, v view, holders map[netip.Addr]holder, revisions map[netip.Addr]uint64, unread set, frozen bool,
 ) (found differences, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.cfg.Now()
-	p.taken = make(set, len(holders))
+	p.taken = make(set, len(holders)+len(unread))
+	maps.Copy(p.taken, unread)
 	strange := sightings{}
 	var adopt []netip.Addr
 	for addr, h := range holders {
@@ -54,6 +56,9 @@ func (a *Allocator) compare(
 	}
 	var stock []netip.Addr
 	for addr, c := range p.claims {
+		if unread.has(addr) {
+			continue // whose it is there is not known, so it stays what it is here
+		}
 		h, held := holders[addr]
 		mine := held && h.Host == a.cfg.Host
 		var err error
@@ -101,9 +106,9 @@ func (a *Allocator) lookAt(ctx context.Context, p *pool, addr netip.Addr) error 
 	if err != nil {
 		return fmt.Errorf("read address %v: %w", addr, err)
 	}
-	h, err := decode[holder](pair)
+	h, err := decodeHolder(pair)
 	if err != nil {
-		return err
+		return nil //nolint:nilerr // whose it is is not known; the next check passes it over
 	}
 	a.mu.Lock()
 	p.taken[addr] = struct{}{}

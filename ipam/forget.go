@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -52,8 +53,11 @@ func (a *Allocator) removeRecord(ctx context.Context, p *pool, v view, unsure bo
 		return fmt.Errorf("remove pool %v: %w", p.subnet, err)
 	}
 	record, err := decodePool(pair)
+	if err == nil {
+		err = format.MayWrite(pair.Value)
+	}
 	if err != nil {
-		return err
+		return nil //nolint:nilerr // whose it is is not known: only this host's part in it ends
 	}
 	op := kvstore.Op{Kind: kvstore.DeleteCAS, Key: pair.Key, Revision: pair.Revision}
 	switch {

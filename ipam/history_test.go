@@ -256,7 +256,7 @@ func (w *world) end() {
 func (w *world) holders() map[string]string {
 	got := map[string]string{}
 	for _, key := range w.cluster.keys(addrPrefix) {
-		h, err := decode[holder](w.cluster.pairs[key])
+		h, err := decodeHolder(w.cluster.pairs[key])
 		if err != nil {
 			w.t.Fatal(err)
 		}

@@ -108,14 +108,15 @@ func (a *Allocator) createNamed(ctx context.Context, p *pool, addr netip.Addr, b
 		if err != nil {
 			return 0, fmt.Errorf("cannot claim address %v: %w", addr, err)
 		}
-		h, err := decode[holder](pair)
+		h, err := decodeHolder(pair)
 		switch {
 		case err != nil:
-			return 0, err
+			return 0, fmt.Errorf("cannot claim address %v: %w; choose another, and see `weft doctor`", addr, err)
 		case h.Host != a.cfg.Host:
 			return 0, a.inUseBy(addr, h.Host)
 		}
 		op.Revision = pair.Revision
+		op.Value = encode(holder{Host: a.cfg.Host, Incarnation: a.cfg.Incarnation, birth: birth{Epoch: by.epoch}, Rest: h.Rest})
 	}
 	return 0, fmt.Errorf("cannot claim address %v: other hosts keep taking and leaving it; try again", addr)
 }

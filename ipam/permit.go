@@ -126,8 +126,8 @@ func (a *Allocator) lapsed(ctx context.Context, p *pool, addr netip.Addr) error 
 		}
 		var h holder
 		if err == nil {
-			if h, err = decode[holder](pair); err != nil {
-				return err
+			if h, err = decodeHolder(pair); err != nil {
+				return nil //nolint:nilerr // who has it is the transaction's to find out
 			}
 		}
 		switch {

@@ -8,12 +8,16 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/weft-net/weft/driver/format"
+	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/kvstore"
 )
 
-// poolList is all pools of the cluster at one moment.
+// poolList is all pools of the cluster at one moment. One whose record cannot be used
+// has nothing but its subnet, which is somebody's.
 type poolList struct {
 	records   []poolRecord
 	revisions []uint64
@@ -26,18 +30,27 @@ func (a *Allocator) listPools(ctx context.Context) (poolList, error) {
 		return poolList{}, fmt.Errorf("read the cluster's pools: %w", err)
 	}
 	var l poolList
+	var passed []skipped.Record
 	for _, pair := range pairs {
 		if pair.Key == poolSeq {
 			l.seq = pair.Revision
 			continue
 		}
 		r, err := decodePool(pair)
-		if err != nil {
-			return poolList{}, err
+		if record, bad := skipped.Of(pair.Key, err); bad {
+			subnet, err := parseSlot(strings.TrimPrefix(pair.Key, poolPrefix))
+			if err != nil || poolKey(subnet) != pair.Key || checkPrefix(subnet) != nil {
+				record, _ = skipped.Of(pair.Key, format.Faultf(format.Unknown, "stands under a key that weft does not know"))
+				passed = append(passed, record)
+				continue
+			}
+			passed = append(passed, record)
+			r = poolRecord{Subnet: subnet}
 		}
 		l.records = append(l.records, r)
 		l.revisions = append(l.revisions, pair.Revision)
 	}
+	a.passOver(poolPrefix, passed...)
 	return l, nil
 }
 
@@ -73,6 +86,9 @@ func (a *Allocator) changePool(
 		after := encode(record)
 		if string(before) == string(after) {
 			return record, nil
+		}
+		if err := format.MayWrite(pair.Value); err != nil {
+			return record, fmt.Errorf("pool %v: the store's record %s %w", subnet, pair.Key, err)
 		}
 		op := kvstore.Op{Kind: kvstore.CAS, Key: pair.Key, Value: after, Revision: pair.Revision}
 		_, err = a.cfg.Cluster.Txn(ctx, append([]kvstore.Op{op}, checks...)...)
@@ -165,6 +181,9 @@ func (a *Allocator) PoolOps(ctx context.Context, subnets []netip.Prefix) ([]kvst
 		}
 		if err != nil {
 			return nil, fmt.Errorf("pool %v: %w", subnet, err)
+		}
+		if err := format.MayWrite(pair.Value); err != nil {
+			return nil, fmt.Errorf("pool %v: the store's record %s %w", subnet, pair.Key, err)
 		}
 		ops = append(ops, kvstore.Op{Kind: kvstore.DeleteCAS, Key: pair.Key, Revision: pair.Revision})
 	}

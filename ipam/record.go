@@ -8,6 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weft-net/weft/driver/format"
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -35,6 +38,23 @@ type poolRecord struct {
 	Hosts   []string     `json:"hosts,omitempty"`  // of a group: who uses it; sorted
 	Host    string       `json:"host"`             // where it was made
 	At      time.Time    `json:"at"`
+	Rest    overlay.Rest `json:"-"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r poolRecord) MarshalJSON() ([]byte, error) {
+	type plain poolRecord
+	return overlay.MarshalRest(plain(r), r.Rest)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (r *poolRecord) UnmarshalJSON(b []byte) (err error) {
+	type plain poolRecord
+	var p plain
+	rest, err := overlay.UnmarshalRest(b, &p)
+	*r = poolRecord(p)
+	r.Rest = rest
+	return err
 }
 
 func (r poolRecord) id() PoolID { return PoolID{Subnet: r.Subnet, Range: r.Range} }
@@ -54,6 +74,23 @@ type holder struct {
 	Host        string `json:"h"`
 	Incarnation string `json:"i"`
 	birth
+	Rest overlay.Rest `json:"-"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (h holder) MarshalJSON() ([]byte, error) {
+	type plain holder
+	return overlay.MarshalRest(plain(h), h.Rest)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (h *holder) UnmarshalJSON(b []byte) (err error) {
+	type plain holder
+	var p plain
+	rest, err := overlay.UnmarshalRest(b, &p)
+	*h = holder(p)
+	h.Rest = rest
+	return err
 }
 
 // birth is when an address was claimed first: revisions grow within an epoch of
@@ -128,13 +165,13 @@ func parseAddrKey(prefix, key string) (netip.Prefix, netip.Addr, error) {
 	if err != nil {
 		return netip.Prefix{}, netip.Addr{}, fmt.Errorf("key %q: %w", key, err)
 	}
-	if p != p.Masked() || !p.Contains(a) || a.Zone() != "" {
+	if p != p.Masked() || !p.Contains(a) || a.Zone() != "" || prefix+slot(p)+"/"+a.String() != key {
 		return netip.Prefix{}, netip.Addr{}, fmt.Errorf("key %q: the address is not in the pool", key)
 	}
 	return p, a, nil
 }
 
-// decode reads one record, naming its key on failure.
+// decode reads one record of State, naming its key on failure.
 func decode[T any](p kvstore.Pair) (T, error) {
 	var v T
 	if err := json.Unmarshal(p.Value, &v); err != nil {
@@ -143,16 +180,94 @@ func decode[T any](p kvstore.Pair) (T, error) {
 	return v, nil
 }
 
-// decodePool reads a pool's record and refuses one that is not where it belongs.
+// decodePool reads a pool's record in Cluster. A format.Fault in the error says why it
+// cannot be used.
 func decodePool(p kvstore.Pair) (poolRecord, error) {
-	r, err := decode[poolRecord](p)
+	r, err := format.Decode[poolRecord](p.Value)
+	if err == nil {
+		err = checkPool(p.Key, r)
+	}
 	if err != nil {
-		return poolRecord{}, err
+		return poolRecord{}, fmt.Errorf("the store's record %s %w", p.Key, err)
 	}
-	if !r.Subnet.IsValid() || r.Subnet != r.Subnet.Masked() || poolKey(r.Subnet) != p.Key {
-		return poolRecord{}, fmt.Errorf("record %s: its subnet is %v", p.Key, r.Subnet)
+	return r, nil
+}
+
+// checkPool says which value of a pool's record cannot be.
+func checkPool(key string, r poolRecord) error {
+	switch {
+	case !r.Subnet.IsValid() || poolKey(r.Subnet) != key:
+		return format.Faultf(format.Senseless, "has the subnet %v", r.Subnet)
+	case checkPrefix(r.Subnet) != nil:
+		return format.Faultf(format.Senseless, "is wrong: %v", checkPrefix(r.Subnet))
+	case r.id().check() != nil:
+		return format.Faultf(format.Senseless, "is wrong: %v", r.id().check())
+	case r.Gateway.IsValid() && !r.Subnet.Contains(r.Gateway):
+		return format.Faultf(format.Senseless, "has the gateway %v, which is not in its subnet", r.Gateway)
+	case r.Host == "":
+		return format.Faultf(format.Senseless, "names no host")
 	}
-	return r, r.id().check()
+	return nil
+}
+
+// decodeHolder reads whose an address is in Cluster. A format.Fault in the error says
+// why that is not known: the address is somebody's, and no more.
+func decodeHolder(p kvstore.Pair) (holder, error) {
+	h, err := format.Decode[holder](p.Value)
+	if err == nil && h.Host == "" {
+		err = format.Faultf(format.Senseless, "names no host")
+	}
+	if err == nil {
+		err = format.MayWrite(p.Value)
+	}
+	if err != nil {
+		return holder{}, fmt.Errorf("the store's record %s %w", p.Key, err)
+	}
+	return h, nil
+}
+
+// holders is whose the addresses of some pools are in Cluster, and what of that is not
+// known.
+type holders struct {
+	of        map[netip.Prefix]map[netip.Addr]holder
+	revisions map[netip.Addr]uint64
+	unread    map[netip.Prefix]set // somebody's addresses, whose records cannot be used
+	passed    []skipped.Record
+}
+
+// readHolders reads the records of addresses.
+func readHolders(pairs []kvstore.Pair) holders {
+	out := holders{of: map[netip.Prefix]map[netip.Addr]holder{}, revisions: map[netip.Addr]uint64{}, unread: map[netip.Prefix]set{}}
+	for _, pair := range pairs {
+		subnet, addr, err := parseAddrKey(addrPrefix, pair.Key)
+		if err != nil {
+			record, _ := skipped.Of(pair.Key, format.Faultf(format.Unknown, "stands under a key that weft does not know"))
+			out.passed = append(out.passed, record)
+			continue
+		}
+		h, err := decodeHolder(pair)
+		if record, bad := skipped.Of(pair.Key, err); bad {
+			out.passed = append(out.passed, record)
+			if out.unread[subnet] == nil {
+				out.unread[subnet] = set{}
+			}
+			out.unread[subnet][addr] = struct{}{}
+			continue
+		}
+		if out.of[subnet] == nil {
+			out.of[subnet] = map[netip.Addr]holder{}
+		}
+		out.of[subnet][addr], out.revisions[addr] = h, pair.Revision
+	}
+	return out
+}
+
+// passOver notes what a reading of Cluster passes over, and says it once.
+func (a *Allocator) passOver(scope string, passed ...skipped.Record) {
+	if news := a.cfg.Skipped.Saw(scope, passed...); len(news) > 0 {
+		a.cfg.Log.WithField("first", news[0].Text()).
+			Warnf("Records of the store cannot be used and are passed over, everything else goes on: %s; `weft doctor` says what to do.", skipped.Names(news))
+	}
 }
 
 // encode cannot fail for this package's own records.

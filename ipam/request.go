@@ -329,6 +329,9 @@ func (a *Allocator) describe(r poolRecord) string {
 	if n, ok := a.cfg.Networks.NetworkOf(r.Subnet); ok {
 		return fmt.Sprintf("%v of network %q (created on host %s)", r.Subnet, n.Title(), n.Host)
 	}
+	if r.Host == "" {
+		return fmt.Sprintf("%v, a pool whose record %s in the store cannot be used (see `weft doctor`)", r.Subnet, poolKey(r.Subnet))
+	}
 	if r.Group != "" {
 		return fmt.Sprintf("%v of group %q (made on host %s)", r.Subnet, r.Group, r.Host)
 	}

@@ -114,19 +114,15 @@ func (a *Allocator) scan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	read := readHolders(pairs)
+	a.passOver(addrPrefix, read.passed...)
 	own := map[netip.Prefix][]netip.Addr{}
-	for _, pair := range pairs {
-		subnet, addr, err := parseAddrKey(addrPrefix, pair.Key)
-		if err != nil {
-			return err
-		}
-		h, err := decode[holder](pair)
-		if err != nil {
-			return err
-		}
-		before := h.Incarnation != a.cfg.Incarnation
-		if h.Host == a.cfg.Host && (!before || !pools.has(subnet)) && a.cfg.Networks.Owner(addr) == "" {
-			own[subnet] = append(own[subnet], addr)
+	for subnet, addrs := range read.of {
+		for addr, h := range addrs {
+			before := h.Incarnation != a.cfg.Incarnation
+			if h.Host == a.cfg.Host && (!before || !pools.has(subnet)) && a.cfg.Networks.Owner(addr) == "" {
+				own[subnet] = append(own[subnet], addr)
+			}
 		}
 	}
 	a.mu.Lock()

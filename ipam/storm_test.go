@@ -386,7 +386,7 @@ func (s *storm) drain(hosts []*stormHost) {
 		got := map[string]string{}
 		pairs, _, err := store.List(ctx, addrPrefix)
 		for _, p := range pairs {
-			h, _ := decode[holder](p)
+			h, _ := decodeHolder(p)
 			got[p.Key] = h.Host
 		}
 		if maps.Equal(want, got) {

@@ -35,7 +35,7 @@ func TestUsageAndEventsTellWhoHasWhat(t *testing.T) {
 		t.Errorf("target %d, %s", u.Target, diff)
 	}
 
-	op := kvstore.Op{Kind: kvstore.Set, Key: addrKey(id.Subnet, stolen), Value: encode(holder{"h2", "1", birth{Revision: 1}})}
+	op := kvstore.Op{Kind: kvstore.Set, Key: addrKey(id.Subnet, stolen), Value: encode(holder{Host: "h2", Incarnation: "1", birth: birth{Revision: 1}})}
 	if _, err := h.cluster.Txn(t.Context(), op); err != nil {
 		t.Fatal(err)
 	}

@@ -99,11 +99,11 @@ func (a *Allocator) ClaimsOf(ctx context.Context, host string) ([]kvstore.Op, er
 	}
 	var ops []kvstore.Op
 	for _, pair := range pairs {
-		h, err := decode[holder](pair)
+		_, _, err := parseAddrKey(addrPrefix, pair.Key)
 		if err != nil {
-			return nil, err
+			continue // no address's; the next scan notes it
 		}
-		if h.Host == host {
+		if h, err := decodeHolder(pair); err == nil && h.Host == host {
 			ops = append(ops, kvstore.Op{Kind: kvstore.DeleteCAS, Key: pair.Key, Revision: pair.Revision})
 		}
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/weft-net/weft/driver/push"
 	"github.com/weft-net/weft/driver/reconcile"
 	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/ipam"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -47,6 +48,7 @@ type daemon struct {
 	plugin, control net.Listener
 	server          *plugin.Server
 	cluster, state  kvstore.Store
+	skipped         skipped.List // records of cluster that are passed over
 	registry        *registry.Registry
 	push            *push.Push
 	allocator       *ipam.Allocator
@@ -135,6 +137,7 @@ func (d *daemon) readRecords(ctx context.Context) error {
 		},
 		Cluster: d.cluster, State: d.state, Alone: d.cfg.bolt != "", Reap: d.cfg.Reap, Log: d.log,
 		Observe: registry.Observer{Applied: d.metrics.Applied, Returned: d.metrics.Returned}, Remains: d.kernel.Remains,
+		Skipped: &d.skipped,
 	})
 	if err != nil {
 		return err
@@ -150,7 +153,7 @@ func (d *daemon) readRecords(ctx context.Context) error {
 				d.log.WithError(err).Error("An endpoint could not be taken out; this is tried again.")
 			}
 		},
-		Observe: d.metrics.Address, Log: d.log,
+		Skipped: &d.skipped, Observe: d.metrics.Address, Log: d.log,
 	})
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"github.com/weft-net/weft/driver/control"
 	"github.com/weft-net/weft/driver/dataplane"
 	"github.com/weft-net/weft/driver/doctor"
+	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/mirror"
 	"github.com/weft-net/weft/kvstore"
 	"github.com/weft-net/weft/kvstore/consul"
@@ -113,6 +114,9 @@ func (d *daemon) examine(ctx context.Context, only []string) (control.Diagnosis,
 
 // examineStore is how the store is examined; nil if it is a file of this host's.
 func examineStore(store kvstore.Store, host string) func(context.Context) (consul.Health, error) {
+	if guarded, ok := store.(*format.Guarded); ok {
+		store = guarded.Store
+	}
 	c, ok := store.(*consul.Store)
 	if !ok {
 		return nil
@@ -145,7 +149,7 @@ func (c *config) examine(ctx context.Context, h *doctor.Host, only []string, lat
 // forDoctor is what checks need to know of the configuration.
 func (c *config) forDoctor() doctor.Config {
 	return doctor.Config{
-		Host: c.Host, Store: c.Store, Port: c.Port, PushPort: c.PushPort, MTU: c.MTU, StateDir: c.StateDir, Docker: c.Docker,
+		Host: c.Host, Store: c.Store, Prefix: c.prefix, Port: c.Port, PushPort: c.PushPort, MTU: c.MTU, StateDir: c.StateDir, Docker: c.Docker,
 	}
 }
 

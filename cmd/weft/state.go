@@ -12,6 +12,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/registry"
 	"github.com/weft-net/weft/ipam"
 	"github.com/weft-net/weft/kvstore"
@@ -57,7 +58,7 @@ func (d *daemon) openStores(ctx context.Context) error {
 	if err := os.MkdirAll(d.cfg.StateDir, 0o700); err != nil {
 		return fmt.Errorf("make the state directory: %w", err)
 	}
-	if err := d.openState(); err != nil {
+	if err := d.openState(ctx); err != nil {
 		return err
 	}
 	var err error
@@ -65,19 +66,27 @@ func (d *daemon) openStores(ctx context.Context) error {
 		return err
 	}
 	d.found = d.self
-	if d.cluster, err = openCluster(d.cfg, d.self.Addr, d.log, d.metrics.Request); err != nil {
+	store, err := openCluster(d.cfg, d.self.Addr, d.log, d.metrics.Request)
+	if err != nil {
 		return err
 	}
-	d.onClose(d.cluster.Close)
-	return nil
+	d.onClose(store.Close)
+	guarded := format.Guard(store, registry.MetaKey)
+	d.cluster = guarded
+	return guarded.Check(ctx, metaTime)
 }
 
-func (d *daemon) openState() (err error) {
+// metaTime is how long the start waits for the store to say whether this weft is too
+// old for the cluster. A store that is away then is asked before the first write.
+const metaTime = 500 * time.Millisecond
+
+// openState opens this host's state, and refuses one of a later weft.
+func (d *daemon) openState(ctx context.Context) (err error) {
 	if d.state, err = openBolt(d.cfg.statePath(), d.log); err != nil {
 		return fmt.Errorf("open this host's state: %w", err)
 	}
 	d.onClose(d.state.Close)
-	return nil
+	return format.CheckState(ctx, d.state)
 }
 
 // openRecords reads this host's state. One whose file is whole but whose
@@ -93,7 +102,7 @@ func (d *daemon) openRecords(ctx context.Context) error {
 	if err := setAside(d.cfg.statePath(), err, d.log); err != nil {
 		return err
 	}
-	if err := d.openState(); err != nil {
+	if err := d.openState(ctx); err != nil {
 		return err
 	}
 	return d.readRecords(ctx)

@@ -12,7 +12,7 @@ func (d *daemon) view() control.State {
 	meta, contact, passes := d.registry.Meta(), d.registry.Contact(), d.reconciler.Status()
 	s := control.State{
 		Version: version, Commit: commit, Started: d.started, Cluster: meta.ID, Goroutines: runtime.NumGoroutine(),
-		Snapshot: d.registry.Snapshot(), Own: d.registry.Own(),
+		Snapshot: d.registry.Snapshot(), Own: d.registry.Own(), Skipped: d.skipped.Records(),
 		Store: control.Store{URL: d.cfg.Store, Reachable: contact.Err == nil, Since: contact.Since},
 		Passes: control.Passes{
 			Count: passes.Passes, Repairs: passes.Repairs, Last: passes.Last, Took: passes.Took,

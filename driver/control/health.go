@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/skipped"
 )
 
 // problems says what is wrong and concerns this host.
@@ -106,6 +107,12 @@ func user(e Endpoint) string {
 // warnings says what is wrong elsewhere.
 func (x *index) warnings() []string {
 	out := []string{}
+	switch n := len(x.Skipped); {
+	case n == 1:
+		out = append(out, fmt.Sprintf("1 record of the store cannot be used and is passed over (%s): see `weft doctor --only records`", skipped.Names(x.Skipped)))
+	case n > 1:
+		out = append(out, fmt.Sprintf("%d records of the store cannot be used and are passed over (%s): see `weft doctor --only records`", n, skipped.Names(x.Skipped)))
+	}
 	for _, h := range x.hosts {
 		if h.State == HostDown {
 			out = append(out, fmt.Sprintf("host %s is down, or cut off from the store, since %s; its addresses stay its own", h.Name, stamp(h.Since)))

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/skipped"
 )
 
 // Source gathers what the daemon knows at this moment. It must not block on
@@ -26,6 +27,9 @@ type State struct {
 	Own []overlay.Attachment
 	// Hosts are the other hosts.
 	Hosts []HostState
+
+	// Skipped are the records of the store that this host passes over, sorted.
+	Skipped []skipped.Record
 
 	Store  Store
 	Docker Docker

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/skipped"
 )
 
 // Status is the answer to GET /v1/status.
@@ -24,10 +25,11 @@ type Status struct {
 
 	Goroutines int `json:"goroutines"` // of the daemon: more and more of them would be a leak
 
-	Store  Store  `json:"store"`
-	Docker Docker `json:"docker"`
-	Passes Passes `json:"passes"`
-	Counts Counts `json:"counts"`
+	Store   Store            `json:"store"`
+	Docker  Docker           `json:"docker"`
+	Passes  Passes           `json:"passes"`
+	Counts  Counts           `json:"counts"`
+	Skipped []skipped.Record `json:"skipped"` // records of the store that this host passes over
 }
 
 // Counts says how much there is.

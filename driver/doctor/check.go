@@ -42,6 +42,7 @@ var All = []Check{
 	storeCheck,
 	storeACLCheck,
 	storeWriteCheck,
+	recordsCheck,
 	clockCheck,
 	dockerCheck,
 	networksCheck,

@@ -56,6 +56,7 @@ type Kernel interface {
 type Config struct {
 	Host     string // this host's name in the cluster
 	Store    string // as in --store
+	Prefix   string // of the keys in Consul; "": the store is a file
 	Port     uint16 // UDP port of the tunnels
 	PushPort uint16 // 0: none
 	MTU      int    // bytes, of the underlay; 0: the interface's

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weft-net/weft/driver/control"
 	"github.com/weft-net/weft/driver/dns"
+	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/push"
 	"github.com/weft-net/weft/ipam"
 )
@@ -42,6 +43,7 @@ var (
 	problems   = gauge("problems", "What `weft status` shows as problems of this host.")
 	duplicates = gauge("duplicate_addresses", "Addresses that two endpoints of the cluster use, as far as this host knows.")
 
+	passedOver     = gauge("records_passed_over", "Records of the store that this host cannot use and passes over, by what is wrong with them.", "kind")
 	storeReachable = gauge("store_reachable", "1 if the store answered when last asked, else 0.")
 	watchBehind    = gauge("watch_behind_seconds", "For how long a write of this host's has been in the store without this host's watch showing it; 0 if there is none.")
 
@@ -77,7 +79,7 @@ type scrape struct{ source Source }
 // Describe implements prometheus.Collector.
 func (s scrape) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		buildInfo, problems, duplicates, storeReachable, watchBehind, dockerConnected, conflicts, lastPass, passErrors,
+		buildInfo, problems, duplicates, passedOver, storeReachable, watchBehind, dockerConnected, conflicts, lastPass, passErrors,
 		hosts, silent, networks, networkEndpoints, networkHosts, datagrams, fetches,
 		poolSize, poolFree, poolUsed, poolStock, poolTarget, poolLost, dnsSandboxes,
 	} {
@@ -117,6 +119,13 @@ func (s scrape) Collect(c chan<- prometheus.Metric) {
 	out.set(buildInfo, 1, state.Version, state.Commit, runtime.Version())
 	out.set(problems, float64(len(status.Problems)))
 	out.set(duplicates, float64(status.Counts.Duplicates))
+	kinds := map[format.Kind]int{}
+	for _, r := range status.Skipped {
+		kinds[r.Kind]++
+	}
+	for _, kind := range format.Kinds {
+		out.set(passedOver, float64(kinds[kind]), string(kind))
+	}
 	out.set(storeReachable, truth(status.Store.Reachable))
 	out.set(watchBehind, state.Behind.Seconds())
 	if status.Docker.Mirroring {

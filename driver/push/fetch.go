@@ -2,6 +2,7 @@ package push
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -185,6 +186,10 @@ func (q question) ask(conn net.Conn) (registry.Documents, error) {
 	total, follow := 0, 0
 	for i := 0; ; i++ {
 		m, n, err := q.read(conn, answerPurpose(sealed, i))
+		if i > 0 && errors.Is(err, errSenseless) { // a document that this version cannot use: what was known stays
+			docs.Unread++
+			err, m = nil, message{}
+		}
 		if err != nil {
 			return docs, err
 		}
@@ -197,10 +202,11 @@ func (q question) ask(conn net.Conn) (registry.Documents, error) {
 			follow = m.Count
 		case i > 0 && m.Kind == doc && m.Host == q.host:
 			docs.New = append(docs.New, *m.Doc)
+		case i > 0 && m.Kind == "":
 		default:
 			return docs, fmt.Errorf("a %s of host %q was answered", m.Kind, m.Host)
 		}
-		if len(docs.New) == follow {
+		if len(docs.New)+docs.Unread == follow {
 			return docs, nil
 		}
 	}

@@ -2,6 +2,7 @@ package push
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -47,12 +48,15 @@ func (m message) encode() ([]byte, error) {
 	return b, nil
 }
 
+// errSenseless is in decode's errors: the message is genuine, and of no use.
+var errSenseless = errors.New("makes no sense")
+
 // decode reads a message and checks that what its kind needs is there. A kind
 // that is not known is an error: it is a newer version's, and not for this one.
 func decode(b []byte) (message, error) {
 	var m message
 	if err := json.Unmarshal(b, &m); err != nil {
-		return m, fmt.Errorf("decode a message: %w", err)
+		return m, fmt.Errorf("decode a message: %w (%w)", errSenseless, err)
 	}
 	ok := m.Host != "" && m.Incarnation != ""
 	switch m.Kind {
@@ -68,7 +72,7 @@ func decode(b []byte) (message, error) {
 		ok = false
 	}
 	if !ok {
-		return m, fmt.Errorf("a message of kind %q from host %q makes no sense", m.Kind, m.Host)
+		return m, fmt.Errorf("a message of kind %.20q from host %.60q %w", m.Kind, m.Host, errSenseless)
 	}
 	return m, nil
 }

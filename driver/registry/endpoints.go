@@ -63,10 +63,17 @@ func (r *Registry) Leave(ctx context.Context, id string) (overlay.Endpoint, erro
 }
 
 // NameEndpoint records by what names the endpoint is found, which Docker's API
-// told; the first is its container's. An unknown endpoint is fine.
+// told; the first is its container's. Names beyond the bounds of a record are left out.
+// An unknown endpoint is fine.
 func (r *Registry) NameEndpoint(ctx context.Context, id string, names []string) error {
-	if e, ok := r.Endpoint(id); !ok || len(names) == 0 || slices.Equal(e.Names, names) {
+	names, cut := boundNames(names)
+	e, ok := r.Endpoint(id)
+	if !ok || len(names) == 0 || slices.Equal(e.Names, names) {
 		return nil
+	}
+	if cut > 0 {
+		r.log.WithFields(map[string]any{"container": names[0], "endpoint": id, "kept": len(names), "left_out": cut}).
+			Warnf("A container has more or longer names than other hosts are told: %d, each of %d bytes at most; leave some of its --network-alias out.", mostNames, longestName)
 	}
 	_, err := r.changeEndpoint(ctx, id, func(e *overlay.Endpoint) { e.Name, e.Names = names[0], slices.Clone(names) })
 	if errors.Is(err, ErrUnknown) { // deleted just now

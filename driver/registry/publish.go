@@ -336,6 +336,7 @@ func (p *publisher) write(ctx context.Context, want map[string]string) error {
 			ops = append(ops, deleteOp(key))
 		}
 	}
+	ops = p.possible(ops)
 	slices.SortStableFunc(ops, func(a, b kvstore.Op) int { // at/… before host/… before deletions
 		rank := func(o kvstore.Op) int {
 			switch {
@@ -363,6 +364,23 @@ func (p *publisher) write(ctx context.Context, want map[string]string) error {
 	p.published = true
 	p.mu.Unlock()
 	return nil
+}
+
+// possible leaves out what no store takes: it would keep everything else from being
+// written.
+func (p *publisher) possible(ops []kvstore.Op) []kvstore.Op {
+	var passed []skipped.Record
+	ops = slices.DeleteFunc(ops, func(op kvstore.Op) bool {
+		err := kvstore.CheckOps([]kvstore.Op{op})
+		if err != nil {
+			passed = append(passed, skipped.Record{
+				Key: op.Key, Kind: format.Large, Why: "cannot be written by this host: " + err.Error(), Cure: "use fewer networks on this host",
+			})
+		}
+		return err != nil
+	})
+	p.passOver("unwritten", passed...)
+	return ops
 }
 
 // setContact notes how the store is doing, and logs when that changes.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/kvstore"
@@ -181,6 +182,12 @@ func (r *Registry) Catch(_ context.Context, docs Documents) error {
 			return err
 		}
 		records = append(records, rec)
+	}
+	if docs.Unread > 0 {
+		passed = append(passed, skipped.Record{
+			Key: attachmentKey(docs.Host, ""), Kind: format.Unreadable, Cure: "update weft on all hosts to one version",
+			Why: fmt.Sprintf("has %d documents, told by the host itself, that this host cannot use", docs.Unread),
+		})
 	}
 	r.passOver(fromHost+docs.Host, passed...)
 	r.mu.Lock()

@@ -10,7 +10,9 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -25,6 +27,10 @@ import (
 
 // block is how many numbers are written off at once.
 const block = 1000
+
+// mostDocument is the most bytes of a document without its number: with that, readers
+// take it.
+const mostDocument = format.MaxBytes - 1<<10
 
 // keptGone is how many withdrawals are remembered, for peers that missed one.
 // Those that ask later see from Documents.Networks what is not there any more.
@@ -65,6 +71,7 @@ type Documents struct {
 	Seq         uint64               // the highest number given out
 	Networks    []string             // all that the host is attached to, sorted
 	New         []overlay.Attachment // those with a higher number than was asked for, ascending; the Gone among them
+	Unread      int                  // that came and cannot be used here
 }
 
 // Documents gives this host's attachments with numbers above since.
@@ -142,12 +149,21 @@ func (r *Registry) contents() (map[string]own, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	out := make(map[string]own, len(r.docker))
+	var large []skipped.Record
 	for _, doc := range r.attachmentsLocked() {
-		b, err := json.Marshal(doc)
+		b, cut, err := fit(&doc, mostDocument)
 		if err != nil {
 			return nil, fmt.Errorf("encode attachment: %w", err)
 		}
+		if cut != "" {
+			n := r.networks[doc.Network]
+			large = append(large, cutRecord(doc, cmp.Or(n.Name, doc.Network), cut))
+		}
 		out[doc.Network] = own{Attachment: doc, digest: digest(b)}
+	}
+	slices.SortFunc(large, func(a, b skipped.Record) int { return cmp.Compare(a.Key, b.Key) })
+	if news := r.skipped.Saw("own", large...); len(news) > 0 {
+		r.log.WithField("first", news[0].Text()).Warn("What this host has in a network is too much for one record, and is published in part; everything else goes on.")
 	}
 	return out, nil
 }

@@ -1,0 +1,73 @@
+package registry
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/weft-net/weft/driver/format"
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/skipped"
+)
+
+// Bounds of an endpoint's names. Docker has none, but a record has to fit the store.
+const (
+	mostNames   = 256 // of one endpoint
+	longestName = 253 // bytes (RFC 1035 section 2.3.4, as text)
+)
+
+// boundNames gives those of an endpoint's names that other hosts are told, the first
+// ones, and how many are left out.
+func boundNames(names []string) (kept []string, cut int) {
+	for _, n := range names {
+		if len(n) <= longestName && len(kept) < mostNames {
+			kept = append(kept, n)
+		}
+	}
+	return kept, len(names) - len(kept)
+}
+
+// fit encodes a document that other hosts read, after it was cut to what fits one
+// record: names go first, the last ones of each endpoint, and then endpoints. What is
+// cut says what was, or is empty. Hosts that do not know an endpoint flood what is for
+// it, so it is reached without its names.
+func fit(at *overlay.Attachment, most int) (b []byte, cut string, err error) {
+	for names := mostNames; ; names /= 2 {
+		if b, err = json.Marshal(at); err != nil || len(b) <= most {
+			return b, cut, err
+		}
+		if names == 0 {
+			break
+		}
+		at.Endpoints = withNames(at.Endpoints, names/2)
+		cut = fmt.Sprintf("no more than %d names of a container", names/2)
+	}
+	for len(b) > most && len(at.Endpoints) > 0 {
+		at.Endpoints = at.Endpoints[:len(at.Endpoints)/2]
+		cut = fmt.Sprintf("no more than %d containers and none of their names", len(at.Endpoints))
+		if b, err = json.Marshal(at); err != nil {
+			return nil, cut, err
+		}
+	}
+	return b, cut, nil
+}
+
+// withNames gives the endpoints with the first n names of each at most.
+func withNames(endpoints []overlay.PeerEndpoint, n int) []overlay.PeerEndpoint {
+	out := make([]overlay.PeerEndpoint, len(endpoints))
+	for i, e := range endpoints {
+		if e.Names = e.Names[:min(n, len(e.Names))]; n == 0 {
+			e.Name = ""
+		}
+		out[i] = e
+	}
+	return out
+}
+
+// cutRecord tells that a document of this host was cut.
+func cutRecord(at overlay.Attachment, network, cut string) skipped.Record {
+	return skipped.Record{
+		Key: attachmentKey(at.Host, at.Network), Kind: format.Large,
+		Why:  fmt.Sprintf("is too large with all that this host has in network %q, so the other hosts are told %s", network, cut),
+		Cure: "give the containers of that network on this host fewer names (--network-alias)",
+	}
+}
