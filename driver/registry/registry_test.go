@@ -19,6 +19,7 @@ import (
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
 	"github.com/weft-net/weft/driver/registry/registrytest"
+	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/ipam"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -59,6 +60,7 @@ type machine struct {
 	remains  []overlay.Remains // what its kernel has at the start
 	real     bool              // with an IPAM side of its own instead of verified
 	addrs    *ipam.Allocator   // then
+	skipped  *skipped.List     // what this process passes over
 }
 
 func newMachine(t *testing.T, name string, cluster kvstore.Store) *machine {
@@ -72,10 +74,11 @@ func newMachine(t *testing.T, name string, cluster kvstore.Store) *machine {
 func (m *machine) start(cluster kvstore.Store) {
 	m.t.Helper()
 	log, _ := test.NewNullLogger()
+	m.skipped = &skipped.List{}
 	r, err := registry.Open(m.t.Context(), registry.Config{
 		Self:    overlay.Host{Name: m.name, VTEP: netip.MustParseAddr(cmp.Or(m.vtep, vtepOf(m.name))), Port: 4789, MTU: 1500},
 		Cluster: cluster, State: m.state, Alone: m.alone, Reap: m.reap, Log: log,
-		Remains: func() ([]overlay.Remains, error) { return m.remains, nil },
+		Remains: func() ([]overlay.Remains, error) { return m.remains, nil }, Skipped: m.skipped,
 	})
 	if err != nil {
 		m.t.Fatal(err)
@@ -84,7 +87,7 @@ func (m *machine) start(cluster kvstore.Store) {
 	if m.real {
 		m.addrs, err = ipam.Open(m.t.Context(), ipam.Config{
 			Host: m.name, Incarnation: r.Self().Incarnation, Cluster: cluster, State: m.state, Networks: r,
-			Fence: []kvstore.Op{r.Fence()}, Admit: r.Admit, Yield: r.Yields, Tenure: r.Tenure, Look: r.Look, Log: log,
+			Fence: []kvstore.Op{r.Fence()}, Admit: r.Admit, Yield: r.Yields, Tenure: r.Tenure, Look: r.Look, Log: log, Skipped: m.skipped,
 		})
 		if err != nil {
 			m.t.Fatal(err)

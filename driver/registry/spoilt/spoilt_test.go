@@ -21,7 +21,7 @@ func TestHostsGoOnWithASpoiltStore(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test that can be repeated
 			c := spoilt.New(rnd)
-			c.Spoil(rnd, int(seed)) //nolint:gosec // a few
+			c.Spoil(rnd, int(2*seed)) //nolint:gosec // a few
 			store := &registrytest.Shown{Store: registrytest.OpenStore(t, "cluster.db")}
 			fill(t, store, c)
 			c.Check(t, store)
