@@ -6,7 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/skipped"
 )
 
 func TestADownHostElsewhereIsAWarningOnly(t *testing.T) {
@@ -106,5 +108,17 @@ func TestEachProblemIsOneSentence(t *testing.T) {
 				t.Errorf("healthy: %v", got.Healthy)
 			}
 		})
+	}
+}
+
+func TestRecordsThatArePassedOverAreAWarning(t *testing.T) {
+	s := healthy()
+	for _, key := range []string{"host/", "net/a", "net/b", "net/c", "net/d"} {
+		s.Skipped = append(s.Skipped, skipped.Record{Key: key, Kind: format.Unknown, Why: "is nobody's"})
+	}
+	status := newIndex(s).status(start.Add(time.Minute))
+	want := "5 records of the store cannot be used and are passed over (\"host/\", \"net/a\", \"net/b\" and 2 more): see `weft doctor --only records`"
+	if !status.Healthy || len(status.Skipped) != 5 || status.Warnings[0] != want {
+		t.Errorf("warnings: %q", status.Warnings)
 	}
 }

@@ -12,8 +12,10 @@ import (
 
 	"github.com/weft-net/weft/driver/control"
 	"github.com/weft-net/weft/driver/dataplane"
+	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/mirror"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/skipped"
 )
 
 // says fails unless there is one finding with all the words, or none if there
@@ -84,6 +86,27 @@ func TestVersionsOfHosts(t *testing.T) {
 	says(t, "one of a host that is down", versions(s))
 	s.Hosts = append(s.Hosts, host("h4", "v2", true))
 	says(t, "two", versions(s), "v1 on h1, h2; v2 on h4")
+}
+
+func TestRecordsThatCannotBeUsed(t *testing.T) {
+	c := Config{Store: "consul://192.0.2.10:8500", Prefix: "weft"}
+	unknown := func(key string) []skipped.Record {
+		return []skipped.Record{{Key: key, Kind: format.Unknown, Why: "stands under a key that weft does not know"}}
+	}
+	says(t, "none", recordFindings(c, nil))
+	says(t, "a folder of Consul's UI", recordFindings(c, unknown("host/")), "weft/host/", "`consul kv delete weft/host/`", "passed over")
+	says(t, "a key for the shell", recordFindings(c, unknown("net/it's $HOME")), `consul kv delete 'weft/net/it'\''s $HOME'`)
+	says(t, "a key that cannot be typed", recordFindings(c, unknown("net/\xff")), `weft/net/\xff`, "UI")
+	says(t, "a cure of its own", recordFindings(c, []skipped.Record{{Key: "host/h2/doc", Why: "has the name", Cure: "update weft; else delete the record"}}),
+		"update weft; else delete it with `consul kv delete weft/host/h2/doc`")
+	says(t, "a file", recordFindings(Config{Store: "bolt:///var/lib/weft/weft.db"}, unknown("net/x")), "/var/lib/weft/weft.db", "stop weft")
+	var many []skipped.Record
+	for range 100 {
+		many = append(many, unknown("net/x")...)
+	}
+	if got := recordFindings(c, many); len(got) != mostRecords+1 || !strings.Contains(got[mostRecords].Problem, "80 more") {
+		t.Errorf("%d findings of 100 records", len(got))
+	}
 }
 
 func TestPortThatIsTaken(t *testing.T) {

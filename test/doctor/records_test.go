@@ -22,6 +22,17 @@ var recordFaults = []fault{
 		breaks: tooSmall,
 	},
 	{
+		check: "records", how: "Consul has a folder of its UI's and a network's record that is not one", says: []string{"consul kv delete weft/host/", "consul kv delete weft/net/oops"},
+		breaks: func(t *testing.T) func() {
+			raw(t, http.MethodPut, "host/", nil)
+			record(t, http.MethodPut, "net/oops", "x")
+			return func() { // as the findings say
+				raw(t, http.MethodDelete, "host/", nil)
+				raw(t, http.MethodDelete, "net/oops", nil)
+			}
+		},
+	},
+	{
 		check: "addresses", how: "the store has a host's record with the address of a container elsewhere", says: []string{`"twin" on host h9`, `"box" on host h1`, demo},
 		breaks: func(t *testing.T) func() {
 			id := network(t).ID
@@ -74,8 +85,13 @@ func record(t *testing.T, method, key string, v any) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := cluster.Consul(1).Request(context.WithoutCancel(t.Context()), method, "/v1/kv/weft/"+key, text); err != nil {
+	raw(t, method, key, text)
+	return text
+}
+
+func raw(t *testing.T, method, key string, value []byte) {
+	t.Helper()
+	if _, err := cluster.Consul(1).Request(context.WithoutCancel(t.Context()), method, "/v1/kv/weft/"+key, value); err != nil {
 		t.Fatalf("%s %s: %v", method, key, err)
 	}
-	return text
 }
