@@ -17,7 +17,7 @@ import (
 const mostRecords = 20
 
 var recordsCheck = Check{
-	Name: "records", Code: 32, About: "the store has no record that weft cannot use",
+	Name: "records", Code: 35, About: "the store has no record that weft cannot use",
 	Run: func(_ context.Context, h *Host) ([]Finding, error) {
 		s, err := h.state()
 		if err != nil {

@@ -103,7 +103,7 @@ func prefixed(n Network, addrs []netip.Addr) []netip.Prefix {
 	return out
 }
 
-func sameFamily(a, b netip.Addr) bool { return a.Is4() == b.Is4() }
+func sameFamily(a, b netip.Addr) bool { return a.IsValid() && b.IsValid() && a.Is4() == b.Is4() }
 
 func sorted(addrs []netip.Addr) []netip.Addr {
 	out := slices.Clone(addrs)

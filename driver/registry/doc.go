@@ -24,5 +24,6 @@
 //
 // A record that is absent says nothing: a network is gone only when its
 // tombstone says so, which stays for 30 days. That makes a wiped or restored store
-// harmless.
+// harmless. Nor does a record say anything that cannot be used, see driver/format: it
+// is passed over, and what was known before stays.
 package registry
