@@ -48,11 +48,8 @@ func Faultf(kind Kind, why string, args ...any) *Fault {
 
 // AsFault finds the Fault in err, or gives nil: then it is not the record's fault.
 func AsFault(err error) *Fault {
-	var f *Fault
-	if errors.As(err, &f) {
-		return f
-	}
-	return nil
+	f, _ := errors.AsType[*Fault](err)
+	return f
 }
 
 // needs are the members of a record that say who may use it.

@@ -21,7 +21,7 @@ type record struct {
 func TestDecode(t *testing.T) {
 	for text, want := range map[string]format.Kind{
 		`{"name":"a","count":1}`:           "",
-		` {"name":"a","other":{}}`:         "",
+		"\n{\"name\":\"a\",\"other\":{}}":  "",
 		`{"name":"a","v":1,"w":1}`:         "",
 		`{"name":"a","w":2}`:               "",
 		`{"name":"a","v":2}`:               format.Newer,

@@ -75,8 +75,7 @@ func UnmarshalRest(b []byte, record any) (Rest, error) {
 // members are the names that the fields of a struct have in JSON.
 func members(t reflect.Type) []string {
 	var out []string
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
 		case name == "-":

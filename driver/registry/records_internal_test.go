@@ -40,7 +40,9 @@ func FuzzRecords(f *testing.F) {
 			s.Hosts["h1"] = overlay.Host{Name: "h1"}
 			s.Local = append(s.Local, overlay.Endpoint{ID: "e", Network: "a", Phase: overlay.Joined})
 			s.Peers["a"] = []overlay.Attachment{at}
-			fit(&at, len(value)/2)
+			if _, _, err := fit(&at, len(value)/2); err != nil {
+				t.Error(err)
+			}
 		}
 		overlay.Plan(s)
 		_, _, _ = storedEpoch([]kvstore.Pair{{Key: netEpoch, Value: value}})

@@ -166,7 +166,7 @@ func (h *Host) start(id string, n overlay.Network) {
 	if err := h.CreateEndpoint(h.t.Context(), e); err != nil {
 		h.t.Fatalf("endpoint: %v", err)
 	}
-	h.must("join")(h.Registry.Join(h.t.Context(), id, "/run/"+id))
+	h.must("join")(h.Join(h.t.Context(), id, "/run/"+id))
 	overlay.Plan(h.Snapshot())
 }
 

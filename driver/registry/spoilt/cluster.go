@@ -158,8 +158,14 @@ var (
 		strings.Repeat("[", 20000), `{"v":99}`, `{"h":""}`, `{"subnet":"0.0.0.0/0"}`,
 	}
 	values = []any{
-		nil, "", "x", 0, -1, 1 << 30, 1.5, true, []any{}, map[string]any{}, "0.0.0.0", "127.0.0.1", "224.0.0.1", "::", "ff02::1", "10.1.0.0/24",
-		[]any{map[string]any{"prefix": "10.1.0.0/16"}}, []any{map[string]any{}}, map[string]any{"../x": "y", "": "z"}, "a/b//c", "\x00", strings.Repeat("n", 600),
+		nil, "", "x", 0, -1, 1 << 30, 1.5, true,
+		[]any{},
+		map[string]any{},
+		"0.0.0.0", "127.0.0.1", "224.0.0.1", "::", "ff02::1", "10.1.0.0/24",
+		[]any{map[string]any{"prefix": "10.1.0.0/16"}},
+		[]any{map[string]any{}},
+		map[string]any{"../x": "y", "": "z"},
+		"a/b//c", "\x00", strings.Repeat("n", 600),
 	}
 	strangeKeys = []string{
 		"host/", "host/oops", "host//doc", "host/a/b/doc", "host/p1/", "host/p1/other", "net/", "net/x/y", "net/ ", "at/", "at/p1/", "at/new/", "at/new/x/y",
