@@ -40,8 +40,9 @@ var leftoversCheck = Check{
 	},
 }
 
-// leftover is one thing that no record accounts for.
-type leftover struct{ object, cure string }
+// leftover is one thing that no record accounts for: what, whose it is, and what
+// to do.
+type leftover struct{ object, whose, cure string }
 
 // unaccounted is what is marked and has no record.
 func unaccounted(m dataplane.Marked, s overlay.Snapshot) []leftover {
@@ -54,12 +55,12 @@ func unaccounted(m dataplane.Marked, s overlay.Snapshot) []leftover {
 	for _, id := range m.Networks {
 		if !networks[id] {
 			name := overlay.Namespace(id)
-			out = append(out, leftover{"namespace " + name, fmt.Sprintf("remove it (ip netns del %s, or the file in /run/netns by hand) and see weft's log for why weft could not", name)})
+			out = append(out, leftover{"namespace " + name, "is weft's, and weft has not removed it within " + lingerTime.String(), fmt.Sprintf("remove it (ip netns del %s, or the file in /run/netns by hand) and see weft's log for why weft could not", name)})
 		}
 	}
 	for _, name := range m.Links {
 		if !links[name] {
-			out = append(out, leftover{"link " + name, fmt.Sprintf("remove it (ip link del %s) and see weft's log for why weft could not", name)})
+			out = append(out, leftover{"link " + name, "has a name of weft's, which leaves it alone because its other end is in no network of weft's", fmt.Sprintf("remove it if it is nobody's: ip link del %s", name)})
 		}
 	}
 	return out
@@ -70,7 +71,7 @@ func leftoverFindings(host string, left []leftover) []Finding {
 	for _, l := range left {
 		out = append(out, Finding{
 			Object:   l.object,
-			Problem:  fmt.Sprintf("the %s on %s is weft's and no record accounts for it, and weft has not removed it within %s", l.object, host, lingerTime),
+			Problem:  fmt.Sprintf("no record accounts for the %s on %s, which %s", l.object, host, l.whose),
 			Cure:     l.cure,
 			Severity: control.Risk,
 		})

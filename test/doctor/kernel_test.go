@@ -45,8 +45,8 @@ var kernelFaults = []fault{
 		},
 	},
 	{
-		check: "leftovers", how: "a namespace of nobody's that weft cannot remove", says: []string{"weft-stale"},
-		breaks: commands("h1", "mkdir -p /run/netns/weft-stale/x", "rm -r /run/netns/weft-stale"),
+		check: "leftovers", how: "a link with a name of weft's that leads into no network of weft's", says: []string{"link wc0123456789ab"},
+		breaks: commands("h1", "ip link add wc0123456789ab type veth peer name stale", "ip link del wc0123456789ab"),
 	},
 	{
 		check: "passes", how: "the network's namespace is gone, and a directory in its place", says: []string{"namespace"},
