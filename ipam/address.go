@@ -256,15 +256,23 @@ func (a *Allocator) reserve(ctx context.Context, p *pool, addr netip.Addr, chang
 }
 
 // ReleaseAddress puts an address that Docker had back into stock. Gateway, aux
-// and unknown addresses are fine.
+// and unknown addresses are fine. Docker removes an endpoint before it releases
+// the endpoint's address (libnetwork, Endpoint.Delete): while one has it, this is
+// Docker's repetition of a call whose answer was lost, and the address has been
+// handed out again since. If the endpoint's removal failed here instead, the
+// address comes free with the endpoint, see Missed and freeOrphans.
 func (a *Allocator) ReleaseAddress(ctx context.Context, id PoolID, addr netip.Addr) error {
-	v := a.view(id.Subnet)
+	v, used := a.view(id.Subnet), a.cfg.Networks.Uses(addr)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	p := a.pools[id.Subnet]
+	if used && p != nil && p.claims[addr].State == inUse && p.claims[addr].Lost == "" {
+		a.cfg.Log.WithField("address", addr).Debug("Docker has released an address that an endpoint has, and so has repeated an earlier release: the endpoint keeps it.")
+		return nil
+	}
 	if a.released != nil {
 		a.released[addr] = struct{}{}
 	}
-	p := a.pools[id.Subnet]
 	if p == nil || p.claims[addr].State != inUse {
 		return nil
 	}

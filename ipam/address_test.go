@@ -132,3 +132,27 @@ func TestRangeIsForAddressesThatNobodyNames(t *testing.T) {
 		t.Errorf("an address outside the range, by name: %v", err)
 	}
 }
+
+// Docker repeats a release whose answer it has lost. With an empty stock the
+// address is another container's by then.
+func TestARepeatedReleaseFreesNoAddressInUse(t *testing.T) {
+	h := newHost(t, "h1", newMemory())
+	h.networks.hosts = 64 // no stock
+	id := h.network("a", "10.1.0.0/24", "")
+	first := h.mustAny(id)
+	h.release(id, first)
+	second := h.mustAny(id)
+	if second != first {
+		t.Fatalf("with an empty stock %v follows on %v: the test means the same one", second, first)
+	}
+	h.networks.endpoint(second)
+	h.release(id, first) // again
+	if third := h.mustAny(id); third == second {
+		t.Errorf("%v was given out while a container has it", third)
+	}
+	h.networks.removeEndpoint(second)
+	h.release(id, second)
+	if again := h.mustAny(id); again != second {
+		t.Errorf("the release of an address that no endpoint has any more left it in use: %v came next", again)
+	}
+}

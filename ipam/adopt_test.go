@@ -272,6 +272,7 @@ func TestFullDisk(t *testing.T) {
 		}
 		_, _ = h.pass(context.Background())
 	}
+	h.networks.removeEndpoint(used)
 	if err := h.ReleaseAddress(context.Background(), id, used); !errors.Is(err, errFull) {
 		t.Errorf("release: %v", err)
 	}

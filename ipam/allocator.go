@@ -34,9 +34,10 @@ type Config struct {
 	ULA func() (netip.Prefix, error)
 	// Routes gives prefixes that automatic pools must not overlap.
 	Routes func(ctx context.Context) ([]netip.Prefix, error)
-	// Fence holds as long as this host may claim addresses: nobody has declared
-	// it dead. It is part of every transaction that claims one.
-	Fence []kvstore.Op
+	// Fence gives what holds as long as this host may claim addresses: nobody has
+	// declared it dead or taken its place. It is part of every transaction that
+	// claims one. It must not block; nil: nothing.
+	Fence func() []kvstore.Op
 	// Admit says under which conditions this host may claim what is nobody's
 	// according to Cluster, and in which epoch of Cluster; or why it may not at
 	// the moment. It must not block. nil: always.
@@ -128,6 +129,9 @@ func Open(ctx context.Context, cfg Config) (*Allocator, error) {
 	}
 	if cfg.Admit == nil {
 		cfg.Admit = func() ([]kvstore.Op, uint64, error) { return nil, 0, nil }
+	}
+	if cfg.Fence == nil {
+		cfg.Fence = func() []kvstore.Op { return nil }
 	}
 	if cfg.Look == nil {
 		cfg.Look = func(context.Context) error { return nil }

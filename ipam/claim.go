@@ -209,14 +209,15 @@ func (a *Allocator) check(ctx context.Context, p *pool, v view) error {
 // forgotten.
 func (a *Allocator) assert(ctx context.Context, p *pool, addrs []netip.Addr) error {
 	for len(addrs) > 0 {
-		some := addrs[:min(len(addrs), kvstore.MaxOps-len(a.cfg.Fence))]
+		fence := a.cfg.Fence()
+		some := addrs[:min(len(addrs), kvstore.MaxOps-len(fence))]
 		ops := make([]kvstore.Op, 0, len(some))
 		a.mu.Lock()
 		for _, addr := range some {
 			ops = append(ops, kvstore.Op{Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.mark(p.claims[addr].Born)})
 		}
 		a.mu.Unlock()
-		_, err := a.cfg.Cluster.Txn(ctx, append(ops, a.cfg.Fence...)...)
+		_, err := a.cfg.Cluster.Txn(ctx, append(ops, fence...)...)
 		var conflict *kvstore.ConflictError
 		switch {
 		case err == nil:

@@ -27,6 +27,9 @@ type Cluster interface {
 	// or is empty.
 	Owner(a netip.Addr) string
 
+	// Uses says whether an endpoint of this host has the address.
+	Uses(a netip.Addr) bool
+
 	// Claimed gives the addresses in the subnet that other hosts have, in use or
 	// in stock, by host, according to what each has said last.
 	Claimed(subnet netip.Prefix) map[netip.Addr]string

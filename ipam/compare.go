@@ -128,7 +128,7 @@ func (a *Allocator) lookAt(ctx context.Context, p *pool, addr netip.Addr) error 
 // Cluster had lost this host's older claim. That is decided after the fence was
 // built, which then holds only for as long as the decision does.
 func (a *Allocator) takeBack(ctx context.Context, p *pool, addr netip.Addr, from holder, revision uint64) error {
-	fence := slices.Clone(a.cfg.Fence)
+	fence := slices.Clone(a.cfg.Fence())
 	if a.cfg.Tenure != nil {
 		tenure, err := a.cfg.Tenure(ctx)
 		if err != nil {

@@ -210,7 +210,7 @@ const deadKeyOfH1, backKeyOfH1 = "host/h1/dead", "host/h1/back"
 // bury declares h1 dead, which has the address in use, and has h2 claim it.
 func bury(t *testing.T, cluster *memory, h1, h2 *host, a netip.Addr) PoolID {
 	t.Helper()
-	h1.config.Fence = []kvstore.Op{{Kind: kvstore.Check, Key: deadKeyOfH1}}
+	h1.config.Fence = func() []kvstore.Op { return []kvstore.Op{{Kind: kvstore.Check, Key: deadKeyOfH1}} }
 	h1.open()
 	id := h1.network("n", "10.1.0.0/24", "")
 	network, _ := h1.networks.Network("n")

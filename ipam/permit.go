@@ -28,7 +28,7 @@ func (a *Allocator) ask() (permit, error) {
 	if err != nil {
 		return permit{}, err
 	}
-	return permit{checks: slices.Concat(a.cfg.Fence, checks), settled: checks, epoch: epoch}, nil
+	return permit{checks: slices.Concat(a.cfg.Fence(), checks), settled: checks, epoch: epoch}, nil
 }
 
 // await waits until this host may claim; at ctx's end it fails with why not.

@@ -230,6 +230,12 @@ func (n *networks) Owner(a netip.Addr) string {
 	return n.owners[a]
 }
 
+func (n *networks) Uses(a netip.Addr) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.mine[a]
+}
+
 func (n *networks) Claimed(subnet netip.Prefix) map[netip.Addr]string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -292,6 +298,14 @@ func (n *networks) endpoint(a netip.Addr) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.mine[a] = true
+}
+
+// removeEndpoint makes the address nobody's on this host.
+func (n *networks) removeEndpoint(a netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.mine, a)
+	delete(n.owners, a)
 }
 
 // rebuild says whether this host may have endpoints that nobody knows.

@@ -185,6 +185,13 @@ func (r *Registry) Owner(a netip.Addr) string {
 	return ""
 }
 
+// Uses says whether an endpoint of this host has the address.
+func (r *Registry) Uses(a netip.Addr) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.usesLocked(a)
+}
+
 func owner(id, name, host string) string {
 	if name != "" {
 		return fmt.Sprintf("container %q on host %s", name, host)

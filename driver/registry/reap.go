@@ -59,8 +59,8 @@ type deadMark struct {
 
 // Fence is what a transaction that claims an address for this host must hold:
 // nobody has declared this host dead.
-func (r *Registry) Fence() kvstore.Op {
-	return kvstore.Op{Kind: kvstore.Check, Key: deadKey(r.Self().Name)}
+func (r *Registry) Fence() []kvstore.Op {
+	return []kvstore.Op{{Kind: kvstore.Check, Key: deadKey(r.Self().Name)}}
 }
 
 // Tenure gives a condition that holds until this host comes back after having been
@@ -292,7 +292,11 @@ func (r *Registry) rejoin(ctx context.Context) error {
 	}
 	var by deadMark
 	_ = json.Unmarshal(mark.Value, &by) // only for the log
-	r.log.WithField("by", by.By).WithField("at", by.At).Warn("This host was declared dead; it compares its addresses with the cluster before it takes part again.")
+	if by.By == self {
+		r.log.Info("This host has left the cluster before, and joins again.")
+	} else {
+		r.log.WithField("by", by.By).WithField("at", by.At).Warn("This host was declared dead; it compares its addresses with the cluster before it takes part again.")
+	}
 	if err := r.put(ctx, stateYield, true); err != nil {
 		return fmt.Errorf("come back after having been declared dead: %w", err)
 	}

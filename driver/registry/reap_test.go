@@ -51,13 +51,13 @@ func TestADeadHostIsReapedAndComesBack(t *testing.T) {
 		}
 	}
 	fence := h2.Fence()
-	if _, err := cluster.Txn(t.Context(), fence); !errors.Is(err, kvstore.ErrConflict) {
+	if _, err := cluster.Txn(t.Context(), fence...); !errors.Is(err, kvstore.ErrConflict) {
 		t.Errorf("a host declared dead may claim: %v", err)
 	}
 
 	h2.start(cluster)
 	eventually(t, "h1 has h2 and its endpoint back", func() bool { return h1.peerHas(n.ID, "h2", "e2") })
-	eventually(t, "h2 may claim again", func() bool { _, err := cluster.Txn(t.Context(), fence); return err == nil })
+	eventually(t, "h2 may claim again", func() bool { _, err := cluster.Txn(t.Context(), fence...); return err == nil })
 }
 
 // What the mark fences: a reaper that was overtaken by the host's return
@@ -78,7 +78,7 @@ func TestReapingEndsWithTheReturn(t *testing.T) {
 	<-paused.reached // h1 has made the mark and is about to delete
 	h2.start(cluster)
 	eventually(t, "h2 is back", func() bool {
-		_, err := cluster.Txn(t.Context(), h2.Fence())
+		_, err := cluster.Txn(t.Context(), h2.Fence()...)
 		p, getErr := cluster.Get(t.Context(), "host/h2/live")
 		return err == nil && getErr == nil && p.Held
 	})

@@ -67,7 +67,7 @@ func (r *Registry) runLease(ctx context.Context) error {
 
 func (r *Registry) hold(ctx context.Context, held func()) error {
 	self := r.Self()
-	return r.cluster.Hold(ctx, self.Name, hostLiveKey(self.Name), []byte(self.Incarnation), leaseTTL, held, r.Fence())
+	return r.cluster.Hold(ctx, self.Name, hostLiveKey(self.Name), []byte(self.Incarnation), leaseTTL, held, r.Fence()...)
 }
 
 // newBackoff spreads repeated attempts from 50 ms to 0.3 s, half more with jitter: a
