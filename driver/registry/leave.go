@@ -2,8 +2,10 @@ package registry
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weft-net/weft/kvstore"
@@ -48,11 +50,16 @@ func (r *Registry) reach(ctx context.Context) error {
 }
 
 // Retire takes all that this host has out of the store. Call it after Run has
-// ended; a new Run joins again.
+// ended; a new Run joins again. The host declares itself dead first: a claim that
+// the store carries out late finds the mark, and a new Run takes the mark off.
 func (r *Registry) Retire(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTime)
 	defer cancel()
 	self := r.Self()
+	fence, err := r.markSelf(ctx)
+	if err != nil {
+		return fmt.Errorf("leave the cluster: %w", err)
+	}
 	ops, err := r.belongings(ctx, self.Name)
 	if err != nil {
 		return fmt.Errorf("leave the cluster: %w", err)
@@ -61,14 +68,33 @@ func (r *Registry) Retire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for batch := range kvstore.Batches(ops) {
-		if _, err := r.cluster.Txn(ctx, batch...); err != nil {
+	for some := range slices.Chunk(ops, kvstore.MaxOps-1) {
+		if _, err := r.cluster.Txn(ctx, append([]kvstore.Op{fence}, some...)...); err != nil {
 			return fmt.Errorf("leave the cluster: %w", err)
 		}
 	}
-	if _, err := r.cluster.Txn(ctx, gone, deleteOp(hostLiveKey(self.Name))); err != nil {
+	if _, err := r.cluster.Txn(ctx, fence, gone, deleteOp(hostLiveKey(self.Name))); err != nil {
 		return fmt.Errorf("leave the cluster: %w", err)
 	}
 	r.log.WithField("host", self.Name).Info("This host has left the cluster.")
 	return nil
+}
+
+// markSelf makes or finds the mark of a dead host for this host, and gives the
+// condition that the mark is still there.
+func (r *Registry) markSelf(ctx context.Context) (kvstore.Op, error) {
+	key := deadKey(r.Self().Name)
+	text, err := json.Marshal(deadMark{By: r.Self().Name, At: time.Now().UTC()})
+	if err != nil {
+		return kvstore.Op{}, fmt.Errorf("encode: %w", err)
+	}
+	made, err := r.cluster.Txn(ctx, kvstore.Op{Kind: kvstore.CAS, Key: key, Value: text})
+	if err == nil {
+		return kvstore.Op{Kind: kvstore.Check, Key: key, Revision: made[0].Revision}, nil
+	}
+	if !errors.Is(err, kvstore.ErrConflict) {
+		return kvstore.Op{}, fmt.Errorf("refuse claims from now on: %w", err)
+	}
+	found, err := r.cluster.Get(ctx, key)
+	return kvstore.Op{Kind: kvstore.Check, Key: key, Revision: found.Revision}, err
 }

@@ -34,3 +34,28 @@ func TestNoHostLeavesWithoutTheStore(t *testing.T) {
 	}
 	h1.do("leave by force", h1.MayLeave(t.Context(), true))
 }
+
+// A claim that the store carries out after the host has left would hold its
+// address for ever: the host does not look after it, and nobody reaps a host
+// that has left.
+func TestNoClaimOutlivesLeaving(t *testing.T) {
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
+	eventually(t, "h2 may claim", h2.mayClaim)
+	checks, _, err := h2.Admit()
+	h2.do("admit", err)
+	late := append([]kvstore.Op{{Kind: kvstore.CAS, Key: "addr/10.1.0.0_24/10.1.0.200", Value: []byte(`{"h":"h2","i":"x","e":1}`)}}, checks...)
+	late = append(late, h2.Fence()...)
+	h2.stop()
+	h2.do("leave", h2.Retire(t.Context()))
+	if _, err := cluster.Txn(t.Context(), late...); !errors.Is(err, kvstore.ErrConflict) {
+		t.Errorf("a claim that came after the host had left was carried out: %v", err)
+	}
+	eventually(t, "h1 has forgotten h2", func() bool { return len(h1.HostStates()) == 0 })
+	h2.start(cluster)
+	eventually(t, "h2 may claim again", func() bool {
+		_, err := cluster.Txn(t.Context(), h2.Fence()...)
+		return err == nil && h2.mayClaim()
+	})
+	eventually(t, "h1 knows it again", func() bool { return len(h1.HostStates()) == 1 })
+}
