@@ -1,0 +1,98 @@
+package identity_test
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/weft-net/weft/driver/identity"
+)
+
+// The rows are those of the table in docs/operations.md.
+func TestWhoMayTakeAHostsPlace(t *testing.T) {
+	here, there := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	m1, m2 := identity.Machine{ID: "1"}, identity.Machine{ID: "2"}
+	first := identity.Owner{Machine: m1, Incarnation: "i", Run: "r", VTEP: here}
+	place := func(change func(*identity.Found)) identity.Found {
+		f := identity.Found{Owner: first, Known: true, Incarnation: "i", VTEP: here, Revision: 10}
+		if change != nil {
+			change(&f)
+		}
+		return f
+	}
+	self := func(change func(*identity.Self)) identity.Self {
+		s := identity.Self{Owner: first, Revision: 12}
+		if change != nil {
+			change(&s)
+		}
+		return s
+	}
+	live := func(f *identity.Found) { f.Lease = "r" }
+	for name, tt := range map[string]struct {
+		self identity.Self
+		have identity.Found
+		want identity.Standing
+	}{
+		"a restart":                      {self(nil), place(nil), identity.Free},
+		"a restart after a kill":         {self(nil), place(live), identity.Free},
+		"a restart with another address": {self(func(s *identity.Self) { s.VTEP = there }), place(nil), identity.Free},
+		"a name that nobody has":         {self(nil), identity.Found{}, identity.Free},
+		"a power cut just before":        {self(func(s *identity.Self) { s.Run = "other" }), place(live), identity.Busy},
+		"a power cut some time before":   {self(func(s *identity.Self) { s.Run = "other" }), place(nil), identity.Free},
+		"a second machine of the name": {
+			identity.Self{Owner: identity.Owner{Machine: m2, Incarnation: "j", Run: "q", VTEP: there}, New: true}, place(live), identity.Foreign,
+		},
+		"a second machine of the name, the first is off": {
+			identity.Self{Owner: identity.Owner{Machine: m2, Incarnation: "j", Run: "q", VTEP: there}, New: true}, place(nil), identity.Foreign,
+		},
+		"a second machine of the name, the first has left": {
+			identity.Self{Owner: identity.Owner{Machine: m2, Incarnation: "j", Run: "q", VTEP: there}, New: true},
+			place(func(f *identity.Found) { f.Left = true }), identity.Free,
+		},
+		"a second machine of the name, the first's weft writes no owner": {
+			identity.Self{Owner: identity.Owner{Machine: m2, Incarnation: "j", Run: "q", VTEP: there}, New: true},
+			place(func(f *identity.Found) { f.Owner, f.Lease = identity.Owner{}, "i" }), identity.Foreign,
+		},
+		"a machine that was installed anew, at the same address": {
+			identity.Self{Owner: identity.Owner{Machine: m2, Incarnation: "j", Run: "q", VTEP: here}, New: true}, place(nil), identity.Free,
+		},
+		"a copy with the same machine-id": {
+			self(func(s *identity.Self) { s.VTEP, s.Run = there, "other" }), place(live), identity.Busy,
+		},
+		"a copy with the same machine-id, on another virtual board": {
+			self(func(s *identity.Self) { s.VTEP, s.Run, s.Machine.Board = there, "other", "b" }),
+			place(func(f *identity.Found) { f.Owner.Machine.Board = "a" }), identity.Foreign,
+		},
+		"a copy that was told to take the place, while the first lives": {
+			self(func(s *identity.Self) { s.VTEP, s.Run, s.Machine, s.Was = there, "other", m2, "1" }), place(live), identity.Busy,
+		},
+		"a copy that was told to take the place": {
+			self(func(s *identity.Self) { s.VTEP, s.Run, s.Machine, s.Was = there, "other", m2, "1" }), place(nil), identity.Free,
+		},
+		"the first machine after that": {
+			self(nil), place(func(f *identity.Found) { f.Owner.Machine, f.Owner.VTEP = m2, there }), identity.Foreign,
+		},
+		"a state that was lost": {
+			identity.Self{Owner: identity.Owner{Machine: m1, Incarnation: "j", Run: "q", VTEP: here}, New: true}, place(live), identity.Free,
+		},
+		"a state that was lost, with another address": {
+			identity.Self{Owner: identity.Owner{Machine: m1, Incarnation: "j", Run: "q", VTEP: there}, New: true}, place(live), identity.Busy,
+		},
+		"a disk that was set back": {self(func(s *identity.Self) { s.Revision = 9 }), place(nil), identity.Older},
+		"an upgrade": {
+			self(func(s *identity.Self) { s.New, s.Run = true, "q" }),
+			place(func(f *identity.Found) { f.Owner, f.Revision, f.Lease = identity.Owner{}, 0, "i" }), identity.Free,
+		},
+		"an upgrade with another address": {
+			self(func(s *identity.Self) { s.New, s.Run, s.VTEP = true, "q", there }),
+			place(func(f *identity.Found) { f.Owner, f.Revision = identity.Owner{}, 0 }), identity.Free,
+		},
+		"machines without an id": {
+			identity.Self{Owner: identity.Owner{Incarnation: "j", Run: "q", VTEP: there}, New: true},
+			place(func(f *identity.Found) { f.Owner.Machine = identity.Machine{} }), identity.Foreign,
+		},
+	} {
+		if got := tt.self.Judge(tt.have); got != tt.want {
+			t.Errorf("%s: got %d, want %d", name, got, tt.want)
+		}
+	}
+}
