@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -156,7 +157,9 @@ func (h *Host) furnish() error {
 	}
 	for name, text := range map[string]string{
 		"hostname": h.name + "\n",
-		"hosts":    hosts.String(),
+		// Each host is a machine of its own, the same one each time.
+		"machine-id": fmt.Sprintf("%x", sha256.Sum256([]byte(h.lab.Name()+"/"+h.name)))[:32] + "\n",
+		"hosts":      hosts.String(),
 		// Nobody listens there: every name outside fails at once.
 		"resolv.conf": fmt.Sprintf("nameserver %s\n", h.lab.sw.Addr()),
 	} {
