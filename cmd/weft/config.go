@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -28,6 +27,8 @@ type config struct {
 	Store     string
 	Advertise string
 	Host      string
+	MachineID string
+	Adopt     string
 	Name      string
 	PluginDir string
 	Socket    string
@@ -64,7 +65,9 @@ const (
 func (c *config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.Store, "store", defaultStore, "where the cluster's records are: consul://HOST:8500[,HOST:8500…][/PREFIX], or bolt:///PATH for one host alone")
 	f.StringVar(&c.Advertise, "advertise", "", "address or interface by which other hosts reach this one (default: the interface of the route to the store, else of the default route)")
-	f.StringVar(&c.Host, "host", "", "this host's name in the cluster (default: the machine's)")
+	f.StringVar(&c.Host, "host", "", "this host's name in the cluster (default: the one that it has there, at first the machine's)")
+	f.StringVar(&c.MachineID, "machine-id", "", "file by which this machine is known, as /etc/machine-id, for several hosts on one machine (default: that file, and the firmware's UUID)")
+	f.StringVar(&c.Adopt, "adopt", "", "take the place of another machine that does not come back, by the id that weft shows when it refuses that machine's state or name")
 	f.StringVar(&c.Name, "name", "weft", "name by which Docker knows the driver; that of a managed plugin has a tag, as in weft:latest")
 	f.StringVar(&c.PluginDir, "plugin-dir", "/run/docker/plugins", "directory in which Docker looks for plugin sockets")
 	f.StringVar(&c.Socket, "socket", "", "path of the socket for Docker's calls (default: NAME.sock in the plugin directory)")
@@ -109,14 +112,7 @@ func (c *config) validate() error {
 	if err := c.parseStore(); err != nil {
 		return err
 	}
-	if c.Host == "" {
-		name, err := os.Hostname()
-		if err != nil {
-			return fmt.Errorf("find this machine's name: %w; give one with --host", err)
-		}
-		c.Host = name
-	}
-	if !overlay.ValidID(c.Host) {
+	if c.Host != "" && !overlay.ValidID(c.Host) {
 		return fmt.Errorf("--host %q is refused: it takes 1 to 63 letters, digits, '_', '.' or '-'", c.Host)
 	}
 	if err := c.checkName(); err != nil {

@@ -65,6 +65,41 @@ func TestTheEnvironment(t *testing.T) {
 	}
 }
 
+func TestTheNameThatAHostHas(t *testing.T) {
+	for _, tt := range []struct {
+		what, flag, recorded, machine string
+		want                          string // "": it is refused
+	}{
+		{"a new host", "", "", "node7", "node7"},
+		{"a new host with a domain", "", "", "node7.example.org", "node7.example.org"},
+		{"a new host that is told its name", "h1", "", "node7", "h1"},
+		{"a machine that was renamed", "", "h1", "node7", "h1"},
+		{"a machine without a name yet", "", "h1", "localhost", "h1"},
+		{"a machine with a name that a key may not have", "", "h1", "a/b c", "h1"},
+		{"a host that is told the name that it has", "h1", "h1", "node7", "h1"},
+		{"a host that has been called so until now", "localhost", "localhost", "localhost", "localhost"},
+		{"a host that is told another name", "h2", "h1", "h2", ""},
+		{"a new host without a name", "", "", "", ""},
+		{"a new host on localhost", "", "", "localhost", ""},
+		{"a new host on localhost with a domain", "", "", "localhost.localdomain", ""},
+		{"a new host that is told to be localhost", "localhost", "", "node7", ""},
+		{"a new host with a slash", "", "", "a/b", ""},
+		{"a new host with a blank", "", "", "a b", ""},
+		{"a new host with other letters", "", "", "größe", ""},
+	} {
+		t.Run(tt.what, func(t *testing.T) {
+			c := config{Host: tt.flag, StateDir: "/var/lib/weft"}
+			err := c.nameHost(tt.recorded, func() (string, error) { return tt.machine, nil })
+			if tt.want == "" && (err == nil || !strings.Contains(err.Error(), "--host")) {
+				t.Errorf("got %q, %v, want a sentence with --host", c.Host, err)
+			}
+			if tt.want != "" && (err != nil || c.Host != tt.want) {
+				t.Errorf("got %q, %v, want %q", c.Host, err, tt.want)
+			}
+		})
+	}
+}
+
 func TestMetricsTakeAHostAndAPort(t *testing.T) {
 	for _, address := range []string{"", ":9477", "127.0.0.1:9477", "[2001:db8::1]:9477", "localhost:65535"} {
 		if _, err := parse(t, nil, "--metrics="+address); err != nil {

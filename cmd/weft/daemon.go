@@ -49,6 +49,7 @@ type daemon struct {
 	server          *plugin.Server
 	cluster, state  kvstore.Store
 	skipped         skipped.List // records of cluster that are passed over
+	id              registry.Identity
 	registry        *registry.Registry
 	push            *push.Push
 	allocator       *ipam.Allocator
@@ -135,7 +136,7 @@ func (d *daemon) readRecords(ctx context.Context) error {
 		Self: overlay.Host{
 			Name: d.cfg.Host, VTEP: d.self.Addr, Port: d.cfg.Port, MTU: d.self.MTU, Version: version, Push: d.cfg.push(d.self.Addr),
 		},
-		Cluster: d.cluster, State: d.state, Alone: d.cfg.bolt != "", Reap: d.cfg.Reap, Log: d.log,
+		Identity: d.id, Cluster: d.cluster, State: d.state, Alone: d.cfg.bolt != "", Reap: d.cfg.Reap, Log: d.log,
 		Observe: registry.Observer{Applied: d.metrics.Applied, Returned: d.metrics.Returned}, Remains: d.kernel.Remains,
 		Skipped: &d.skipped,
 	})

@@ -91,6 +91,9 @@ func diagnose(cmd *cobra.Command, cfg *config, only []string) (control.Diagnosis
 		return d, usageError("%w", err)
 	}
 	h := &doctor.Host{NoDaemon: err}
+	if err := cfg.nameHost("", os.Hostname); err != nil { // the state is not looked at: a daemon may be about to open it
+		cfg.Host = "localhost"
+	}
 	if cfg.bolt == "" {
 		store, err := openCluster(*cfg, netip.Addr{}, quiet(), nil)
 		if err != nil {

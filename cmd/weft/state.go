@@ -50,7 +50,7 @@ func setAside(path string, why error, log logrus.FieldLogger) error {
 		return fmt.Errorf("set the damaged file %s aside: %w", path, err)
 	}
 	log.WithError(why).WithField("kept", aside).
-		Error("A file of weft's records is damaged. It is kept aside, and its records are made anew from Docker, the kernel and the cluster.")
+		Error("A file of weft's records is damaged or old. It is kept aside, and its records are made anew from Docker, the kernel and the cluster.")
 	return nil
 }
 
@@ -59,6 +59,9 @@ func (d *daemon) openStores(ctx context.Context) error {
 		return fmt.Errorf("make the state directory: %w", err)
 	}
 	if err := d.openState(ctx); err != nil {
+		return err
+	}
+	if err := d.identify(ctx); err != nil {
 		return err
 	}
 	var err error
@@ -73,7 +76,10 @@ func (d *daemon) openStores(ctx context.Context) error {
 	d.onClose(store.Close)
 	guarded := format.Guard(store, registry.MetaKey)
 	d.cluster = guarded
-	return guarded.Check(ctx, metaTime)
+	if err := guarded.Check(ctx, metaTime); err != nil {
+		return err
+	}
+	return d.takePlace(ctx)
 }
 
 // metaTime is how long the start waits for the store to say whether this weft is too
@@ -96,15 +102,10 @@ func (d *daemon) openRecords(ctx context.Context) error {
 	if !errors.Is(err, registry.ErrDamaged) && !errors.Is(err, ipam.ErrDamaged) {
 		return err
 	}
-	if err := d.state.Close(); err != nil {
+	if err := d.renewState(ctx, err); err != nil {
 		return err
 	}
-	if err := setAside(d.cfg.statePath(), err, d.log); err != nil {
-		return err
-	}
-	if err := d.openState(ctx); err != nil {
-		return err
-	}
+	d.id = d.id.Anew(d.witness())
 	return d.readRecords(ctx)
 }
 

@@ -32,6 +32,8 @@ func (r *Registry) admitLocked() (checks []kvstore.Op, epoch uint64, err error) 
 		return nil, 0, fmt.Errorf("%w, since the store does not answer: %w", ErrFrozen, r.contact.Err)
 	case e.unread != nil:
 		return nil, 0, fmt.Errorf("%w, since the store's record %s %w", ErrFrozen, netEpoch, e.unread)
+	case r.place.revision == 0:
+		return nil, 0, fmt.Errorf("%w, since this host has not taken its place among the hosts of the store yet: try again in a moment", ErrFrozen)
 	case e.revision == 0 || e.suspect != nil:
 		return nil, 0, fmt.Errorf("%w, since the store is new or has lost data and is told again what there is: try again in a moment", ErrFrozen)
 	case !e.Settled:

@@ -34,7 +34,7 @@ func parseHostKey(key string) (host, leaf string, ok bool) {
 	rest, ours := strings.CutPrefix(key, hostPrefix)
 	host, leaf, _ = strings.Cut(rest, "/")
 	switch leaf {
-	case "doc", "live", "dead", "back":
+	case "doc", "live", "dead", "back", "owner":
 		return host, leaf, ours && overlay.ValidID(host)
 	}
 	return "", "", false
@@ -43,6 +43,7 @@ func parseHostKey(key string) (host, leaf string, ok bool) {
 // Keys in this host's state.
 const (
 	stateSelf     = "self"
+	stateBond     = "bond" // to the machine, see place.go
 	stateMeta     = "meta"
 	stateDocker   = "docker/"      // Docker's network id → attached
 	stateEndpoint = "endpoint/"    // endpoint id → overlay.Endpoint

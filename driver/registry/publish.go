@@ -43,6 +43,7 @@ type publisher struct {
 	epoch string            // of the store, when own was noted
 	doubt time.Time         // until then a write that seemed to fail may still be carried out
 	said  map[string]string // by network id: why it was passed over, as the log has it
+	state uint64            // revision of this host's state in the own record
 }
 
 // inDoubt says whether something may have come over what was read last.
@@ -68,6 +69,8 @@ func (r *Registry) runPublisher(ctx context.Context) error {
 		switch {
 		case err != nil && ctx.Err() != nil: // broken off here, which says nothing of the store
 			return nil
+		case errors.Is(err, ErrPlace), errors.Is(err, ErrOlder):
+			return err
 		case errors.Is(err, kvstore.ErrConflict): // which is an answer
 			r.setContact(nil)
 		case !errors.Is(err, kvstore.ErrUnwritable):
@@ -101,6 +104,9 @@ func (r *Registry) runPublisher(ctx context.Context) error {
 
 // publish makes the store have what this host wants it to have.
 func (p *publisher) publish(ctx context.Context) error {
+	if err := p.takePlace(ctx); err != nil {
+		return err
+	}
 	distrust, due := p.takeDistrust(), !time.Now().Before(p.due())
 	if distrust {
 		p.doubt = time.Now().Add(doubtTime)
@@ -143,7 +149,7 @@ func (p *publisher) publish(ctx context.Context) error {
 // hold the lease, and who waits for it to become free has compared them before.
 func (r *Registry) relapse() {
 	r.mu.Lock()
-	r.distrust, r.echo.seen = true, 0
+	r.distrust, r.echo.seen, r.place.doubt = true, 0, true
 	r.era.doubtLocked()
 	r.mu.Unlock()
 	r.local.send()
@@ -204,6 +210,10 @@ func (p *publisher) readOwn(ctx context.Context) error {
 	switch {
 	case err == nil:
 		sent[doc.Key] = string(doc.Value)
+		var was peer
+		if json.Unmarshal(doc.Value, &was) == nil {
+			p.state = was.State
+		}
 	case !errors.Is(err, kvstore.ErrNotFound):
 		return fmt.Errorf("read what the store has of this host: %w", err)
 	}
@@ -275,12 +285,29 @@ func (p *publisher) wanted(ctx context.Context) (map[string]string, error) {
 		want[attachmentKey(at.Host, at.Network)] = string(b)
 		doc.Digests[at.Network] = digest(b)
 	}
-	b, err := json.Marshal(doc)
+	b, err := p.dated(ctx, &doc)
 	if err != nil {
 		return nil, fmt.Errorf("encode host: %w", err)
 	}
 	want[hostDocKey(doc.Name)] = string(b)
 	return want, nil
+}
+
+// dated encodes this host's record, with the revision of its state if something
+// else in the record has changed: what has only the revision new is not worth a
+// write that wakes all hosts.
+func (p *publisher) dated(ctx context.Context, doc *peer) ([]byte, error) {
+	doc.State = p.state
+	b, err := json.Marshal(doc)
+	if err != nil || p.sent[hostDocKey(doc.Name)] == string(b) {
+		return b, err
+	}
+	_, revision, err := p.Registry.state.List(ctx, stateSelf)
+	if err != nil {
+		return nil, err
+	}
+	p.state, doc.State = revision, revision
+	return json.Marshal(doc)
 }
 
 // verified is the epoch in which this host has recorded again what it has, and says

@@ -58,9 +58,9 @@ type deadMark struct {
 }
 
 // Fence is what a transaction that claims an address for this host must hold:
-// nobody has declared this host dead.
+// nobody has declared this host dead, or taken its place.
 func (r *Registry) Fence() []kvstore.Op {
-	return []kvstore.Op{{Kind: kvstore.Check, Key: deadKey(r.Self().Name)}}
+	return []kvstore.Op{{Kind: kvstore.Check, Key: deadKey(r.Self().Name)}, r.ownerFence()}
 }
 
 // Tenure gives a condition that holds until this host comes back after having been
@@ -276,6 +276,9 @@ func (r *Registry) belongings(ctx context.Context, host string) ([]kvstore.Op, e
 // unnoticed.
 func (r *Registry) rejoin(ctx context.Context) error {
 	self := r.Self().Name
+	if err := r.awaitPlace(ctx); err != nil {
+		return err
+	}
 	for !r.epochKnown() {
 		select {
 		case <-ctx.Done():

@@ -110,6 +110,9 @@ func (r *Registry) beginEpoch(ctx context.Context, known epoch) error {
 // verifyClaims has this host's claims compared with the store if a new epoch has
 // begun, or it is in doubt that the store has them.
 func (r *Registry) verifyClaims(ctx context.Context) error {
+	if !r.placed() {
+		return nil // it is woken then
+	}
 	r.mu.Lock()
 	e, spread := &r.era, min(spreadMost, time.Duration(len(r.hosts))*spreadEach)
 	id, owes := e.Epoch.ID, r.owesLocked(time.Now())

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/weft-net/weft/driver/identity"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/kvstore"
@@ -29,6 +30,9 @@ type Config struct {
 	Log     logrus.FieldLogger
 	Observe Observer
 	Skipped *skipped.List // gets what is passed over; nil: nobody asks
+
+	// Identity is what Identify and Bind found; zero: of an unknown machine.
+	Identity Identity
 
 	// Remains gives what this host's kernel has of networks. It is asked once,
 	// and only if State is new. nil: nothing.
@@ -78,6 +82,7 @@ type Registry struct {
 	probes    map[string]probeRequest // by host
 	rebuild   rebuild
 	era       era
+	place     place
 
 	away   atomic.Bool // this host's machine shuts down
 	yields atomic.Bool // see Yields; durable
@@ -114,6 +119,7 @@ type peer struct {
 	Away    bool              `json:"away,omitempty"`    // its machine has shut down
 	Rests   bool              `json:"rests,omitempty"`   // its weft has ended, and containers run on there
 	Seq     uint64            `json:"seq,omitempty"`     // the highest number of its attachments when it wrote this
+	State   uint64            `json:"state,omitempty"`   // the revision of its state when it wrote this
 	Epoch   string            `json:"epoch,omitempty"`   // id of the store's epoch in which it has recorded again what it has
 	Settled bool              `json:"settled,omitempty"` // and in which it claims new things
 	live    bool
@@ -170,6 +176,13 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 		reapAfter: cfg.Reap, observe: cfg.Observe.filled(),
 		contact: Contact{Since: time.Now(), Err: fmt.Errorf("not asked yet")},
 		era:     era{seen: map[string]uint64{}, since: time.Now(), wake: make(chan struct{}, 1)},
+		place:   place{id: cfg.Identity},
+	}
+	if cfg.Identity.Run == "" {
+		var err error
+		if r.place.id, err = Identify(ctx, cfg.State, identity.Machine{}, ""); err != nil {
+			return nil, err
+		}
 	}
 	if r.skipped = cfg.Skipped; r.skipped == nil {
 		r.skipped = &skipped.List{}
@@ -198,6 +211,7 @@ func (r *Registry) SetAddresses(a Addresses) {
 func (r *Registry) SetUnderlay(vtep netip.Addr, mtu int) {
 	r.mu.Lock()
 	changed := r.self.VTEP != vtep || r.self.MTU != mtu
+	r.place.doubt = r.place.doubt || r.self.VTEP != vtep // its owner's record has the address
 	r.self.VTEP, r.self.MTU = vtep, mtu
 	if r.self.Push.IsValid() {
 		r.self.Push = netip.AddrPortFrom(vtep, r.self.Push.Port())

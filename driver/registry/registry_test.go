@@ -16,6 +16,7 @@ import (
 	"github.com/sirupsen/logrus/hooks/test"
 	"go.uber.org/goleak"
 
+	"github.com/weft-net/weft/driver/identity"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
 	"github.com/weft-net/weft/driver/registry/registrytest"
@@ -61,6 +62,11 @@ type machine struct {
 	real     bool              // with an IPAM side of its own instead of verified
 	addrs    *ipam.Allocator   // then
 	skipped  *skipped.List     // what this process passes over
+	id       string            // of the machine itself; "": not known
+	adopt    string            // the machine whose place it takes
+	refused  bool              // it is to end by itself, see end
+	done     chan error
+	result   error
 }
 
 func newMachine(t *testing.T, name string, cluster kvstore.Store) *machine {
@@ -75,9 +81,17 @@ func (m *machine) start(cluster kvstore.Store) {
 	m.t.Helper()
 	log, _ := test.NewNullLogger()
 	m.skipped = &skipped.List{}
+	id, err := registry.Identify(m.t.Context(), m.state, identity.Machine{ID: m.id}, m.id)
+	if err == nil {
+		err = id.Bind(m.adopt)
+	}
+	if err != nil {
+		m.t.Fatal(err)
+	}
 	r, err := registry.Open(m.t.Context(), registry.Config{
-		Self:    overlay.Host{Name: m.name, VTEP: netip.MustParseAddr(cmp.Or(m.vtep, vtepOf(m.name))), Port: 4789, MTU: 1500},
-		Cluster: cluster, State: m.state, Alone: m.alone, Reap: m.reap, Log: log,
+		Identity: id,
+		Self:     overlay.Host{Name: m.name, VTEP: netip.MustParseAddr(cmp.Or(m.vtep, vtepOf(m.name))), Port: 4789, MTU: 1500},
+		Cluster:  cluster, State: m.state, Alone: m.alone, Reap: m.reap, Log: log,
 		Remains: func() ([]overlay.Remains, error) { return m.remains, nil }, Skipped: m.skipped,
 	})
 	if err != nil {
@@ -97,11 +111,14 @@ func (m *machine) start(cluster kvstore.Store) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
-	m.Registry = r
+	m.Registry, m.done, m.result = r, done, nil
 	m.stop = func() {
 		cancel()
-		if err := <-done; err != nil {
-			m.t.Errorf("%s: run: %v", m.name, err)
+		if m.done != nil {
+			m.result, m.done = <-m.done, nil
+		}
+		if m.result != nil && !m.refused {
+			m.t.Errorf("%s: run: %v", m.name, m.result)
 		}
 		m.stop = func() {}
 	}
@@ -111,6 +128,28 @@ func (m *machine) start(cluster kvstore.Store) {
 func vtepOf(host string) string {
 	n, _ := strconv.Atoi(strings.TrimLeft(host, "abcdefghijklmnopqrstuvwxyz-"))
 	return fmt.Sprintf("192.0.2.%d", 1+n%250)
+}
+
+// end gives why the host has ended by itself, which it must within a while.
+func (m *machine) end() error {
+	m.t.Helper()
+	eventually(m.t, m.name+" ends by itself", m.ended)
+	m.stop()
+	return m.result
+}
+
+// ended says whether the host has ended by itself.
+func (m *machine) ended() bool {
+	if m.done == nil {
+		return true
+	}
+	select {
+	case m.result = <-m.done:
+		m.done = nil
+		return true
+	default:
+		return false
+	}
 }
 
 func (m *machine) restart(cluster kvstore.Store) {

@@ -161,6 +161,7 @@ func (r *Registry) applyHosts(ctx context.Context, pairs []kvstore.Pair) error {
 	r.watchLosses(ctx, hostPrefix, pairs, read.unread)
 	r.passOver(hostPrefix, append(read.passed, r.ownAddress(updates)...)...)
 	r.checkOwn(pairs)
+	r.checkOwner(pairs)
 	r.saw(pairs)
 	delete(updates, r.Self().Name)
 	fetched, err := r.fetchAttachments(ctx, updates)

@@ -19,7 +19,8 @@ import (
 const leaseTTL = 10 * time.Second
 
 // Run keeps the store and this host's replica in step until ctx ends. No state
-// of the store makes it fail.
+// of the store makes it fail but one: it fails with an ErrPlace or ErrOlder when
+// this host's place is another machine's, or another process's.
 func (r *Registry) Run(ctx context.Context) error {
 	defer r.rest(context.WithoutCancel(ctx))
 	g, ctx := errgroup.WithContext(ctx)
@@ -67,7 +68,10 @@ func (r *Registry) runLease(ctx context.Context) error {
 
 func (r *Registry) hold(ctx context.Context, held func()) error {
 	self := r.Self()
-	return r.cluster.Hold(ctx, self.Name, hostLiveKey(self.Name), []byte(self.Incarnation), leaseTTL, held, r.Fence()...)
+	r.mu.RLock()
+	run := r.place.id.Run
+	r.mu.RUnlock()
+	return r.cluster.Hold(ctx, self.Name, hostLiveKey(self.Name), []byte(run), leaseTTL, held, r.Fence()...)
 }
 
 // newBackoff spreads repeated attempts from 50 ms to 0.3 s, half more with jitter: a

@@ -3,6 +3,7 @@ package registry_test
 import (
 	"context"
 	"encoding/json"
+	"strconv"
 	"testing"
 
 	"github.com/weft-net/weft/driver/overlay"
@@ -73,7 +74,8 @@ func TestNumbersAfterACrash(t *testing.T) {
 	}
 }
 
-// A state older than what the store has of the host: numbers go on above.
+// A state older than what the store has of the host, of which no revision of the
+// state tells, as a weft of before 0.1.0 has written it: numbers go on above.
 func TestNumbersOfAnOldState(t *testing.T) {
 	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1 := newMachine(t, "h1", cluster)
@@ -91,6 +93,7 @@ func TestNumbersOfAnOldState(t *testing.T) {
 		return stored(t, cluster, "at/h1/"+n.ID).Seq == high
 	})
 	h1.stop()
+	forgetPlace(t, cluster, "h1")
 	h1.state = old
 	h1.start(cluster)
 	eventually(t, "the store has a higher one", func() bool {
@@ -102,14 +105,21 @@ func TestNumbersOfAnOldState(t *testing.T) {
 func snapshotOf(t *testing.T, from kvstore.Store) *bolt.Store {
 	t.Helper()
 	to := registrytest.OpenStore(t, "copy.db")
-	pairs, _, err := from.List(t.Context(), "")
+	pairs, revision, err := from.List(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range pairs {
-		if _, err := to.Txn(t.Context(), kvstore.Op{Kind: kvstore.Set, Key: p.Key, Value: p.Value}); err != nil {
+	set := func(key string, value []byte) (now uint64) {
+		made, err := to.Txn(t.Context(), kvstore.Op{Kind: kvstore.Set, Key: key, Value: value})
+		if err != nil {
 			t.Fatal(err)
 		}
+		return made[0].Revision
+	}
+	for _, p := range pairs {
+		set(p.Key, p.Value)
+	}
+	for i := 0; set("copied", []byte(strconv.Itoa(i))) < revision; i++ { // until the copy's revision is the state's
 	}
 	return to
 }

@@ -45,11 +45,17 @@ func (r *Registry) load(ctx context.Context, alone bool) error {
 	if r.self.Incarnation == "" {
 		r.self.Incarnation, r.rebuild.lost = newID(), true
 	}
+	id := &r.place.id
+	id.Name, id.Incarnation = r.self.Name, r.self.Incarnation
 	me, err := setOp(stateSelf, r.self)
 	if err != nil {
 		return err
 	}
-	ops := []kvstore.Op{me}
+	bound, err := setOp(stateBond, id.bond())
+	if err != nil {
+		return err
+	}
+	ops := []kvstore.Op{me, bound}
 	if forgets {
 		now, err := setOp(stateEpoch, r.era)
 		if err != nil {

@@ -1,0 +1,182 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/driver/identity"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// # Who has a host's place
+//
+// A name is not a host: two machines may have one name, and a copy of a machine
+// has the name and the state of another. So host/X/owner says which machine has
+// X's place in the cluster, with which incarnation of its state, and which process
+// took the place. A process takes it by compare-and-set before it publishes or
+// claims anything or takes the lease, and only if driver/identity finds that the
+// place is this host's and that nobody lives there. From then on everything that
+// it claims holds only while the record is the one that it wrote.
+//
+// The process's word in that record is the value under its lease too. The next
+// process goes by the same word if it can show that this one is dead: in the same
+// boot of the machine only one process has the state's file open. So it takes over
+// the lease that this one left; any other process waits for the lease to end.
+
+func ownerKey(host string) string { return hostPrefix + host + "/owner" }
+
+// ErrPlace is in the error of a process that may not take its host's place, or has
+// lost it: weft must not run on here.
+var ErrPlace = errors.New("this host's place is not this process's")
+
+// placeError is an ErrPlace with a sentence of its own.
+type placeError string
+
+func (e placeError) Error() string { return string(e) }
+
+// Is makes errors.Is(err, ErrPlace) hold.
+func (e placeError) Is(target error) bool { return target == ErrPlace }
+
+func refuse(format string, args ...any) error { return placeError(fmt.Sprintf(format, args...)) }
+
+// ErrOlder is in the error of a process whose state is older than what the store
+// was told of it. A new state is of more use.
+var ErrOlder = errors.New("this host's state is older than what the cluster knows of this host: the disk was set back, or has lost writes")
+
+// place is how far this process has its host's place.
+type place struct {
+	id       Identity
+	revision uint64    // of the owner's record that this process wrote; 0: not yet
+	doubt    bool      // somebody may have written it since
+	had      bool      // this process has had the place
+	busy     time.Time // since when it had, and another process holds the lease; zero: none does
+}
+
+// placed says whether this process has its host's place.
+func (r *Registry) placed() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.place.revision != 0
+}
+
+// ownerFence gives the condition that nobody has taken this host's place; one that
+// never holds as long as this process has not taken it.
+func (r *Registry) ownerFence() kvstore.Op {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	op := kvstore.Op{Kind: kvstore.Check, Key: ownerKey(r.self.Name), Revision: r.place.revision}
+	if op.Revision == 0 {
+		op.Revision = math.MaxInt64
+	}
+	return op
+}
+
+// checkOwner notes that the store has another owner of this host's place than
+// this process, or none.
+func (r *Registry) checkOwner(pairs []kvstore.Pair) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := ownerKey(r.self.Name)
+	i := slices.IndexFunc(pairs, func(p kvstore.Pair) bool { return p.Key == key })
+	if r.place.revision == 0 || i >= 0 && pairs[i].Revision == r.place.revision {
+		return
+	}
+	r.place.doubt = true
+	r.local.send()
+}
+
+// takePlace makes this process the owner of its host's place, if it is not. An
+// ErrPlace or ErrOlder ends the process.
+func (r *Registry) takePlace(ctx context.Context) error {
+	r.mu.RLock()
+	id, settled, had, alone := r.place.id, r.place.revision != 0 && !r.place.doubt, r.place.had, r.era.Alone
+	id.VTEP = r.self.VTEP
+	r.mu.RUnlock()
+	if settled {
+		return nil
+	}
+	var found identity.Found
+	var revision uint64
+	var err error
+	if had {
+		found, revision, err = r.lookAgain(ctx, id)
+	} else {
+		found, revision, _, err = id.judge(ctx, r.cluster, alone)
+	}
+	if err != nil {
+		return err
+	}
+	if found.Owner != id.Owner {
+		value, err := json.Marshal(id.Owner)
+		if err != nil {
+			return fmt.Errorf("encode: %w", err)
+		}
+		made, err := r.cluster.Txn(ctx, kvstore.Op{Kind: kvstore.CAS, Key: ownerKey(id.Name), Value: value, Revision: revision})
+		if err != nil {
+			return fmt.Errorf("take this host's place in the cluster: %w", err)
+		}
+		revision = made[0].Revision
+	}
+	return r.tookPlace(ctx, id, revision)
+}
+
+// lookAgain looks for a process that has had the place who has it now. A record
+// that is missing was lost with the store's data. One of an earlier process was
+// brought back with a snapshot of the store, perhaps with a lease that is to end
+// by itself; or another process has taken over, and does not end.
+func (r *Registry) lookAgain(ctx context.Context, id Identity) (identity.Found, uint64, error) {
+	found, revision, err := id.look(ctx, r.cluster)
+	if err != nil || found.Owner.Run == id.Run && found.Owner.Machine == id.Machine || found.Owner == (identity.Owner{}) {
+		return found, revision, err
+	}
+	id.Revision, id.Cluster = math.MaxUint64, "" // what it has told this store is no older
+	found, revision, busy, err := id.judge(ctx, r.cluster, false)
+	if !busy {
+		return found, revision, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.place.busy.IsZero() {
+		r.place.busy = time.Now()
+	}
+	if time.Since(r.place.busy) < vacateTime {
+		err = fmt.Errorf("wait for the end of another lease of this host: %w", kvstore.ErrConflict)
+	}
+	return found, revision, err
+}
+
+func (r *Registry) tookPlace(ctx context.Context, id Identity, revision uint64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.place.id.Run != id.Run || id.Was != "" {
+		id.Was = ""
+		if err := r.put(ctx, stateBond, id.bond()); err != nil {
+			return err
+		}
+		r.place.id.Run, r.place.id.Was = id.Run, ""
+	}
+	r.place.revision, r.place.doubt, r.place.had, r.place.busy = revision, false, true, time.Time{}
+	wakeUp(r.era.wake)
+	return nil
+}
+
+func (id Identity) bond() bond {
+	return bond{Machine: id.Machine.Or(id.machine), Was: id.Was, Run: id.Run, Witness: id.witness}
+}
+
+// awaitPlace returns once this process has its host's place.
+func (r *Registry) awaitPlace(ctx context.Context) error {
+	for !r.placed() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(trustLook):
+		}
+	}
+	return nil
+}
