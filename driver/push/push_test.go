@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry"
 	"github.com/weft-net/weft/driver/registry/registrytest"
 )
 
@@ -63,6 +64,9 @@ func TestWithdrawalOvertakesTheStore(t *testing.T) {
 	h1, h2 := newHost(t, "h1", one), newHost(t, "h2", two)
 	n := network(t, h1, h2)
 	acquainted(t, h1, h2)
+	// A network that has no name yet would be removed with its last use by Docker.
+	h1.do("name", h1.Name(t.Context(), n.ID, registry.Naming{Name: "web"}))
+	within(t, time.Second, "h2 knows the name", func() bool { known, _ := h2.Network(n.ID); return known.Name == "web" })
 	one.cut()
 	attached := func() bool {
 		return slices.ContainsFunc(h2.Snapshot().Peers[n.ID], func(at overlay.Attachment) bool { return at.Host == "h1" })
