@@ -26,10 +26,11 @@ export WEFT_BIN    := $(CURDIR)/bin/weft
 export WEFT_CONSUL := $(CURDIR)/.cache/bin/consul
 LINT := .cache/bin/golangci-lint
 
-# Three kinds of packages. HOSTS brings labs of whole Docker hosts up. HEAVY
+# Three kinds of packages. HOSTS brings labs of whole Docker hosts up, each in
+# namespaces of its own, so two packages run at once: hosts mostly wait. HEAVY
 # uses the kernel, a dockerd or a Consul: those named here, and those whose
-# tests import what makes namespaces and servers. Everything else needs nothing
-# and may run side by side, which the others may not: they share one kernel.
+# tests import what makes namespaces and servers; they run one after the other.
+# Everything else needs nothing and may run side by side.
 MODULE := github.com/weft-net/weft
 HOSTS := ./test/...
 HEAVY := cmd driver/dataplane driver/dns driver/mirror kvstore/consul kvstore/kvtest/consultest
@@ -222,7 +223,7 @@ heavy: root deps-check consul ## the tests against this kernel, a real dockerd a
 
 .PHONY: hosts
 hosts: root deps-check consul build ## the tests on labs of several Docker hosts, and the house rules (root)
-	$(GOTEST) -v -p 1 -timeout 12m $(HOSTS)
+	$(GOTEST) -v -p 2 -timeout 15m $(HOSTS)
 
 .PHONY: doctor-table
 doctor-table: root deps-check consul build ## the table in docs/doctor.md anew: every fault that weft doctor must find, ROUNDS times (root)
