@@ -44,7 +44,7 @@ const (
 // Judge says how s stands to the place.
 func (s Self) Judge(f Found) Standing {
 	switch {
-	case f.Left || !f.Known && f.Owner == Owner{}:
+	case f.vacant():
 		return Free
 	case !s.is(f):
 		return Foreign
@@ -54,6 +54,15 @@ func (s Self) Judge(f Found) Standing {
 		return Older
 	}
 	return Free
+}
+
+// vacant says whether nobody has the place. The record of a host that has left says
+// nothing of one that has taken its place since and has not written its own yet.
+func (f Found) vacant() bool {
+	if f.Owner == (Owner{}) {
+		return f.Left || !f.Known
+	}
+	return f.Left && f.Owner.Incarnation == f.Incarnation
 }
 
 // At is where the host of that name is, or was last.

@@ -48,6 +48,12 @@ func TestWhoMayTakeAHostsPlace(t *testing.T) {
 			identity.Self{Owner: identity.Owner{Machine: m2, Incarnation: "j", Run: "q", VTEP: there}, New: true},
 			place(func(f *identity.Found) { f.Left = true }), identity.Free,
 		},
+		"the first machine, after it has left and another has come": {
+			self(nil), place(func(f *identity.Found) {
+				f.Left, f.Owner = true, identity.Owner{Machine: m2, Incarnation: "j", Run: "q", VTEP: there}
+			}), identity.Foreign,
+		},
+		"a host that has left comes back": {self(nil), place(func(f *identity.Found) { f.Left = true }), identity.Free},
 		"a second machine of the name, the first's weft writes no owner": {
 			identity.Self{Owner: identity.Owner{Machine: m2, Incarnation: "j", Run: "q", VTEP: there}, New: true},
 			place(func(f *identity.Found) { f.Owner, f.Lease = identity.Owner{}, "i" }), identity.Foreign,
