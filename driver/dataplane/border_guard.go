@@ -109,7 +109,7 @@ func guardError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("guard the tunnels by nftables table inet %s: %w; no tunnel of this host is up until that is mended: see `weft doctor` for what the kernel lacks", guardTable, err)
+	return fmt.Errorf("guard the tunnels by nftables table inet weft: %w; no tunnel of this host is up until that is mended: see `weft doctor` for what the kernel lacks", err)
 }
 
 func (g *borderGuard) connect() (*nftables.Conn, error) {

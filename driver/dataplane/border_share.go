@@ -1,7 +1,6 @@
 package dataplane
 
 import (
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -18,29 +17,35 @@ import (
 // network.initSandbox).
 var dockerOverlay = regexp.MustCompile(`^[0-9]+-[0-9a-z]{10}$`)
 
-// wantBorder gives the border that cfg asks for. What the kernel has to be asked
-// for is asked only with verify, or if it is not known.
-func (d *Dataplane) wantBorder(cfg overlay.Config, verify bool) (*border, error) {
-	want := borderOf(cfg)
-	if verify || !d.surroundings.known || d.surroundings.vtep != cfg.VTEP || d.surroundings.port != cfg.Port {
-		s := surroundings{known: true, vtep: cfg.VTEP, port: cfg.Port}
-		var err error
-		if s.link, err = d.linkOf(cfg.VTEP); err != nil {
-			return nil, err
-		}
-		if s.shared, err = d.sharesPort(cfg.Port); err != nil {
-			return nil, err
-		}
-		d.surroundings = s
+// lookAround finds out what the border takes from the kernel, with verify or if
+// it is not known.
+func (d *Dataplane) lookAround(cfg overlay.Config, verify bool) error {
+	if !verify && d.surroundings.known && d.surroundings.vtep == cfg.VTEP && d.surroundings.port == cfg.Port {
+		return nil
 	}
-	// A VNI stays weft's as long as a tunnel may be left that has it.
+	s := surroundings{known: true, vtep: cfg.VTEP, port: cfg.Port}
+	var err error
+	if s.link, err = d.linkOf(cfg.VTEP); err != nil {
+		return err
+	}
+	if s.shared, err = d.sharesPort(cfg.Port); err != nil {
+		return err
+	}
+	d.surroundings = s
+	return nil
+}
+
+// wantBorder gives the border that cfg asks for, as long as networks are about to
+// be removed: a VNI stays weft's as long as a tunnel may be left that has it.
+func (d *Dataplane) wantBorder(cfg overlay.Config) *border {
+	want := borderOf(cfg)
 	for _, a := range d.applied {
 		want.vnis[a.config.VNI] = true
 	}
-	return d.asFound(want), nil
+	return d.asFound(want)
 }
 
-// asFound adds to a border what wantBorder has found in the kernel.
+// asFound adds to a border what was found around.
 func (d *Dataplane) asFound(b *border) *border {
 	b.link, b.shared = d.surroundings.link, d.surroundings.shared
 	return b
@@ -93,16 +98,8 @@ func (d *Dataplane) sharesPort(port uint16) (bool, error) {
 		if !dockerOverlay.MatchString(f.Name()) {
 			continue
 		}
-		ns, err := netns.GetFromPath(filepath.Join(d.dockerDir, f.Name()))
-		if err != nil {
-			continue // it went away
-		}
-		links, err := linksIn(ns)
-		ns.Close()
-		if err != nil {
-			return false, fmt.Errorf("look into Docker's namespace %s: %w", f.Name(), err)
-		}
-		if hasTunnel(links, port) {
+		// What is no namespace yet, or not any more, has no tunnel.
+		if ns, err := lookInto(filepath.Join(d.dockerDir, f.Name())); err == nil && hasTunnel(ns.links, port) {
 			return true, nil
 		}
 	}

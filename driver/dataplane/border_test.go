@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -150,7 +151,10 @@ func TestAnotherOverlayOnThePort(t *testing.T) {
 	h := hosts[0]
 	box := h.gateway()
 	theirs := netns.NewAt(t, filepath.Join(h.swarm, "1-a1b2c3d4e5"))
-	netns.NewAt(t, filepath.Join(h.swarm, "a1b2c3d4e5f6")) // a container's
+	netns.NewAt(t, filepath.Join(h.swarm, "a1b2c3d4e5f6"))                                   // a container's
+	if err := os.WriteFile(filepath.Join(h.swarm, "2-a1b2c3d4e5"), nil, 0o600); err != nil { // one that is about to be
+		t.Fatal(err)
+	}
 	must(t, h.ns, "ip", "link", "add", "vxswarm", "type", "vxlan", "id", "5000", "dstport", "4789")
 	must(t, h.ns, "ip", "link", "set", "vxswarm", "netns", theirs.Path())
 	theirs.Up("vxswarm")

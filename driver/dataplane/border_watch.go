@@ -21,14 +21,13 @@ const attrTable = unix.NFTA_TABLE_NAME
 // such change, for the pass that tells of it, or takes the tunnels down if the
 // table cannot be made; it must not block.
 func (d *Dataplane) WatchGuard(ctx context.Context, notify func()) error {
-	c, err := mnetlink.Dial(unix.NETLINK_NETFILTER, &mnetlink.Config{NetNS: int(d.hostNS)})
+	c, err := d.dialNftables()
 	if err != nil {
-		return fmt.Errorf("watch nftables: %w", err)
+		// Without nftables no tunnel comes up, which each pass says.
+		d.log.WithError(err).Warn("The nftables table that guards the tunnels is not watched: it is looked at every few seconds only.")
+		return nil
 	}
 	defer c.Close()
-	if err := c.JoinGroup(unix.NFNLGRP_NFTABLES); err != nil {
-		return fmt.Errorf("watch nftables: %w", err)
-	}
 	stop := context.AfterFunc(ctx, func() {
 		_ = c.SetReadDeadline(time.Unix(1, 0)) // in the past: ends a read that waits
 	})
@@ -58,6 +57,18 @@ func (d *Dataplane) WatchGuard(ctx context.Context, notify func()) error {
 			}
 		}
 	}
+}
+
+// dialNftables opens a socket on which the kernel tells of changes of rules.
+func (d *Dataplane) dialNftables() (*mnetlink.Conn, error) {
+	c, err := mnetlink.Dial(unix.NETLINK_NETFILTER, &mnetlink.Config{NetNS: int(d.hostNS)})
+	if err != nil {
+		return nil, fmt.Errorf("open nftables: %w", err)
+	}
+	if err := c.JoinGroup(unix.NFNLGRP_NFTABLES); err != nil {
+		return nil, errors.Join(fmt.Errorf("watch nftables: %w", err), c.Close())
+	}
+	return c, nil
 }
 
 // Unguard takes the table away if no network is left that it guards: this host

@@ -182,17 +182,26 @@ func (d *Dataplane) Set(ctx context.Context, cfg overlay.Config, verify bool) (R
 	return report, errors.Join(errs...)
 }
 
+// borderTries is how often the host's table is tried before the tunnels go down:
+// somebody else may be changing rules at the same time.
+const borderTries = 3
+
 // setBorder makes the host's table, before any tunnel.
-func (d *Dataplane) setBorder(cfg overlay.Config, verify bool, report *Report) error {
+func (d *Dataplane) setBorder(cfg overlay.Config, verify bool, report *Report) (err error) {
 	if !cfg.VTEP.IsValid() {
 		return d.border.remove()
 	}
-	want, err := d.wantBorder(cfg, verify)
-	if err != nil {
-		return err
+	if err := d.lookAround(cfg, verify); err != nil { // what was seen last still holds, or nothing more is let in
+		d.log.WithError(err).Debug("What is around the tunnels cannot be told at the moment.")
 	}
-	fixed, err := d.border.set(want, cfg.Partial || !d.swept, verify)
-	report.add(fixed)
+	for range borderTries {
+		var fixed []string
+		fixed, err = d.border.set(d.wantBorder(cfg), cfg.Partial || !d.swept, verify)
+		report.add(fixed)
+		if err == nil {
+			break
+		}
+	}
 	return err
 }
 

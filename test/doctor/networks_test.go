@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -26,10 +27,11 @@ var networkFaults = []fault{
 func removeAgain(t *testing.T, name string) {
 	t.Helper()
 	labtest.Eventually(t, 10*time.Second, "h1 has "+name, func() error {
-		if driver := sh(t, "h1", "docker network inspect -f '{{.Driver}}' "+name); driver != "weft" {
-			return fmt.Errorf("its driver is %s", driver)
+		driver, err := cluster.Host("h1").Docker(context.WithoutCancel(t.Context()), "network", "inspect", "-f", "{{.Driver}}", name)
+		if err == nil && driver != "weft" {
+			err = fmt.Errorf("its driver is %s", driver)
 		}
-		return nil
+		return err
 	})
 	docker(t, "h1", "network", "rm", name)
 }
