@@ -27,7 +27,8 @@ STATE is what the store tells:
   unknown  the store does not answer on this host
 
 and silent says that this host does not hear it directly any more (UDP port
-7947), so that its containers' names are withdrawn.`,
+7947), so that its containers' names are withdrawn, unless its machine says that only
+weft does not run there.`,
 		Example: "  weft host ls",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := client(cmd)

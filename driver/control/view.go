@@ -125,7 +125,7 @@ type Host struct {
 	Version     string       `json:"version"`
 	State       HostLiveness `json:"state"`
 	Since       time.Time    `json:"since,omitzero"` // of State
-	Silent      bool         `json:"silent"`         // it is not heard directly any more, so its containers have no names
+	Silent      bool         `json:"silent"`         // it is not heard directly any more, so its containers have no names unless its machine answers
 	Networks    int          `json:"networks"`       // that its Docker has
 	Endpoints   int          `json:"endpoints"`
 }

@@ -54,7 +54,7 @@ var (
 	passErrors = gauge("pass_errors", "What the last pass could not bring to match the records.")
 
 	hosts    = gauge("hosts", "Hosts of the cluster by state, this one included; unknown while the store does not answer.", "state")
-	silent   = gauge("hosts_silent", "Hosts of the cluster that have not been heard directly for some seconds, so that their containers' names are withdrawn.")
+	silent   = gauge("hosts_silent", "Hosts of the cluster that have not been heard directly for some seconds, so that their containers' names are withdrawn, unless their machines say that only weft does not run.")
 	networks = gauge("networks", "Networks of the cluster by their state on this host, as `weft network ls` shows it.", "state")
 
 	networkEndpoints = gauge("network_endpoints", "Endpoints of a network, here and elsewhere.", append(ofNetwork, "where")...)

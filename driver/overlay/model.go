@@ -138,8 +138,9 @@ type Snapshot struct {
 	Peers    map[string][]Attachment // by network id: other hosts' attachments
 	Partial  bool                    // Local may lack endpoints that this host has, see Config
 
-	// Silent are the hosts that were heard directly and are not any more. Plan
-	// goes on forwarding to them; their names are no use.
+	// Silent are the hosts that were heard directly and are not any more, except
+	// those whose machines answer. Plan goes on forwarding to them; their names
+	// are no use.
 	Silent map[string]bool
 
 	// Probes are the requests to probe the paths between hosts that have not

@@ -24,6 +24,10 @@
 //	       how many documents follow
 //	doc    one document
 //
+// A host that has fallen silent is asked twice a second by a TCP connection to that
+// port. A machine that lives and has no weft refuses it; one that is dead, or cut
+// off, does not answer.
+//
 // # Who may speak
 //
 // Every message is sealed with XChaCha20-Poly1305 under a key from the

@@ -151,6 +151,7 @@ type host struct {
 	store kvstore.Store
 	stop  func() // in order
 	mute  func() // no more words, without a last one
+	shut  func() // nor does anybody listen, while the lease goes on, as after a kill
 	ends  chan error
 }
 
@@ -196,9 +197,12 @@ func (h *host) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	h.ends = make(chan error, 2)
 	go func() { h.ends <- r.Run(ctx) }()
-	go func() { h.ends <- h.push.Run(ctx) }()
+	pushing, shut := context.WithCancel(ctx)
+	go func() { h.ends <- h.push.Run(pushing) }()
 	h.mute = func() { muted.Store(true) }
+	h.shut = func() { h.mute(); shut() }
 	h.stop = func() {
+		shut()
 		cancel()
 		for range 2 {
 			if err := <-h.ends; err != nil {

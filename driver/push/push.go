@@ -35,6 +35,8 @@ type Registry interface {
 
 	// In.
 	Heard(b registry.Beat) bool
+	Quiet() []overlay.Host    // whose machines are to be asked
+	Vacant(host overlay.Host) // it refuses connections
 	Missing(host string) (since uint64, missing bool)
 	PeerAttachment(host, network string) (overlay.Attachment, bool)
 	Receive(ctx context.Context, at overlay.Attachment, after uint64) error
@@ -190,6 +192,10 @@ func (p *Push) serve(ctx context.Context, at netip.AddrPort, ready func()) error
 		return p.answer(ctx, listener)
 	})
 	g.Go(func() error { return p.fetch.run(ctx) })
+	g.Go(func() error {
+		p.askMachines(ctx)
+		return nil
+	})
 	return g.Wait()
 }
 

@@ -226,6 +226,41 @@ func TestSilence(t *testing.T) {
 	}
 }
 
+// A weft that was killed leaves a machine that refuses connections: its
+// containers' names stay. One that listens and says nothing hangs.
+func TestKilledWeftKeepsItsNames(t *testing.T) {
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
+	network(t, h1, h2)
+	acquainted(t, h1, h2)
+	h1.shut()
+	withdrawn := func() bool { return h2.Snapshot().Silent["h1"] }
+	within(t, 6*time.Second, "h2 hears nothing of h1", func() bool {
+		if withdrawn() {
+			t.Fatal("the names of a host whose machine answers are withdrawn")
+		}
+		return h2.HostStates()[0].Silent
+	})
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if withdrawn() {
+			t.Fatal("the names of a host whose machine answers are withdrawn later")
+		}
+	}
+
+	hung, err := net.Listen("tcp", h1.at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log("withdrawn after", within(t, 4*time.Second, "the machine does not say any more that weft is gone", withdrawn))
+	if err := hung.Close(); err != nil {
+		t.Fatal(err)
+	}
+	within(t, 4*time.Second, "the machine answers again", func() bool { return !withdrawn() })
+	h1.stop()
+	h1.start()
+	within(t, 5*time.Second, "h2 hears h1", func() bool { return !h2.HostStates()[0].Silent })
+}
+
 // A weft that ends in order is no dead host: its containers live on.
 func TestRest(t *testing.T) {
 	cluster := registrytest.OpenStore(t, "cluster.db")

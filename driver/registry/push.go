@@ -36,6 +36,7 @@ type link struct {
 	number      uint64            // of the last message
 	heard       time.Time         // zero: not yet, or the host said that it rests
 	quiet       int               // silence's ticks since heard
+	vacant      int               // silence's ticks for which its machine's answer counts, see Vacant
 	storeOK     bool
 	storeSince  time.Time
 	away        bool   // the host said that its machine shuts down
@@ -105,7 +106,7 @@ func (r *Registry) Heard(b Beat) bool {
 	}
 	r.hosts[b.Host] = p
 	now := time.Now()
-	l.number, l.heard, l.quiet = b.Number, now, 0
+	l.number, l.heard, l.quiet, l.vacant = b.Number, now, 0, 0
 	l.announced = max(l.announced, b.Seq)
 	l.storeOK, l.storeSince = b.StoreOK, now.Add(-b.StoreFor)
 	if b.Rests {

@@ -38,10 +38,14 @@ func (r *Registry) countSilence() {
 		if l.heard.IsZero() {
 			continue
 		}
-		l.quiet++
-		if l.quiet == silentTicks && r.silentLocked(host) {
+		was := r.namelessLocked(host)
+		l.quiet, l.vacant = l.quiet+1, max(0, l.vacant-1)
+		switch now := r.namelessLocked(host); {
+		case now && !was:
 			r.log.WithField("host", host).Info("A host has fallen silent: its names are withdrawn until it is heard again, its packets go on.")
 			r.any.send()
+		case !now && l.quiet == silentTicks && r.silentLocked(host):
+			r.log.WithField("host", host).Info("A host's weft does not run and its machine answers: its names stay until its lease ends, its packets go on.")
 		}
 	}
 }
@@ -63,13 +67,13 @@ func (r *Registry) heardLocked(host string) bool {
 	return l != nil && l.incarnation == r.hosts[host].Incarnation && !l.heard.IsZero() && !r.silentLocked(host)
 }
 
-// silencesLocked are the silent hosts; nil if there is none.
+// silencesLocked are the hosts whose names are withdrawn; nil if there is none.
 func (r *Registry) silencesLocked() map[string]bool {
 	out := map[string]bool{}
 	for host := range r.hosts {
-		out[host] = r.silentLocked(host)
+		out[host] = r.namelessLocked(host)
 	}
-	maps.DeleteFunc(out, func(_ string, silent bool) bool { return !silent })
+	maps.DeleteFunc(out, func(_ string, nameless bool) bool { return !nameless })
 	if len(out) == 0 {
 		return nil
 	}

@@ -1,0 +1,67 @@
+package registry
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// # A weft that was killed, and a machine that is dead
+//
+// Both fall silent. But a machine that lives refuses a connection to its push
+// port when no weft listens there, and a dead one answers nothing. The
+// containers of the first run on, so its names stay until its lease ends and it
+// is down. A weft that hangs listens and refuses nothing: its names go.
+
+const (
+	// vacantAsk is the silence, in ticks, after which a host's machine is asked:
+	// 2.5 s, two beats. The answer is here before the names are withdrawn.
+	vacantAsk = 10
+	// vacantTicks is how long a refusal counts, 2 s: four questions. A machine
+	// that dies after its weft loses its names within that.
+	vacantTicks = 8
+)
+
+// Quiet are the hosts whose machines are to be asked whether weft runs there,
+// sorted by name.
+func (r *Registry) Quiet() []overlay.Host {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var out []overlay.Host
+	for host, l := range r.links {
+		p := r.hosts[host]
+		if l.incarnation == p.Incarnation && !l.heard.IsZero() && l.quiet >= vacantAsk && p.Push.IsValid() &&
+			!p.down && !p.rests && !r.awayLocked(host) {
+			out = append(out, p.Host)
+		}
+	}
+	slices.SortFunc(out, func(a, b overlay.Host) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// Vacant says that the host's machine answers, and that no weft runs on it.
+func (r *Registry) Vacant(host overlay.Host) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l, p := r.links[host.Name], r.hosts[host.Name]
+	if l == nil || p.Host != host || l.incarnation != p.Incarnation || l.quiet < vacantAsk {
+		return
+	}
+	was := r.namelessLocked(host.Name)
+	l.vacant = vacantTicks
+	if was && !r.namelessLocked(host.Name) {
+		r.log.WithField("host", host.Name).Info("A silent host's machine answers, only its weft does not run: its names are back.")
+		r.any.send()
+	}
+}
+
+// namelessLocked says whether the host's names are withdrawn: it is silent, and
+// not just because its weft was killed.
+func (r *Registry) namelessLocked(host string) bool {
+	if !r.silentLocked(host) {
+		return false
+	}
+	l := r.links[host]
+	return l == nil || l.vacant == 0 || r.awayLocked(host) || r.hosts[host].rests
+}
