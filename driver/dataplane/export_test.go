@@ -12,7 +12,7 @@ import (
 // for a process that dies.
 func (r *Resolver) Abandon() {
 	r.tap.close()
-	r.tap = nil
+	r.tap, r.full = nil, false
 }
 
 // BreakNftables has nftables answer the host's guard with an error, until it is

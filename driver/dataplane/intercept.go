@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/google/nftables"
@@ -19,6 +20,11 @@ import (
 // element has a timeout, and the table belongs to the netlink socket that made
 // it and goes with it (NFT_TABLE_F_OWNER, Linux 5.12), so that a killed weft
 // leaves Docker's resolver to the container at once, and one that hangs soon.
+//
+// By UDP the ports are written into the packets, which are not tracked: a flow
+// that the kernel follows stays with the socket that it began with for half a
+// minute, and so would send queries to a port where nobody listens any more.
+// What a client asks by one socket so goes now to weft and now to Docker.
 type tap struct {
 	nft   *nftables.Conn
 	conn  *netlink.Conn // the same socket, for deadlines
@@ -30,16 +36,19 @@ type tap struct {
 const (
 	tapTable = "weft-dns"
 	// tapPriority is before Docker's own chains, which are at -100: the first
-	// rule that translates wins.
+	// rule that translates wins. The ports of UDP are written before the kernel
+	// follows flows, which is at -200.
 	tapPriority = -110
+	rawPriority = -300
 	// ownerFlag is NFT_TABLE_F_OWNER of linux/netfilter/nf_tables.h.
 	ownerFlag = 2
 	// nftTimeout bounds one transaction, in case an acknowledgement is missed.
 	nftTimeout = 2 * time.Second
 )
 
-// openTap installs the interception, in place of what an earlier process left.
-func openTap(ns netns.NsHandle, udp, tcp netip.AddrPort, ttl time.Duration) (*tap, error) {
+// openTap makes the table, which intercepts nothing yet, in place of what an
+// earlier process left.
+func openTap(ns netns.NsHandle) (*tap, error) {
 	t := &tap{table: &nftables.Table{Name: tapTable, Family: nftables.TableFamilyIPv4}}
 	// The set's ID is only for the transaction; given, the library has no need
 	// of a counter that all goroutines share.
@@ -55,10 +64,6 @@ func openTap(ns netns.NsHandle, udp, tcp netip.AddrPort, ttl time.Duration) (*ta
 			return err
 		}))
 	if err != nil {
-		return nil, err
-	}
-	if err := t.fill(udp, tcp, ttl); err != nil {
-		t.close()
 		return nil, err
 	}
 	return t, nil
@@ -112,7 +117,7 @@ func message(kind int, flags netlink.HeaderFlags, family byte, resource byte, at
 	}
 }
 
-// fill makes the table's set, chain and rules.
+// fill makes the table's set, chains and rules.
 func (t *tap) fill(udp, tcp netip.AddrPort, ttl time.Duration) error {
 	if !t.owned {
 		t.nft.AddTable(t.table)
@@ -122,33 +127,78 @@ func (t *tap) fill(udp, tcp netip.AddrPort, ttl time.Duration) error {
 	if err := t.nft.AddSet(t.live, t.element(ttl)); err != nil {
 		return err
 	}
-	chain := t.nft.AddChain(&nftables.Chain{
-		Name: "out", Table: t.table, Type: nftables.ChainTypeNAT,
-		Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityRef(tapPriority),
-	})
-	addRules(t.nft, t.table, chain, []rule{
-		{text: "queries of weft's own pass", exprs: []expr.Any{
+	chain := func(name string, kind nftables.ChainType, priority nftables.ChainPriority, rules ...rule) {
+		addRules(t.nft, t.table, t.nft.AddChain(&nftables.Chain{
+			Name: name, Table: t.table, Type: kind, Hooknum: nftables.ChainHookOutput, Priority: &priority,
+		}), append([]rule{{text: "queries of weft's own pass", exprs: []expr.Any{
 			meta(expr.MetaKeyMARK), equal(binaryutil.NativeEndian.PutUint32(bypass)...), verdict(expr.VerdictReturn),
-		}},
-		t.redirect(unix.IPPROTO_UDP, udp),
-		t.redirect(unix.IPPROTO_TCP, tcp),
-	})
+		}}}, rules...))
+	}
+	chain("udp", nftables.ChainTypeFilter, rawPriority, t.divert(udp), t.restore(udp))
+	chain("tcp", nftables.ChainTypeNAT, tapPriority, t.redirect(tcp))
 	return t.flush()
 }
 
-// redirect sends queries of one protocol to one of our sockets.
-func (t *tap) redirect(protocol byte, to netip.AddrPort) rule {
+// divert writes our socket's port into queries by UDP, and restore the port that
+// was asked into its answers.
+func (t *tap) divert(to netip.AddrPort) rule {
+	return rule{text: fmt.Sprintf("queries by UDP go to %s", to), exprs: slices.Concat(
+		t.queries(unix.IPPROTO_UDP), rewrite(destinationPort, to.Port()),
+	)}
+}
+
+func (*tap) restore(from netip.AddrPort) rule {
+	addr := from.Addr().As4()
+	return rule{text: fmt.Sprintf("answers by UDP of %s come from port %d", from, dnsPort), exprs: slices.Concat(
+		[]expr.Any{
+			load(expr.PayloadBaseNetworkHeader, 12, 4, 0), // source address
+			equal(addr[:]...),
+			meta(expr.MetaKeyL4PROTO), equal(unix.IPPROTO_UDP),
+			load(expr.PayloadBaseTransportHeader, sourcePort, 2, 0),
+			equal(binaryutil.BigEndian.PutUint16(from.Port())...),
+		},
+		rewrite(sourcePort, dnsPort),
+	)}
+}
+
+// Offsets in the headers of UDP and TCP.
+const (
+	sourcePort      = 0
+	destinationPort = 2
+)
+
+// rewrite writes a port into a datagram, and has the kernel follow no flow.
+func rewrite(offset uint32, port uint16) []expr.Any {
+	return []expr.Any{
+		&expr.Notrack{},
+		&expr.Immediate{Register: reg32, Data: binaryutil.BigEndian.PutUint16(port)},
+		&expr.Payload{
+			OperationType: expr.PayloadWrite, SourceRegister: reg32, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2,
+			CsumType: expr.CsumTypeInet, CsumOffset: 6, // of UDP's header (RFC 768)
+		},
+		verdict(expr.VerdictAccept),
+	}
+}
+
+// redirect sends queries by TCP to our socket.
+func (t *tap) redirect(to netip.AddrPort) rule {
 	addr := to.Addr().As4()
-	return rule{text: fmt.Sprintf("queries of protocol %d go to %s", protocol, to), exprs: []expr.Any{
-		load(expr.PayloadBaseNetworkHeader, 16, 4, 0), // destination address
-		&expr.Lookup{SourceRegister: reg32, SetName: t.live.Name, SetID: t.live.ID},
-		meta(expr.MetaKeyL4PROTO), equal(protocol),
-		load(expr.PayloadBaseTransportHeader, 2, 2, 0), // destination port
-		equal(binaryutil.BigEndian.PutUint16(dnsPort)...),
+	return rule{text: fmt.Sprintf("queries by TCP go to %s", to), exprs: append(t.queries(unix.IPPROTO_TCP),
 		&expr.Immediate{Register: unix.NFT_REG_1, Data: addr[:]},
 		&expr.Immediate{Register: unix.NFT_REG_2, Data: binaryutil.BigEndian.PutUint16(to.Port())},
 		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: unix.NFT_REG_1, RegProtoMin: unix.NFT_REG_2},
-	}}
+	)}
+}
+
+// queries are packets to Docker's resolver while the interception is alive.
+func (t *tap) queries(protocol byte) []expr.Any {
+	return []expr.Any{
+		load(expr.PayloadBaseNetworkHeader, 16, 4, 0), // destination address
+		&expr.Lookup{SourceRegister: reg32, SetName: t.live.Name, SetID: t.live.ID},
+		meta(expr.MetaKeyL4PROTO), equal(protocol),
+		load(expr.PayloadBaseTransportHeader, destinationPort, 2, 0),
+		equal(binaryutil.BigEndian.PutUint16(dnsPort)...),
+	}
 }
 
 func (t *tap) element(ttl time.Duration) []nftables.SetElement {
@@ -170,6 +220,15 @@ func (t *tap) flush() error {
 		return err
 	}
 	return t.nft.Flush()
+}
+
+// release sends new queries to Docker's resolver. Answers to old ones still pass.
+func (t *tap) release() error {
+	t.nft.FlushSet(t.live)
+	if err := t.flush(); err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return nil
 }
 
 // remove takes the table away.

@@ -226,6 +226,69 @@ func TestInterceptionEndsWithItsProcess(t *testing.T) {
 	s.answers("docker")
 }
 
+// Nor does the kernel go on sending to its port what comes from a socket that has
+// asked it, or from a new one with the same port.
+func TestADeadProcessLeavesNoFlows(t *testing.T) {
+	for name, rules := range dockerRules {
+		t.Run(name, func(t *testing.T) {
+			s := newSandbox(t, rules)
+			r := newResolver(t, s)
+			intercept(t, r, time.Minute)
+			client := func() (c net.Conn) {
+				s.Do(func() (err error) {
+					c, err = net.DialUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5353}, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 11), Port: 53})
+					return err
+				})
+				return c
+			}
+			c := client()
+			for range 3 { // a flow with several answers stays longer
+				if got := word(c); got != "weft" {
+					t.Fatal(got)
+				}
+			}
+			r.Abandon()
+			r.UDP().Close()
+			r.TCP().Close()
+			if got := word(c); got != "docker" {
+				t.Errorf("the socket is answered by %q", got)
+			}
+			c.Close()
+			c = client()
+			defer c.Close()
+			if got := word(c); got != "docker" {
+				t.Errorf("a new socket with its port is answered by %q", got)
+			}
+		})
+	}
+}
+
+// What was asked before the release is answered after it.
+func TestReleaseLosesNoAnswer(t *testing.T) {
+	s := newSandbox(t, dockerRules["nftables"])
+	r := newResolver(t, s)
+	intercept(t, r, time.Minute)
+	var c net.Conn
+	s.Do(func() (err error) {
+		c, err = net.Dial("udp4", "127.0.0.11:53")
+		return err
+	})
+	defer c.Close()
+	if _, err := io.WriteString(c, slow); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Release(); err != nil {
+		t.Fatal(err)
+	}
+	s.answers("docker")
+	buf := make([]byte, 100)
+	_ = c.SetDeadline(time.Now().Add(10 * slowness))
+	n, err := c.Read(buf)
+	if got := string(buf[:n]); err != nil || got != "weft" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 func TestInterceptReplacesWhatIsLeft(t *testing.T) {
 	s := newSandbox(t, dockerRules["nftables"])
 	// What a killed process leaves on a kernel without owned tables.
@@ -261,8 +324,8 @@ func TestSocketKeptByTheClientIsFollowed(t *testing.T) {
 	if err := r.Release(); err != nil {
 		t.Fatal(err)
 	}
-	if got := word(c); got != "weft" {
-		t.Errorf("a socket that has asked weft is answered by %q before weft is gone", got)
+	if got := word(c); got != "docker" {
+		t.Errorf("a socket that has asked weft is answered by %q once weft is released", got)
 	}
 	if err := r.Close(); err != nil {
 		t.Fatal(err)

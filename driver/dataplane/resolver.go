@@ -32,9 +32,7 @@ type Resolver struct {
 	udp  *net.UDPConn
 	tcp  *net.TCPListener
 	tap  *tap // nil: nothing is intercepted as far as is known
-
-	tapped  bool // something was
-	waiting bool // a flow was left to Docker's resolver for an answer to come
+	full bool // the tap has its rules
 }
 
 // OpenResolver opens the sockets inside the sandbox, on ports that the kernel
@@ -57,6 +55,11 @@ func (d *Dataplane) OpenResolver(ctx context.Context, sandbox string) (_ *Resolv
 		return nil, err
 	}
 	r.id = identity(&st)
+	// The kernel closes what a dead process had open in the order in which it was
+	// opened: what intercepts comes before the sockets that answer.
+	if r.tap, err = openTap(r.ns); err != nil {
+		return nil, err
+	}
 	return r, visit(r.ns, func() error {
 		var lc net.ListenConfig
 		lc.SetMultipathTCP(false)
@@ -113,36 +116,44 @@ func (r *Resolver) Current() bool {
 // Intercept redirects the container's queries to the sockets for the time of
 // ttl from now on. It is called again to go on.
 func (r *Resolver) Intercept(ttl time.Duration) error {
-	if r.tap != nil {
-		err := r.tap.renew(ttl)
-		if err == nil {
-			if r.waiting {
-				r.forgetFlows(false)
-			}
+	if r.tap != nil && r.full {
+		if r.tap.renew(ttl) == nil {
 			return nil
 		}
 		// Somebody else has taken the table away, or it is from before.
 		r.tap.close()
-		r.tap = nil
+		r.tap, r.full = nil, false
 	}
-	var err error
-	r.tap, err = openTap(r.ns, r.udp.LocalAddr().(*net.UDPAddr).AddrPort(), r.tcp.Addr().(*net.TCPAddr).AddrPort(), ttl)
+	err := r.install(ttl)
 	if err != nil {
 		return fmt.Errorf("intercept names in sandbox %s: %w", r.path, err)
 	}
-	r.tapped = true
-	r.forgetFlows(false)
 	return nil
 }
 
-// Release ends the interception. What was asked already can still be answered.
-func (r *Resolver) Release() error {
+func (r *Resolver) install(ttl time.Duration) (err error) {
 	if r.tap == nil {
+		if r.tap, err = openTap(r.ns); err != nil {
+			return err
+		}
+	}
+	err = r.tap.fill(r.udp.LocalAddr().(*net.UDPAddr).AddrPort(), r.tcp.Addr().(*net.TCPAddr).AddrPort(), ttl)
+	if err != nil {
+		r.tap.close()
+		r.tap = nil
+		return err
+	}
+	r.full = true
+	return nil
+}
+
+// Release ends the interception. What was asked already can still be answered
+// until Close.
+func (r *Resolver) Release() error {
+	if r.tap == nil || !r.full {
 		return nil
 	}
-	err := r.tap.remove()
-	r.tap = nil
-	if err != nil {
+	if err := r.tap.release(); err != nil {
 		return fmt.Errorf("end interception of names in sandbox %s: %w", r.path, err)
 	}
 	return nil
@@ -150,9 +161,12 @@ func (r *Resolver) Release() error {
 
 // Close gives everything back, the interception too.
 func (r *Resolver) Close() error {
-	err := r.Release()
-	if r.tapped {
-		r.forgetFlows(true)
+	var err error
+	if r.tap != nil {
+		if err = r.tap.remove(); err != nil {
+			err = fmt.Errorf("end interception of names in sandbox %s: %w", r.path, err)
+		}
+		r.tap = nil
 	}
 	if r.udp != nil {
 		err = errors.Join(err, r.udp.Close())
