@@ -5,7 +5,9 @@
 // 127.0.0.11. Inside each sandbox that has an endpoint of weft's, such queries
 // are redirected to a responder, which answers the names of the sandbox's weft
 // networks and passes everything else on to Docker's resolver, byte for byte in
-// both directions. The redirection lapses by itself when weft does not renew
+// both directions; but what Docker says of such networks, before weft knows a
+// container's name and for a moment after it is gone, may be kept no longer than
+// weft's own answers. The redirection lapses by itself when weft does not renew
 // it, so without weft a container is left with what Docker knows.
 //
 //	container ─► 127.0.0.11:53 ─► responder ─► a name of its networks: answered

@@ -89,7 +89,7 @@ func (v *visit) forwardUDP(ctx context.Context, msg []byte, q question, from net
 	reply := func(out []byte) { _, _ = conn.WriteToUDPAddrPort(out, from) }
 	err := v.turn(ctx)
 	if err == nil {
-		err = v.lines.ask(ctx, msg, reply)
+		err = v.lines.ask(ctx, msg, func(answer []byte) { reply(v.view.Load().temper(q, answer, time.Now())) })
 		<-v.forward
 	}
 	if err != nil {
@@ -176,6 +176,8 @@ func (v *visit) serveStream(ctx context.Context, conn net.Conn) {
 			v.waiting.Add(1)
 			if out, err = v.calls.ask(ctx, msg); err != nil {
 				out, outcome = failure(msg, q, serverFailure), Failed
+			} else {
+				out = v.view.Load().temper(q, out, time.Now())
 			}
 			v.waiting.Add(-1)
 		}

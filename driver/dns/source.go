@@ -2,7 +2,9 @@ package dns
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
 )
@@ -11,6 +13,7 @@ import (
 type source struct {
 	network string
 	records []Record
+	around  around
 	zone    *Zone
 }
 
@@ -40,12 +43,62 @@ func (s *Server) views(snapshot overlay.Snapshot) map[string]View {
 
 // renewed is the source of the network as it is now. The old one may be nil.
 func (old *source) renewed(snapshot overlay.Snapshot, id string) *source {
-	now := &source{network: snapshot.Networks[id].Name, records: records(snapshot, id)}
-	if old != nil && old.network == now.network && slices.EqualFunc(old.records, now.records, Record.equal) {
+	now := &source{network: snapshot.Networks[id].Name, records: records(snapshot, id), around: surroundings(snapshot, id)}
+	same := old != nil && old.network == now.network && slices.EqualFunc(old.records, now.records, Record.equal)
+	switch {
+	case same && old.around.equal(now.around):
 		return old
+	case same:
+		zone := *old.zone
+		now.zone = &zone
+	default:
+		now.zone = NewZone(now.network, now.records)
+		if old != nil {
+			now.zone.gone = now.zone.outlived(old.zone, time.Now())
+		}
 	}
-	now.zone = NewZone(now.network, now.records)
+	now.zone.around = now.around
 	return now
+}
+
+// outlived are the names that the zone does not have, and one before it had.
+func (z *Zone) outlived(old *Zone, now time.Time) map[string]time.Time {
+	gone := map[string]time.Time{}
+	for name, until := range old.gone {
+		if z.owners[name] == nil && now.Before(until) {
+			gone[name] = until
+		}
+	}
+	for name := range old.owners {
+		if z.owners[name] == nil {
+			gone[name] = now.Add(latelyFor)
+		}
+	}
+	return gone
+}
+
+func (a around) equal(o around) bool {
+	return a.whole == o.whole && slices.Equal(a.subnets, o.subnets) && slices.Equal(a.held, o.held)
+}
+
+// surroundings are the network's subnets, and the addresses that somebody has.
+func surroundings(snapshot overlay.Snapshot, id string) around {
+	a := around{whole: !snapshot.Partial}
+	for _, s := range snapshot.Networks[id].Subnets {
+		a.subnets = append(a.subnets, s.Prefix)
+	}
+	for _, e := range snapshot.Local {
+		if e.Network == id && e.Phase != overlay.Left {
+			a.held = append(a.held, e.Addrs...)
+		}
+	}
+	for _, at := range snapshot.Peers[id] {
+		for _, e := range at.Endpoints {
+			a.held = append(a.held, e.Addrs...)
+		}
+	}
+	slices.SortFunc(a.held, netip.Addr.Compare)
+	return a
 }
 
 func (r Record) equal(o Record) bool {

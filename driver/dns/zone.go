@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -20,6 +21,15 @@ type Record struct {
 type Zone struct {
 	Network string // its name, "" while unknown
 	owners  map[string]*owner
+	gone    map[string]time.Time // names that were its own, and until when they are remembered
+	around
+}
+
+// around is what else a zone knows of its network.
+type around struct {
+	subnets []netip.Prefix
+	held    []netip.Addr // by endpoints of all hosts, whether they have names or not; sorted
+	whole   bool         // held is all of them
 }
 
 // owner is all that one name owns.
