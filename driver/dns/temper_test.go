@@ -77,7 +77,7 @@ func TestNobodyKeepsDockersAnswersOfOurNames(t *testing.T) {
 			one := s.box("/sb/one")
 			s.change(func(o *overlay.Snapshot) { o.Local = o.Local[:1:1] })
 			s.eventually("old is no name of weft's", func() bool {
-				_, _, exists := (*s.responder("/sb/one").view.Load()).find("old.", dns.TypeA)
+				_, _, exists := s.responder("/sb/one").view.Load().find("old.", dns.TypeA)
 				return !exists
 			})
 			for _, network := range transports {

@@ -1,0 +1,173 @@
+package names
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/test/lab"
+)
+
+// lookups asks for one name from within a container, 30 times a second and each
+// time by a new socket, as most programs do.
+type lookups struct {
+	box
+	name, want string
+
+	mu                          sync.Mutex
+	asked, wrong, refused, late int
+	first                       string // what was wrong first
+	longest                     time.Duration
+	maxTTL                      uint32
+	stop                        context.CancelFunc
+	done                        chan struct{}
+}
+
+const tooLate = time.Second
+
+func (b box) lookups(name, want string) *lookups {
+	ctx, stop := context.WithCancel(context.WithoutCancel(b.tb.Context()))
+	l := &lookups{box: b, name: name, want: want, stop: stop, done: make(chan struct{})}
+	go func() {
+		defer close(l.done)
+		var under sync.WaitGroup
+		defer under.Wait()
+		tick := time.NewTicker(time.Second / 30)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				under.Go(l.one)
+			}
+		}
+	}()
+	return l
+}
+
+func (l *lookups) one() {
+	began := time.Now()
+	got, ttl, err := l.ask()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	took := time.Since(began)
+	l.asked, l.longest, l.maxTTL = l.asked+1, max(l.longest, took), max(l.maxTTL, ttl)
+	switch {
+	case errors.Is(err, unix.ECONNREFUSED):
+		l.refused++
+	case took > tooLate:
+		l.late++
+	case err != nil || got != l.want:
+		l.wrong++
+	default:
+		return
+	}
+	if l.first == "" {
+		l.first = fmt.Sprintf("%q, %v, after %s", got, err, took)
+	}
+}
+
+func (l *lookups) ask() (got string, ttl uint32, err error) {
+	var c net.Conn
+	err = lab.Inside(l.netns, func() (err error) {
+		c, err = net.Dial("udp4", "127.0.0.11:53")
+		return err
+	})
+	if err != nil {
+		return "", 0, err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	conn := &dns.Conn{Conn: c}
+	if err := conn.WriteMsg(new(dns.Msg).SetQuestion(dns.Fqdn(l.name), dns.TypeA)); err != nil {
+		return "", 0, err
+	}
+	m, err := conn.ReadMsg()
+	if err != nil {
+		return "", 0, err
+	}
+	got = dns.RcodeToString[m.Rcode]
+	for _, rr := range m.Answer {
+		if a, ok := rr.(*dns.A); ok {
+			got = a.A.String()
+		}
+		ttl = max(ttl, rr.Header().Ttl)
+	}
+	return got, ttl, nil
+}
+
+// end ends them, and gives how many were wrong, refused and late.
+func (l *lookups) end() (wrong, refused, late int) {
+	l.stop()
+	<-l.done
+	l.tb.Logf("%s from %s: %d lookups, %d wrong, %d refused, %d later than %s, the longest %s, TTL at most %d; first %s",
+		l.name, l.host, l.asked, l.wrong, l.refused, l.late, tooLate, l.longest.Round(time.Millisecond), l.maxTTL, l.first)
+	return l.wrong, l.refused, l.late
+}
+
+// A weft that was killed, and is back after longer than hosts wait for each other's
+// words: nobody on another host notices, and on its own no lookup is refused, nor
+// one of a name that Docker knows wrong.
+func TestLookupsOverAKill(t *testing.T) {
+	asks, near, far := trio(t, "kill-lookups")
+	there := start(t, "h2", "there", "--network", "kill-lookups")
+	// So few ports that sockets have the port of one before all the time.
+	if err := lab.Inside(asks.netns, func() error {
+		return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("40000 40099"), 0o600)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	own, remote, other := asks.lookups("near", near), asks.lookups("far", far), there.lookups("near", near)
+	h := cluster.Host("h1")
+	time.Sleep(2 * time.Second) // of lookups before
+	if err := h.Kill(t.Context(), lab.Weft); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(8 * time.Second) // twice as long as until a host that says nothing is silent
+	if err := h.Start(t.Context(), lab.Weft); err != nil {
+		t.Fatal(err)
+	}
+	asks.soon(5*time.Second, "far", dns.TypeA, far)
+	time.Sleep(2 * time.Second) // of lookups after
+	if wrong, refused, late := other.end(); wrong+refused+late > 0 {
+		t.Error("another host has noticed")
+	}
+	// What waits in a socket while its process dies is lost.
+	const dying = 2
+	if wrong, refused, late := own.end(); wrong+refused > 0 || late > dying {
+		t.Error("a name that Docker knows too is not answered all the time")
+	}
+	if _, refused, late := remote.end(); refused > 0 || late > dying {
+		t.Error("a name on another host is refused, or late")
+	}
+	for _, l := range []*lookups{other, remote} {
+		if l.maxTTL > 2 {
+			t.Errorf("%s from %s with a TTL of %d", l.name, l.host, l.maxTTL)
+		}
+	}
+}
+
+// A container that starts again, now with one address and now with another.
+func TestNobodyKeepsTheOldAddress(t *testing.T) {
+	asks, near, _ := trio(t, "kept")
+	l := asks.lookups("near", near) // which is not always so
+	for range 5 {
+		docker(t, "h1", "restart", "-t0", "near")
+	}
+	l.end()
+	if l.refused+l.late > 0 {
+		t.Error("lookups are refused, or late")
+	}
+	if l.maxTTL > 2 {
+		t.Errorf("an answer has a TTL of %d", l.maxTTL)
+	}
+}
