@@ -165,6 +165,7 @@ func (*tap) restore(from netip.AddrPort) rule {
 const (
 	sourcePort      = 0
 	destinationPort = 2
+	udpChecksum     = 6 // (RFC 768)
 )
 
 // rewrite writes a port into a datagram, and has the kernel follow no flow.
@@ -174,7 +175,7 @@ func rewrite(offset uint32, port uint16) []expr.Any {
 		&expr.Immediate{Register: reg32, Data: binaryutil.BigEndian.PutUint16(port)},
 		&expr.Payload{
 			OperationType: expr.PayloadWrite, SourceRegister: reg32, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2,
-			CsumType: expr.CsumTypeInet, CsumOffset: 6, // of UDP's header (RFC 768)
+			CsumType: expr.CsumTypeInet, CsumOffset: udpChecksum,
 		},
 		verdict(expr.VerdictAccept),
 	}

@@ -33,6 +33,8 @@ type Resolver struct {
 	tcp  *net.TCPListener
 	tap  *tap // nil: nothing is intercepted as far as is known
 	full bool // the tap has its rules
+
+	standIn *standIn // nil: there is none, or it is to be made anew
 }
 
 // OpenResolver opens the sockets inside the sandbox, on ports that the kernel
@@ -167,6 +169,10 @@ func (r *Resolver) Close() error {
 			err = fmt.Errorf("end interception of names in sandbox %s: %w", r.path, err)
 		}
 		r.tap = nil
+	}
+	if r.ns.IsOpen() {
+		err = errors.Join(err, removeStandIn(r.ns)) // that of a process before, too
+		r.standIn = nil
 	}
 	if r.udp != nil {
 		err = errors.Join(err, r.udp.Close())

@@ -8,7 +8,9 @@
 // both directions; but what Docker says of such networks, before weft knows a
 // container's name and for a moment after it is gone, may be kept no longer than
 // weft's own answers. The redirection lapses by itself when weft does not renew
-// it, so without weft a container is left with what Docker knows.
+// it, so without weft a container is left with what Docker knows. For two minutes
+// after weft was killed, names that only weft knows are refused in the kernel with
+// SERVFAIL; else Docker's resolver would ask the site's nameservers for them.
 //
 //	container ─► 127.0.0.11:53 ─► responder ─► a name of its networks: answered
 //	                                  │

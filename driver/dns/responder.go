@@ -18,6 +18,7 @@ type responder struct {
 	path string
 	log  logrus.FieldLogger
 	view atomic.Pointer[View]
+	news chan struct{} // view is another
 
 	stop context.CancelFunc
 	done chan struct{} // closed when the sandbox is left
@@ -120,6 +121,14 @@ type visit struct {
 	waiting atomic.Int32  // queries that Docker's resolver is to answer
 	forward chan struct{} // a place is a query under way to Docker's resolver
 	streams chan struct{} // a place is a TCP connection
+
+	// Only keep's: the view whose names the stand-in has, these names, whether it
+	// could not be told of them, and when it is told of news.
+	standIn View
+	far     [][]byte
+	unstood bool
+	tell    *time.Timer
+	telling bool
 }
 
 // errMoved says that the path is another sandbox than before, or none.
@@ -147,6 +156,8 @@ const drainFor = 500 * time.Millisecond
 func (v *visit) keep(ctx, serving context.Context) error {
 	ticker := time.NewTicker(v.cfg.Renew)
 	defer ticker.Stop()
+	v.tell = time.NewTimer(0)
+	defer v.tell.Stop()
 	for {
 		if err := v.box.Intercept(v.cfg.Lapse); err != nil {
 			return err
@@ -154,17 +165,36 @@ func (v *visit) keep(ctx, serving context.Context) error {
 		if !v.on.Swap(true) {
 			v.log.Debug("Names are answered in a sandbox.")
 		}
+		if done, err := v.wait(ctx, serving, ticker.C); done || err != nil {
+			return err
+		}
+	}
+}
+
+// wait waits for the time to renew the interception, or to end.
+func (v *visit) wait(ctx, serving context.Context, renew <-chan time.Time) (done bool, err error) {
+	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return true, nil
 		case <-serving.Done():
-			return nil
-		case now := <-ticker.C:
+			return true, nil
+		case <-v.news:
+			if !v.telling {
+				v.telling = true
+				v.tell.Reset(tellAfter)
+			}
+		case <-v.tell.C:
+			v.telling = false
+			v.tellStandIn()
+		case now := <-renew:
 			v.lines.prune(now.Add(-idleFor))
 			v.calls.prune(now.Add(-idleFor))
+			v.tellStandIn()
 			if !v.box.Current() {
-				return errMoved
+				return false, errMoved
 			}
+			return false, nil
 		}
 	}
 }

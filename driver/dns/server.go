@@ -23,6 +23,9 @@ type Sandbox interface {
 	Intercept(ttl time.Duration) error
 	// Current says whether the path still is this sandbox.
 	Current() bool
+	// StandIn has queries for the names, as they are in queries, refused with
+	// SERVFAIL when weft is gone without a word, for the time of ttl from now on.
+	StandIn(names [][]byte, ttl time.Duration) error
 	// Release ends the interception, if there is one.
 	Release() error
 	// Close gives the sockets back.
@@ -62,6 +65,10 @@ type Config struct {
 	// Lapse is after how long without weft containers ask Docker's resolver
 	// again; 9 s by default. Renew is how often that is put off; 3 s.
 	Lapse, Renew time.Duration
+	// StandIn is for how long without weft names that only weft knows are refused
+	// with SERVFAIL, and not asked from other nameservers; 2 min by default. A weft
+	// that was killed is back by then, or not soon.
+	StandIn time.Duration
 	// Timeout is how long Docker's resolver may take; 4.8 s by default. It tries
 	// its next server after 4 s, and most clients ask again after 5 s.
 	Timeout time.Duration
@@ -91,6 +98,7 @@ func New(cfg Config) *Server {
 	cfg.Rate = cmp.Or(cfg.Rate, 10_000)
 	cfg.Lapse = cmp.Or(cfg.Lapse, 9*time.Second)
 	cfg.Renew = cmp.Or(cfg.Renew, 3*time.Second)
+	cfg.StandIn = cmp.Or(cfg.StandIn, 2*time.Minute)
 	cfg.Timeout = cmp.Or(cfg.Timeout, 4800*time.Millisecond)
 	return &Server{cfg: cfg, responders: map[string]*responder{}, zones: map[string]*source{}}
 }
@@ -129,9 +137,13 @@ func (s *Server) Run(ctx context.Context) error {
 		for path, view := range views {
 			if r := s.responders[path]; r != nil {
 				r.view.Store(&view)
+				select {
+				case r.news <- struct{}{}:
+				default:
+				}
 				continue
 			}
-			r := &responder{cfg: s.cfg, path: path, log: s.cfg.Log.WithField("sandbox", path), done: make(chan struct{})}
+			r := &responder{cfg: s.cfg, path: path, log: s.cfg.Log.WithField("sandbox", path), done: make(chan struct{}), news: make(chan struct{}, 1)}
 			r.view.Store(&view)
 			s.responders[path] = r
 			var inner context.Context

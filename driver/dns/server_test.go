@@ -54,6 +54,7 @@ type box struct {
 	moved       atomic.Bool
 	dials       atomic.Int32
 	open, most  atomic.Int32 // sockets to Docker's resolver: now, and at once so far
+	standIn     [][]byte     // guarded by mu
 }
 
 // counted is a socket to Docker's resolver that is counted while it is open.
@@ -135,9 +136,15 @@ func (s *scene) open(_ context.Context, path string) (Sandbox, error) {
 func (b *box) UDP() *net.UDPConn             { return b.udp }
 func (b *box) TCP() net.Listener             { return b.tcp }
 func (b *box) Intercept(time.Duration) error { b.intercepted.Add(1); return nil }
-func (b *box) Current() bool                 { return !b.moved.Load() }
-func (b *box) Release() error                { b.released.Store(true); return nil }
-func (b *box) Close() error                  { return errors.Join(b.udp.Close(), b.tcp.Close()) }
+func (b *box) StandIn(names [][]byte, _ time.Duration) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.standIn = names
+	return nil
+}
+func (b *box) Current() bool  { return !b.moved.Load() }
+func (b *box) Release() error { b.released.Store(true); return nil }
+func (b *box) Close() error   { return errors.Join(b.udp.Close(), b.tcp.Close()) }
 
 // Dial makes a resolver of Docker's for one connection.
 func (b *box) Dial(ctx context.Context, network string) (net.Conn, error) {

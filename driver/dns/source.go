@@ -102,7 +102,7 @@ func surroundings(snapshot overlay.Snapshot, id string) around {
 }
 
 func (r Record) equal(o Record) bool {
-	return slices.Equal(r.Names, o.Names) && slices.Equal(r.Addrs, o.Addrs)
+	return r.Near == o.Near && slices.Equal(r.Names, o.Names) && slices.Equal(r.Addrs, o.Addrs)
 }
 
 // records are the network's endpoints that have names, on all hosts that are
@@ -115,7 +115,7 @@ func records(snapshot overlay.Snapshot, id string) []Record {
 	var list []keyed
 	for _, e := range snapshot.Local {
 		if e.Network == id && e.Phase != overlay.Left {
-			list = append(list, keyed{e.ID, Record{names(e.Name, e.Names), e.Addrs}})
+			list = append(list, keyed{e.ID, Record{names(e.Name, e.Names), e.Addrs, true}})
 		}
 	}
 	for _, at := range snapshot.Peers[id] {
@@ -123,7 +123,7 @@ func records(snapshot overlay.Snapshot, id string) []Record {
 			continue
 		}
 		for _, e := range at.Endpoints {
-			list = append(list, keyed{e.ID, Record{names(e.Name, e.Names), e.Addrs}})
+			list = append(list, keyed{e.ID, Record{names(e.Name, e.Names), e.Addrs, false}})
 		}
 	}
 	slices.SortFunc(list, func(a, b keyed) int { return cmp.Compare(a.id, b.id) })

@@ -15,6 +15,7 @@ import (
 type Record struct {
 	Names []string // as Docker has them; the first is the container's
 	Addrs []netip.Addr
+	Near  bool // on this host, so that Docker's resolver here knows it too
 }
 
 // Zone is one network's names, indexed once and then only read.
@@ -36,6 +37,7 @@ type around struct {
 type owner struct {
 	v4, v6 []netip.Addr // sorted
 	ptr    string       // of a reverse name
+	near   bool         // one of them is of an endpoint on this host
 	turn   atomic.Uint32
 }
 
@@ -45,9 +47,9 @@ func NewZone(network string, records []Record) *Zone {
 	z := &Zone{Network: network, owners: make(map[string]*owner, 4*len(records))}
 	for _, r := range records {
 		for _, name := range r.Names {
-			z.add(name, r.Addrs)
+			z.add(name, r)
 			if network != "" {
-				z.add(name+"."+network, r.Addrs)
+				z.add(name+"."+network, r)
 			}
 		}
 		if len(r.Names) == 0 {
@@ -59,7 +61,8 @@ func NewZone(network string, records []Record) *Zone {
 		}
 		for _, a := range r.Addrs {
 			if reverse, err := dns.ReverseAddr(a.String()); err == nil {
-				z.owner(reverse).ptr = target
+				o := z.owner(reverse)
+				o.ptr, o.near = target, o.near || r.Near
 			}
 		}
 	}
@@ -71,13 +74,14 @@ func NewZone(network string, records []Record) *Zone {
 	return z
 }
 
-func (z *Zone) add(name string, addrs []netip.Addr) {
+func (z *Zone) add(name string, r Record) {
 	key, ok := canonical(name)
 	if !ok {
 		return
 	}
 	o := z.owner(strings.ToLower(key))
-	for _, a := range addrs {
+	o.near = o.near || r.Near
+	for _, a := range r.Addrs {
 		if a.Is4() {
 			o.v4 = append(o.v4, a)
 		} else {

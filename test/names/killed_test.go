@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +27,7 @@ type lookups struct {
 
 	mu                          sync.Mutex
 	asked, wrong, refused, late int
+	denied                      int    // NXDOMAIN, part of wrong
 	first                       string // what was wrong first
 	longest                     time.Duration
 	maxTTL                      uint32
@@ -68,6 +72,9 @@ func (l *lookups) one() {
 		l.late++
 	case err != nil || got != l.want:
 		l.wrong++
+		if got == "NXDOMAIN" {
+			l.denied++
+		}
 	default:
 		return
 	}
@@ -114,18 +121,39 @@ func (l *lookups) end() (wrong, refused, late int) {
 	return l.wrong, l.refused, l.late
 }
 
+// stoodInFor waits until the kernel will refuse the name in weft's place.
+func (b box) stoodInFor(name string) {
+	b.tb.Helper()
+	set := fmt.Sprintf("names%d", len(name)+2) // with its length and the root's, as in a query
+	eventually(b.tb, 5*time.Second, "the kernel has names like "+name, func() error {
+		out, err := exec.CommandContext(b.tb.Context(), "nsenter", "--net="+b.netns, "nft", "list", "set", "ip", "weft-names", set).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+}
+
 // A weft that was killed, and is back after longer than hosts wait for each other's
 // words: nobody on another host notices, and on its own no lookup is refused, nor
 // one of a name that Docker knows wrong.
 func TestLookupsOverAKill(t *testing.T) {
 	asks, near, far := trio(t, "kill-lookups")
 	there := start(t, "h2", "there", "--network", "kill-lookups")
+	asks.stoodInFor("far")
 	// So few ports that sockets have the port of one before all the time.
 	if err := lab.Inside(asks.netns, func() error {
 		return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("40000 40099"), 0o600)
 	}); err != nil {
 		t.Fatal(err)
 	}
+	var leaked atomic.Int32
+	world(t, func(w dns.ResponseWriter, m *dns.Msg) {
+		if len(m.Question) == 1 && strings.HasPrefix(m.Question[0].Name, "far.") {
+			leaked.Add(1)
+		}
+		_ = w.WriteMsg(new(dns.Msg).SetRcode(m, dns.RcodeNameError))
+	})
 	own, remote, other := asks.lookups("near", near), asks.lookups("far", far), there.lookups("near", near)
 	h := cluster.Host("h1")
 	time.Sleep(2 * time.Second) // of lookups before
@@ -148,6 +176,9 @@ func TestLookupsOverAKill(t *testing.T) {
 	}
 	if _, refused, late := remote.end(); refused > 0 || late > dying {
 		t.Error("a name on another host is refused, or late")
+	}
+	if n := leaked.Load(); n > 0 || remote.denied > 0 {
+		t.Errorf("a name on another host was asked %d times out in the world, and denied %d times", n, remote.denied)
 	}
 	for _, l := range []*lookups{other, remote} {
 		if l.maxTTL > 2 {
