@@ -132,7 +132,7 @@ type Remains struct {
 // Snapshot is everything that Plan looks at.
 type Snapshot struct {
 	Self     Host
-	Hosts    map[string]Host         // peers by name that are not down, without Self
+	Hosts    map[string]Host         // peers by name that are sent to, without Self
 	Networks map[string]Network      // live networks by id
 	Local    []Endpoint              // this host's endpoints
 	Peers    map[string][]Attachment // by network id: other hosts' attachments

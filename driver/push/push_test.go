@@ -247,6 +247,15 @@ func TestKilledWeftKeepsItsNames(t *testing.T) {
 		}
 	}
 
+	h1.stop() // its lease too
+	within(t, 5*time.Second, "h1's lease ends", func() bool { return !h2.HostStates()[0].Live })
+	sentTo := func() bool { _, up := h2.Snapshot().Hosts["h1"]; return up }
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if withdrawn() || !sentTo() {
+			t.Fatal("a host whose machine answers is not sent to when its lease has ended")
+		}
+	}
+
 	hung, err := net.Listen("tcp", h1.at.String())
 	if err != nil {
 		t.Fatal(err)
@@ -255,8 +264,14 @@ func TestKilledWeftKeepsItsNames(t *testing.T) {
 	if err := hung.Close(); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 4*time.Second, "the machine answers again", func() bool { return !withdrawn() })
-	h1.stop()
+	if sentTo() {
+		t.Error("it is sent to all the same")
+	}
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if !withdrawn() || sentTo() {
+			t.Fatal("a machine that has started anew has its names back")
+		}
+	}
 	h1.start()
 	within(t, 5*time.Second, "h2 hears h1", func() bool { return !h2.HostStates()[0].Silent })
 }

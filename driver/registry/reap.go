@@ -134,10 +134,14 @@ func (r *Registry) judge(now time.Time) []string {
 			p.down = down
 			r.hosts[name] = p
 			r.any.send()
-			r.log.WithField("host", name).Info(map[bool]string{
-				true:  "A host is down: nothing is sent to it, and nothing taken from it, until it is back.",
-				false: "A host is back.",
-			}[down])
+			text := "A host is back."
+			switch {
+			case down && r.sentToLocked(name):
+				text = "A host is down, but its machine answers: its containers are still sent to until its addresses are freed."
+			case down:
+				text = "A host is down: nothing is sent to it, and nothing taken from it, until it is back."
+			}
+			r.log.WithField("host", name).Info(text)
 		}
 		if down && r.reapAfter > 0 && free >= r.reapAfter {
 			dead = append(dead, name)

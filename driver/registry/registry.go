@@ -252,7 +252,7 @@ func (r *Registry) Snapshot() overlay.Snapshot {
 	}
 	for name, p := range r.hosts {
 		// What is sent to this host's own address would come back to it.
-		if !p.down && p.VTEP != r.self.VTEP {
+		if r.sentToLocked(name) && p.VTEP != r.self.VTEP {
 			s.Hosts[name] = p.Host
 		}
 	}

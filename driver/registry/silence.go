@@ -45,7 +45,7 @@ func (r *Registry) countSilence() {
 			r.log.WithField("host", host).Info("A host has fallen silent: its names are withdrawn until it is heard again, its packets go on.")
 			r.any.send()
 		case !now && l.quiet == silentTicks && r.silentLocked(host):
-			r.log.WithField("host", host).Info("A host's weft does not run and its machine answers: its names stay until its lease ends, its packets go on.")
+			r.log.WithField("host", host).Info("A host's weft does not run and its machine answers: its names stay, its packets go on.")
 		}
 	}
 }

@@ -3,6 +3,7 @@ package registry
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
 )
@@ -11,8 +12,12 @@ import (
 //
 // Both fall silent. But a machine that lives refuses a connection to its push
 // port when no weft listens there, and a dead one answers nothing. The
-// containers of the first run on, so its names stay until its lease ends and it
-// is down. A weft that hangs listens and refuses nothing: its names go.
+// containers of the first run on, so its names stay, and when its lease ends and it
+// is down it is still sent to. It is reaped as any host that is down: from then on
+// its addresses may be others', and nobody sends to it. A weft that hangs listens
+// and refuses nothing: its names go. And a machine that answers again after it did
+// not has started anew, without its containers: nothing comes back before its weft
+// is heard.
 
 const (
 	// vacantAsk is the silence, in ticks, after which a host's machine is asked:
@@ -32,7 +37,7 @@ func (r *Registry) Quiet() []overlay.Host {
 	for host, l := range r.links {
 		p := r.hosts[host]
 		if l.incarnation == p.Incarnation && !l.heard.IsZero() && l.quiet >= vacantAsk && p.Push.IsValid() &&
-			!p.down && !p.rests && !r.awayLocked(host) {
+			!p.returning && !r.namelessLocked(host) {
 			out = append(out, p.Host)
 		}
 	}
@@ -45,15 +50,21 @@ func (r *Registry) Vacant(host overlay.Host) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l, p := r.links[host.Name], r.hosts[host.Name]
-	if l == nil || p.Host != host || l.incarnation != p.Incarnation || l.quiet < vacantAsk {
+	if l == nil || p.Host != host || l.incarnation != p.Incarnation || l.quiet < vacantAsk || r.namelessLocked(host.Name) {
 		return
 	}
-	was := r.namelessLocked(host.Name)
 	l.vacant = vacantTicks
-	if was && !r.namelessLocked(host.Name) {
-		r.log.WithField("host", host.Name).Info("A silent host's machine answers, only its weft does not run: its names are back.")
-		r.any.send()
+}
+
+// sentToLocked says whether packets go to the host and are taken from it: it is not
+// down, or only its weft is, and its addresses are not to be freed yet.
+func (r *Registry) sentToLocked(host string) bool {
+	p, l := r.hosts[host], r.links[host]
+	if !p.down {
+		return true
 	}
+	vacant := l != nil && l.incarnation == p.Incarnation && l.vacant > 0 && !p.returning && !r.awayLocked(host)
+	return vacant && (r.reapAfter == 0 || time.Since(p.since) < r.reapAfter)
 }
 
 // namelessLocked says whether the host's names are withdrawn: it is silent, and

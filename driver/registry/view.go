@@ -38,13 +38,13 @@ func (r *Registry) HostStates() []HostState {
 	return out
 }
 
-// VTEPs are the underlay addresses of the other hosts that are not down, sorted.
+// VTEPs are the underlay addresses of the other hosts that are sent to, sorted.
 func (r *Registry) VTEPs() []netip.Addr {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var out []netip.Addr
-	for _, p := range r.hosts {
-		if !p.down && p.VTEP.IsValid() {
+	for name, p := range r.hosts {
+		if r.sentToLocked(name) && p.VTEP.IsValid() {
 			out = append(out, p.VTEP)
 		}
 	}

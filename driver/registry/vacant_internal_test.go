@@ -1,0 +1,38 @@
+package registry
+
+import (
+	"testing"
+	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// A host that is down is sent to while only its weft is dead, but not when any host
+// may free its addresses.
+func TestAVacantHostIsSentToUntilItMayBeReaped(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*peer, *link)
+		reap   time.Duration
+		want   bool
+	}{
+		"its machine answers":     {func(*peer, *link) {}, time.Minute, true},
+		"it is never reaped":      {func(p *peer, _ *link) { p.since = time.Unix(1, 0) }, 0, true},
+		"it does not answer":      {func(_ *peer, l *link) { l.vacant = 0 }, time.Minute, false},
+		"it may be reaped":        {func(p *peer, _ *link) { p.since = time.Now().Add(-time.Minute) }, time.Minute, false},
+		"it was declared dead":    {func(p *peer, _ *link) { p.returning = true }, time.Minute, false},
+		"it shuts down":           {func(p *peer, _ *link) { p.Away = true }, time.Minute, false},
+		"it is another by now":    {func(_ *peer, l *link) { l.incarnation = "before" }, time.Minute, false},
+		"it is down no more":      {func(p *peer, l *link) { p.down, l.vacant = false, 0 }, time.Minute, true},
+		"it was never heard here": {func(_ *peer, l *link) { *l = link{} }, time.Minute, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := peer{Host: overlay.Host{Name: "h2", Incarnation: "i"}, down: true, since: time.Now().Add(-time.Second)}
+			l := &link{incarnation: "i", heard: time.Now(), quiet: silentTicks, vacant: vacantTicks}
+			c.change(&p, l)
+			r := &Registry{reapAfter: c.reap, hosts: map[string]peer{"h2": p}, links: map[string]*link{"h2": l}}
+			if got := r.sentToLocked("h2"); got != c.want {
+				t.Errorf("sent to: %v", got)
+			}
+		})
+	}
+}
