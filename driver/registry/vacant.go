@@ -57,14 +57,14 @@ func (r *Registry) Vacant(host overlay.Host) {
 }
 
 // sentToLocked says whether packets go to the host and are taken from it: it is not
-// down, or only its weft is, and its addresses are not to be freed yet.
+// down, or only its weft is or was, and its addresses are not to be freed yet.
 func (r *Registry) sentToLocked(host string) bool {
 	p, l := r.hosts[host], r.links[host]
 	if !p.down {
 		return true
 	}
-	vacant := l != nil && l.incarnation == p.Incarnation && l.vacant > 0 && !p.returning && !r.awayLocked(host)
-	return vacant && (r.reapAfter == 0 || time.Since(p.since) < r.reapAfter)
+	vacant := l != nil && l.incarnation == p.Incarnation && l.vacant > 0
+	return (vacant || r.heardLocked(host)) && !p.returning && !r.awayLocked(host) && (r.reapAfter == 0 || time.Since(p.since) < r.reapAfter)
 }
 
 // namelessLocked says whether the host's names are withdrawn: it is silent, and

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ func TestAVacantHostIsSentToUntilItMayBeReaped(t *testing.T) {
 	}{
 		"its machine answers":     {func(*peer, *link) {}, time.Minute, true},
 		"it is never reaped":      {func(p *peer, _ *link) { p.since = time.Unix(1, 0) }, 0, true},
+		"its weft is heard again": {func(_ *peer, l *link) { l.quiet, l.vacant = 0, 0 }, time.Minute, true},
 		"it does not answer":      {func(_ *peer, l *link) { l.vacant = 0 }, time.Minute, false},
 		"it may be reaped":        {func(p *peer, _ *link) { p.since = time.Now().Add(-time.Minute) }, time.Minute, false},
 		"it was declared dead":    {func(p *peer, _ *link) { p.returning = true }, time.Minute, false},
@@ -26,10 +28,11 @@ func TestAVacantHostIsSentToUntilItMayBeReaped(t *testing.T) {
 		"it was never heard here": {func(_ *peer, l *link) { *l = link{} }, time.Minute, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := peer{Host: overlay.Host{Name: "h2", Incarnation: "i"}, down: true, since: time.Now().Add(-time.Second)}
+			push := netip.MustParseAddrPort("192.0.2.1:7947")
+			p := peer{Host: overlay.Host{Name: "h2", Incarnation: "i", Push: push}, down: true, since: time.Now().Add(-time.Second)}
 			l := &link{incarnation: "i", heard: time.Now(), quiet: silentTicks, vacant: vacantTicks}
 			c.change(&p, l)
-			r := &Registry{reapAfter: c.reap, hosts: map[string]peer{"h2": p}, links: map[string]*link{"h2": l}}
+			r := &Registry{self: overlay.Host{Push: push}, reapAfter: c.reap, hosts: map[string]peer{"h2": p}, links: map[string]*link{"h2": l}}
 			if got := r.sentToLocked("h2"); got != c.want {
 				t.Errorf("sent to: %v", got)
 			}
