@@ -74,6 +74,7 @@ func hostForgetCommand() *cobra.Command {
 		Long: `Free the addresses and endpoints of a host that will not come back.
 
 weft does that by itself some time after a host has died (--reap). A host that
+another one hears is alive, and is not forgotten, whatever the store says. A host that
 comes back all the same keeps what nobody else has taken by then.`,
 		Example:           "  weft host forget h3",
 		ValidArgsFunction: complete(hostNames),

@@ -34,7 +34,7 @@ func parseHostKey(key string) (host, leaf string, ok bool) {
 	rest, ours := strings.CutPrefix(key, hostPrefix)
 	host, leaf, _ = strings.Cut(rest, "/")
 	switch leaf {
-	case "doc", "live", "dead", "back", "owner":
+	case "doc", "live", "dead", "back", "owner", "heard":
 		return host, leaf, ours && overlay.ValidID(host)
 	}
 	return "", "", false

@@ -73,7 +73,7 @@ func (r *Registry) Retire(ctx context.Context) error {
 			return fmt.Errorf("leave the cluster: %w", err)
 		}
 	}
-	if _, err := r.cluster.Txn(ctx, fence, gone, deleteOp(hostLiveKey(self.Name))); err != nil {
+	if _, err := r.cluster.Txn(ctx, fence, gone, deleteOp(hostLiveKey(self.Name)), deleteOp(heardKey(self.Name))); err != nil {
 		return fmt.Errorf("leave the cluster: %w", err)
 	}
 	r.log.WithField("host", self.Name).Info("This host has left the cluster.")

@@ -15,6 +15,10 @@ import (
 // store may have lost the older claim, see ipam. It looks at any time, and so
 // perhaps before it knows that it was declared dead. To look and to take back are two
 // steps: the store may carry out late what was decided, even after its process.
+//
+// A third host may hear h1 directly, and goes on accepting its packets then, lease or
+// none; the reapers never hear it. What the model knows of time is this alone: who has
+// heard h1 all the time that a reaper waits has told the store so meanwhile.
 
 // world is one state of the model: comparable, so that visited ones are known.
 type world struct {
@@ -26,6 +30,10 @@ type world struct {
 	held     bool // host/h1/live
 	lease    int  // its revision
 	back     int  // revision of host/h1/back
+	gone     bool // h1 was declared dead, and has had no lease since
+	veto     bool // host/h1/heard is held by the host that hears h1
+	vetoes   int  // its revision
+	heard    bool // that host hears h1, and believes it
 
 	h1      victim
 	h2      claimant
@@ -50,15 +58,17 @@ type claimant struct{ using bool }
 
 // reaper frees what h1 had.
 type reaper struct {
-	step   int // 0 idle, 1 has seen the lease free for the reap time, 2 marked, 3 listed
-	lease  int // revision seen
+	step   int  // 0 idle, 1 waits, 2 has seen the lease free for the reap time, 3 marked, 4 listed
+	lease  int  // revision seen
+	vetoes int  // the same of host/h1/heard
+	along  bool // somebody has heard h1 ever since the wait began
 	mark   int
 	listed int // revision of the address's key as listed
 }
 
 // duplicate is the state that must not be: peers accept h1's packets as long
-// as its lease is held.
-func (w world) duplicate() bool { return w.h1.using && w.h2.using && w.held }
+// as its lease is held, and one that hears it even without.
+func (w world) duplicate() bool { return w.h1.using && w.h2.using && (w.held || w.heard) }
 
 // rules says which parts of the protocol are in force.
 type rules struct {
@@ -68,10 +78,12 @@ type rules struct {
 	verify       bool // h1 compares before it takes its lease
 	yield        bool // h1 decides to take nothing back once it knows that it was declared dead
 	tenure       bool // and what it decided before holds only until it has taken the mark off
+	veto         bool // who hears h1 tells the store, and a reaper looks for that
+	fenceVeto    bool // and marks only if nobody has told it since
 }
 
 func all() rules {
-	return rules{fenceDeletes: true, fenceClaims: true, fenceLease: true, verify: true, yield: true, tenure: true}
+	return rules{fenceDeletes: true, fenceClaims: true, fenceLease: true, verify: true, yield: true, tenure: true, veto: true, fenceVeto: true}
 }
 
 const (
@@ -85,6 +97,9 @@ func (w world) next(r rules) map[string]world {
 	step := func(name string, change func(*world)) {
 		n := w
 		change(&n)
+		if a, b := n.reapers[0], n.reapers[1]; b.step < a.step || b.step == a.step && b.mark < a.mark {
+			n.reapers = [2]reaper{b, a} // which of them is which makes no other state
+		}
 		if n != w {
 			out[name] = n
 		}
@@ -103,6 +118,7 @@ func (w world) next(r rules) map[string]world {
 	if !w.h1.cut {
 		w.stepsOfVictim(r, step)
 	}
+	w.stepsOfHearer(r, step)
 	if w.h1.takes > 0 {
 		step("the store takes the address back for h1", func(n *world) {
 			if w.revision == w.h1.takes-1 && (!w.marked || !r.fenceClaims) && (w.back == w.h1.tenure || !r.tenure) {
@@ -123,6 +139,26 @@ func (w world) next(r rules) map[string]world {
 		w.stepsOfReaper(r, i, step)
 	}
 	return out
+}
+
+func (w world) stepsOfHearer(r rules, step func(string, func(*world))) {
+	if w.heard {
+		step("h1 is heard no more", func(n *world) {
+			n.heard = false
+			for i := range n.reapers {
+				n.reapers[i].along = false
+			}
+		})
+	} else if !w.gone && w.faults < maxFaults {
+		step("h1 is heard", func(n *world) { n.heard = true; n.faults++ })
+	}
+	switch {
+	case !r.veto:
+	case w.veto && (w.held || !w.heard):
+		step("the veto ends", func(n *world) { n.veto = false; n.vetoes++ })
+	case !w.veto && !w.held && w.heard && !w.marked:
+		step("who hears h1 vetoes", func(n *world) { n.veto = true; n.vetoes++ })
+	}
 }
 
 func (w world) stepsOfVictim(r rules, step func(string, func(*world))) {
@@ -146,7 +182,7 @@ func (w world) stepsOfVictim(r rules, step func(string, func(*world))) {
 			}
 		})
 	case !w.marked || !r.fenceLease:
-		step("h1 takes its lease", func(n *world) { n.held = true; n.lease++ })
+		step("h1 takes its lease", func(n *world) { n.held, n.gone = true, false; n.lease++ })
 	default:
 		step("h1 sees that it was declared dead again", func(n *world) { n.h1.rejoined, n.h1.verified = false, false })
 	}
@@ -189,24 +225,35 @@ func (w world) stepsOfReaper(r rules, i int, step func(string, func(*world))) {
 	}
 	switch me.step {
 	case 0:
-		if !w.held {
-			step(name("sees the lease free long enough"), func(n *world) { n.reapers[i] = reaper{step: 1, lease: n.lease} })
-		}
-	case 1:
-		if w.marked {
-			step(name("finds the mark"), func(n *world) { n.reapers[i].step, n.reapers[i].mark = 2, n.mark })
-		} else if !w.held && w.lease == me.lease && w.mark < maxMarks {
-			step(name("makes the mark"), func(n *world) {
-				n.marked = true
-				n.mark++
-				n.reapers[i].step, n.reapers[i].mark = 2, n.mark
+		if !w.held && !w.veto {
+			step(name("sees the lease free and begins to wait"), func(n *world) {
+				n.reapers[i] = reaper{step: 1, lease: n.lease, vetoes: n.vetoes, along: n.heard}
 			})
 		}
+	case 1:
+		if w.lease == me.lease && w.vetoes == me.vetoes && (!me.along || !r.veto) {
+			step(name("has waited long enough"), func(n *world) { n.reapers[i].step = 2 })
+		}
 	case 2:
-		if w.owner == 1 {
-			step(name("lists the address"), func(n *world) { n.reapers[i].step, n.reapers[i].listed = 3, n.revision })
+		if w.marked {
+			step(name("finds the mark"), func(n *world) {
+				n.reapers[i] = reaper{step: 3, mark: n.mark}
+			})
+		} else if !w.held && w.lease == me.lease && (w.vetoes == me.vetoes || !r.fenceVeto) && w.mark < maxMarks {
+			step(name("makes the mark"), func(n *world) {
+				n.marked, n.gone = true, true
+				n.mark++
+				if !n.veto && !me.along { // only just heard again, and now known to be marked
+					n.heard = false
+				}
+				n.reapers[i] = reaper{step: 3, mark: n.mark}
+			})
 		}
 	case 3:
+		if w.owner == 1 {
+			step(name("lists the address"), func(n *world) { n.reapers[i].step, n.reapers[i].listed = 4, n.revision })
+		}
+	case 4:
 		if w.revision == me.listed && (!r.fenceDeletes || w.marked && w.mark == me.mark) {
 			step(name("deletes the claim"), func(n *world) { n.owner = 0; n.revision++; n.reapers[i] = reaper{} })
 		}
@@ -220,7 +267,7 @@ func explore(r rules) (history []string, states int) {
 		world world
 		step  string
 	}
-	start := world{owner: 1, held: true, h1: victim{using: true, believes: true, rejoined: true, verified: true}}
+	start := world{owner: 1, held: true, heard: true, h1: victim{using: true, believes: true, rejoined: true, verified: true}}
 	seen := map[world]from{start: {}}
 	for queue := []world{start}; len(queue) > 0; queue = queue[1:] {
 		w := queue[0]
@@ -232,7 +279,7 @@ func explore(r rules) (history []string, states int) {
 			return history, len(seen)
 		}
 		for step, n := range w.next(r) {
-			if n.revision > 12 || n.lease > 12 {
+			if n.revision > 12 || n.lease > 12 || n.vetoes > 2 {
 				continue // further rounds repeat the earlier ones
 			}
 			if _, known := seen[n]; !known {
@@ -267,6 +314,8 @@ func TestTheModelFindsWhatAMissingPartCosts(t *testing.T) {
 		"claims are not compared":      func(r *rules) { r.verify = false },
 		"the dead does not yield":      func(r *rules) { r.yield = false },
 		"a decision outlives the mark": func(r *rules) { r.tenure = false },
+		"nobody vetoes":                func(r *rules) { r.veto = false },
+		"the veto is not fenced":       func(r *rules) { r.fenceVeto = false },
 		"there is no fence whatever":   func(r *rules) { r.fenceDeletes, r.fenceClaims, r.fenceLease = false, false, false },
 	} {
 		r := all()

@@ -17,8 +17,9 @@ import (
 // A host is down when its lease has been free for downAfter: peers stop
 // forwarding to it and stop accepting its packets. It is dead when the lease
 // has been free for the reap time without a break, as seen by one host that
-// reached the store all along. That host, any one, creates host/X/dead in a
-// transaction that holds only if host/X/live is what it was all that time.
+// reached the store all along, and when nobody has said all that time that it hears
+// the host (see veto.go). That host, any one, creates host/X/dead in a transaction
+// that holds only if host/X/live and host/X/heard are what they were all that time.
 //
 // The mark is the fence. Every transaction that deletes something of X holds
 // only while the mark is the one that was made, and every transaction by which
@@ -88,7 +89,7 @@ func (r *Registry) watchLiveness(ctx context.Context) error {
 		r.save(ctx)
 		r.lookAround(ctx, &looked)
 		for _, host := range r.judge(time.Now()) {
-			if err := r.reap(ctx, host); err != nil && !errors.Is(err, errBack) && ctx.Err() == nil {
+			if err := r.reap(ctx, host); err != nil && !errors.Is(err, errBack) && !errors.Is(err, errHeard) && ctx.Err() == nil {
 				r.log.WithError(err).WithField("host", host).Warn("A dead host could not be reaped; this is tried again.")
 			}
 		}
@@ -109,6 +110,11 @@ func (r *Registry) judge(now time.Time) []string {
 			p.since = now
 			r.hosts[name] = p
 		}
+		heard := r.heardLocked(name)
+		if heard {
+			p.unheard = now
+			r.hosts[name] = p
+		}
 		grace := downAfter
 		switch {
 		case r.awayLocked(name):
@@ -120,7 +126,7 @@ func (r *Registry) judge(now time.Time) []string {
 		free := min(now.Sub(p.since), now.Sub(r.blind)) // as long as was seen without a break
 		// One that is heard has lost the store, not its life. One that was down is
 		// so after an outage of the store too, until the store says otherwise.
-		gone := p.returning || !p.live && !r.heardLocked(name) && (free >= grace || p.down || p.rests)
+		gone := p.returning || !p.live && !heard && (free >= grace || p.down || p.rests)
 		down, rests := gone && (!p.Rests || p.Away), gone && p.Rests && !p.Away
 		if rests != p.rests {
 			p.rests = rests
@@ -143,7 +149,7 @@ func (r *Registry) judge(now time.Time) []string {
 			}
 			r.log.WithField("host", name).Info(text)
 		}
-		if down && r.reapAfter > 0 && free >= r.reapAfter {
+		if down && r.reapAfter > 0 && !p.veto.held && min(free, now.Sub(p.unheard)) >= r.reapAfter {
 			dead = append(dead, name)
 		}
 	}
@@ -152,7 +158,7 @@ func (r *Registry) judge(now time.Time) []string {
 
 // Forget declares a host dead at once and frees all that it had, for a person
 // who knows that it will not come back. It refuses this host, a live one and one
-// that is heard directly.
+// that is heard directly, here or by another host.
 func (r *Registry) Forget(ctx context.Context, host string) error {
 	r.mu.RLock()
 	p, known := r.hosts[host]
@@ -169,7 +175,10 @@ func (r *Registry) Forget(ctx context.Context, host string) error {
 		return fmt.Errorf("host %q is alive and heard, though the store does not hear of it: mend its way to the store, or stop weft on it first", host)
 	}
 	err := r.reap(ctx, host)
-	if errors.Is(err, errBack) {
+	switch {
+	case errors.Is(err, errHeard):
+		return fmt.Errorf("host %q is alive, since %w, though the store does not hear of it: mend its way to the store, or stop weft on it first", host, err)
+	case errors.Is(err, errBack):
 		return fmt.Errorf("host %q was not forgotten, since %w: look at `weft host ls`, and try again if it is still down", host, err)
 	}
 	return err
@@ -196,7 +205,7 @@ func (r *Registry) reap(ctx context.Context, host string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := r.cluster.Txn(ctx, fence, gone, deleteOp(hostLiveKey(host))); err != nil {
+	if _, err := r.cluster.Txn(ctx, fence, gone, deleteOp(hostLiveKey(host)), deleteOp(heardKey(host))); err != nil {
 		return fmt.Errorf("record that host %s is gone: %w", host, err)
 	}
 	r.log.WithField("host", host).Warn("A dead host's addresses and endpoints are free again.")
@@ -207,15 +216,24 @@ func (r *Registry) reap(ctx context.Context, host string) error {
 // runs anew.
 var errBack = errors.New("its lease has changed meanwhile")
 
+// errHeard says that another host hears the host directly.
+var errHeard = errors.New("another host hears it directly")
+
 // mark makes or finds the mark of a dead host and gives its revision. It fails with
-// errBack if the host has taken its lease back.
+// errBack if the host has taken its lease back, and with errHeard if somebody hears it.
 func (r *Registry) mark(ctx context.Context, host string) (uint64, error) {
 	live, err := r.cluster.Get(ctx, hostLiveKey(host))
 	if err != nil && !errors.Is(err, kvstore.ErrNotFound) {
 		return 0, fmt.Errorf("look at the lease of host %s: %w", host, err)
 	}
-	if live.Held || live.Revision != r.leaseSeen(host) {
+	lease, heard := r.leaseSeen(host)
+	switch {
+	case live.Held || live.Revision != lease:
 		return 0, errBack
+	case heard.held && heard.by != "":
+		return 0, fmt.Errorf("%w (%s)", errHeard, heard.by)
+	case heard.held:
+		return 0, errHeard
 	}
 	text, err := json.Marshal(deadMark{By: r.Self().Name, At: time.Now().UTC()})
 	if err != nil {
@@ -224,6 +242,7 @@ func (r *Registry) mark(ctx context.Context, host string) (uint64, error) {
 	made, err := r.cluster.Txn(ctx,
 		kvstore.Op{Kind: kvstore.CAS, Key: deadKey(host), Value: text},
 		kvstore.Op{Kind: kvstore.Check, Key: hostLiveKey(host), Revision: live.Revision},
+		kvstore.Op{Kind: kvstore.Check, Key: heardKey(host), Revision: heard.revision},
 	)
 	var conflict *kvstore.ConflictError
 	switch {
@@ -235,17 +254,20 @@ func (r *Registry) mark(ctx context.Context, host string) (uint64, error) {
 			return 0, errBack
 		}
 		return found.Revision, err
+	case errors.As(err, &conflict) && conflict.Key == heardKey(host):
+		return 0, errHeard
 	case errors.Is(err, kvstore.ErrConflict):
 		return 0, errBack
 	}
 	return 0, fmt.Errorf("declare host %s dead: %w", host, err)
 }
 
-// leaseSeen is the revision that the host's lease has had since it was free.
-func (r *Registry) leaseSeen(host string) uint64 {
+// leaseSeen is the revision that the host's lease has had since it was free, and the
+// veto of those who hear it.
+func (r *Registry) leaseSeen(host string) (uint64, veto) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.hosts[host].lease
+	return r.hosts[host].lease, r.hosts[host].veto
 }
 
 func (r *Registry) hostRecord(name string) overlay.Host {

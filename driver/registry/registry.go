@@ -128,6 +128,9 @@ type peer struct {
 	down    bool      // peers neither send to it nor take from it
 	rests   bool      // it would be down if it had not said that its containers run on
 
+	veto    veto      // whether somebody hears it though its lease is free
+	unheard time.Time // when that last changed, or this host last heard it so
+
 	// It had left, or was declared dead, and has had no lease since: it has not
 	// compared yet what it had with what others have now.
 	returning bool

@@ -58,6 +58,7 @@ type machine struct {
 	verified atomic.Int64 // how often its claims were compared with the cluster's store
 	verify   func(yield bool) error
 	vtep     string            // vtepOf its name if empty
+	push     netip.AddrPort    // where it says that it hears other hosts
 	remains  []overlay.Remains // what its kernel has at the start
 	real     bool              // with an IPAM side of its own instead of verified
 	addrs    *ipam.Allocator   // then
@@ -90,7 +91,7 @@ func (m *machine) start(cluster kvstore.Store) {
 	}
 	r, err := registry.Open(m.t.Context(), registry.Config{
 		Identity: id,
-		Self:     overlay.Host{Name: m.name, VTEP: netip.MustParseAddr(cmp.Or(m.vtep, vtepOf(m.name))), Port: 4789, MTU: 1500},
+		Self:     overlay.Host{Name: m.name, VTEP: netip.MustParseAddr(cmp.Or(m.vtep, vtepOf(m.name))), Port: 4789, MTU: 1500, Push: m.push},
 		Cluster:  cluster, State: m.state, Alone: m.alone, Reap: m.reap, Log: log,
 		Remains: func() ([]overlay.Remains, error) { return m.remains, nil }, Skipped: m.skipped,
 	})

@@ -103,6 +103,8 @@ type hostUpdate struct {
 	unread bool // doc is there and cannot be used: what was known of the host stays
 	live   bool
 	lease  uint64 // revision of the live key
+	marked bool   // the host was declared dead
+	veto   veto
 }
 
 // hostRecords is what the records under host/ say.
@@ -143,6 +145,10 @@ func readHosts(pairs []kvstore.Pair) hostRecords {
 			u.doc = doc
 		case "live":
 			u.live, u.lease = p.Held, p.Revision
+		case "dead":
+			u.marked = true
+		case "heard":
+			u.veto = readVeto(p)
 		}
 		out.updates[name] = u
 	}
@@ -280,8 +286,11 @@ func (r *Registry) updateHostsLocked(updates map[string]hostUpdate, fetched []re
 		}
 		doc.live, doc.lease, doc.since, doc.down = u.live, u.lease, old.since, old.down && !u.live
 		doc.rests = old.rests && !u.live && doc.Rests
-		if doc.returning = r.left[name] && !u.live; doc.returning {
-			doc.down = true
+		if doc.veto, doc.unheard = u.veto, old.unheard; !known || old.veto != u.veto {
+			doc.unheard = now
+		}
+		if doc.returning = (r.left[name] || u.marked) && !u.live; doc.returning {
+			r.left[name], doc.down = true, true
 		} else {
 			delete(r.left, name)
 		}
@@ -311,8 +320,9 @@ func (r *Registry) updateHostsLocked(updates map[string]hostUpdate, fetched []re
 		}
 	}
 	for name, p := range r.hosts {
-		if _, still := updates[name]; !still && (p.live || p.lease != 0) {
+		if _, still := updates[name]; !still && (p.live || p.lease != 0 || p.veto != veto{}) {
 			p.live, p.lease, p.since = false, 0, now // absence of the record says no more than that
+			p.veto, p.unheard = veto{}, now
 			r.hosts[name] = p
 		}
 	}

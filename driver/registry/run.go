@@ -30,6 +30,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	g.Go(func() error { return r.runLease(ctx) })
 	g.Go(func() error { return r.watchLiveness(ctx) })
 	g.Go(func() error { return r.watchSilence(ctx) })
+	g.Go(func() error { return r.watchHearing(ctx) })
 	g.Go(func() error { return r.runFlusher(ctx) })
 	g.Go(func() error { return r.runEpoch(ctx) })
 	g.Go(func() error { return r.runTombstones(ctx) })

@@ -1,0 +1,164 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weft-net/weft/kvstore"
+)
+
+// # Who hears a host keeps it from being reaped
+//
+// A host whose lease is free may be alive and cut off from the store alone. A host
+// that hears it directly says so: it holds host/X/heard under its own lease, as long
+// as it hears X. One does so for all, and the others wait until the key is free. X is
+// reaped by a host only after that has seen, for the reap time without a break, that
+// nobody held the key; and X's mark of death holds only if the key is still what it
+// was then. So a veto that comes between the reaper's look and its write undoes the
+// write, and one that comes after the mark fails, as it holds only without the mark.
+//
+// A veto ends with its holder: when the holder does not hear X any more, and with the
+// lease of a holder that dies or is cut off from the store. From then on the reap time
+// runs anew, which is time enough for whoever else hears X. A holder that is cut off
+// does not count: what X's peers hear beyond a cut cannot be known on this side of it.
+// It finds X marked when it is back, and does not believe X until X has its lease.
+
+// A host asks for the veto once it has heard another one without a lease for vetoAfter,
+// which a restart does not take, and up to vetoSpread more, so that not all ask at
+// once. Both together are far less than the shortest reap time.
+const (
+	vetoAfter  = 2 * time.Second
+	vetoSpread = 2 * time.Second
+)
+
+// heardKey is held by one of the hosts that hear the host though its lease is free.
+func heardKey(host string) string { return hostPrefix + host + "/heard" }
+
+// heardMark is what host/X/heard says.
+type heardMark struct {
+	By  string `json:"by"`  // who holds it, or did
+	Run string `json:"run"` // a word of that process's, see Identity
+}
+
+// veto is host/X/heard as the watch shows it.
+type veto struct {
+	revision uint64
+	held     bool
+	by       string
+}
+
+func readVeto(p kvstore.Pair) veto {
+	var mark heardMark
+	_ = json.Unmarshal(p.Value, &mark) // who it is matters only to people and to that one
+	return veto{revision: p.Revision, held: p.Held, by: mark.By}
+}
+
+// vetoes are those that this host holds or asks for.
+type vetoes struct {
+	*Registry
+	due   map[string]time.Time // by host: when to ask
+	asked map[string]*asked
+	wait  sync.WaitGroup
+}
+
+// asked is a veto that this host asks for, and then holds.
+type asked struct {
+	cancel func()
+	held   atomic.Bool
+	ended  atomic.Bool
+}
+
+// watchHearing holds vetoes as long as they are true, until ctx ends.
+func (r *Registry) watchHearing(ctx context.Context) error {
+	v := &vetoes{Registry: r, due: map[string]time.Time{}, asked: map[string]*asked{}}
+	defer v.wait.Wait()
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			v.update(ctx, time.Now())
+		}
+	}
+}
+
+// update asks for the vetoes that are missing and lets go of those that are not true.
+func (v *vetoes) update(ctx context.Context, now time.Time) {
+	missing := v.heardWithoutLease()
+	for host, a := range v.asked {
+		others, wanted := missing[host]
+		switch {
+		case a.ended.Load():
+			delete(v.asked, host)
+		case !wanted || others && !a.held.Load():
+			a.cancel()
+		}
+	}
+	for host := range v.due {
+		if others, wanted := missing[host]; !wanted || others {
+			delete(v.due, host)
+		}
+	}
+	for host, others := range missing {
+		if others || v.asked[host] != nil {
+			continue
+		}
+		switch due, known := v.due[host]; {
+		case !known:
+			v.due[host] = now.Add(vetoAfter + rand.N(vetoSpread))
+		case !now.Before(due):
+			delete(v.due, host)
+			v.ask(ctx, host)
+		}
+	}
+}
+
+// heardWithoutLease are the hosts that this one hears and that might be reaped, and
+// says of each whether another host holds the veto.
+func (r *Registry) heardWithoutLease() map[string]bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	out := map[string]bool{}
+	for name, p := range r.hosts {
+		if !p.live && !p.returning && r.heardLocked(name) {
+			out[name] = p.veto.held && p.veto.by != r.self.Name
+		}
+	}
+	return out
+}
+
+// ask holds the veto in the background. It must not count if this host was declared
+// dead or the other one was, which the store looks at in the same moment.
+func (v *vetoes) ask(ctx context.Context, host string) {
+	v.mu.RLock()
+	self, run := v.self.Name, v.place.id.Run
+	v.mu.RUnlock()
+	value, err := json.Marshal(heardMark{By: self, Run: run})
+	if err != nil {
+		v.log.WithError(err).Warn("A host that is heard cannot be kept from being reaped.")
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	a := &asked{cancel: cancel}
+	v.asked[host] = a
+	log := v.log.WithField("host", host)
+	guards := append(v.Fence(), kvstore.Op{Kind: kvstore.Check, Key: deadKey(host)})
+	v.wait.Go(func() {
+		defer a.ended.Store(true)
+		defer cancel()
+		err := v.cluster.Hold(ctx, self, heardKey(host), value, leaseTTL, func() {
+			a.held.Store(true)
+			log.Info("A host has lost its lease and is heard: nobody frees what it has as long as this host hears it.")
+		}, guards...)
+		if err != nil && !errors.Is(err, context.Canceled) {
+			log.WithError(err).Debug("A host that is heard is not kept from being reaped; this is tried again.")
+		}
+	})
+}
