@@ -23,7 +23,6 @@ import (
 	"github.com/weft-net/weft/driver/registry"
 	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/kvstore"
-	"github.com/weft-net/weft/kvstore/bolt"
 	"github.com/weft-net/weft/kvstore/kvtest/ports"
 )
 
@@ -147,7 +146,7 @@ type host struct {
 	mu    sync.Mutex
 	heard [][]byte // guarded by mu: datagrams that came
 
-	state *bolt.Store
+	state kvstore.Store
 	store kvstore.Store
 	stop  func() // in order
 	mute  func() // no more words, without a last one

@@ -17,6 +17,7 @@ import (
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
 	"github.com/weft-net/weft/driver/registry/registrytest"
+	"github.com/weft-net/weft/kvstore"
 )
 
 func TestChangesReachPeersWithoutTheStore(t *testing.T) {
@@ -274,6 +275,57 @@ func TestKilledWeftKeepsItsNames(t *testing.T) {
 	}
 	h1.start()
 	within(t, 5*time.Second, "h2 hears h1", func() bool { return !h2.HostStates()[0].Silent })
+}
+
+// hung is a state whose writes wait until free is closed, once it hangs.
+type hung struct {
+	kvstore.Store
+	hangs, waits atomic.Bool
+	free         chan struct{}
+}
+
+func (h *hung) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
+	if h.hangs.Load() {
+		h.waits.Store(true)
+		<-h.free
+	}
+	return h.Store.Txn(ctx, ops...)
+}
+
+// A host whose disk hangs is not silent, neither while it records something nor while
+// it numbers a change.
+func TestAHungDiskIsNoSilence(t *testing.T) {
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
+	n := network(t, h1, h2)
+	disk := &hung{Store: h1.state, free: make(chan struct{})}
+	h1.stop()
+	h1.state = disk
+	h1.start()
+	acquainted(t, h1, h2)
+	h1.endpoint("e1", n, "10.1.0.5")
+	within(t, 5*time.Second, "h2 sees e1", func() bool { return h2.sees(h1, n, "e1") })
+
+	free := sync.OnceFunc(func() {
+		disk.hangs.Store(false)
+		close(disk.free)
+	})
+	t.Cleanup(free)
+	disk.hangs.Store(true)
+	done := make(chan error, 1)
+	go func() { done <- h1.DeleteEndpoint(context.Background(), "e1") }()
+	within(t, 5*time.Second, "the disk hangs", disk.waits.Load)
+	began := h2.HostStates()[0].Heard
+	within(t, 20*time.Second, "h2 hears h1 for longer than a silence takes", func() bool {
+		s := h2.HostStates()[0]
+		if s.Silent {
+			t.Fatal("a host whose disk hangs is silent")
+		}
+		return s.Heard.Sub(began) > 6*time.Second
+	})
+	free()
+	h1.do("delete", <-done)
+	within(t, 5*time.Second, "h2 sees e1 gone", func() bool { return !h2.sees(h1, n, "e1") })
 }
 
 // A weft that ends in order is no dead host: its containers live on.

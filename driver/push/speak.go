@@ -3,6 +3,7 @@ package push
 import (
 	"context"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
@@ -45,10 +46,15 @@ func (p *Push) speak(ctx context.Context, conn PacketConn) {
 	defer beats.Stop()
 	again := newRepeater(repeats)
 	defer again.stop()
+	// Beats do not wait for changes, which wait for this host's disk.
+	news := make(chan struct{}, 1)
+	var tells sync.WaitGroup
+	tells.Go(func() { p.tell(ctx, conn, &said, changes, news) })
 	for {
 		select {
 		case <-ctx.Done():
-			p.sendBeat(conn, true)
+			tells.Wait()
+			p.sendBeat(conn, true) // the last word
 			return
 		case <-beats.C:
 			beats.Reset(beatEvery)
@@ -56,16 +62,32 @@ func (p *Push) speak(ctx context.Context, conn PacketConn) {
 		case <-again.due():
 			again.next()
 			p.sendBeat(conn, false)
+		case <-news:
+			again.start()
+		}
+	}
+}
+
+// tell sends changes until ctx ends, and gives word of each.
+func (p *Push) tell(ctx context.Context, conn PacketConn, said *said, changes <-chan struct{}, news chan<- struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
 		case <-changes:
-			changed := p.sendChanges(ctx, conn, &said)
-			if probe := p.reg.Self().Probe; probe != said.probe {
-				said.probe = probe
-				p.sendBeat(conn, false)
-				changed = true
-			}
-			if changed {
-				again.start()
-			}
+		}
+		changed := p.sendChanges(ctx, conn, said)
+		if probe := p.reg.Self().Probe; probe != said.probe {
+			said.probe = probe
+			p.sendBeat(conn, false)
+			changed = true
+		}
+		if !changed {
+			continue
+		}
+		select {
+		case news <- struct{}{}:
+		default:
 		}
 	}
 }

@@ -14,8 +14,7 @@ import (
 
 // CreateEndpoint records a new endpoint of this host. The same again is fine.
 func (r *Registry) CreateEndpoint(ctx context.Context, e overlay.Endpoint) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.change()()
 	if old, ok := r.endpoints[e.ID]; ok {
 		if old.Network == e.Network && old.MAC == e.MAC && slices.Equal(old.Addrs, e.Addrs) {
 			return nil
@@ -83,8 +82,7 @@ func (r *Registry) NameEndpoint(ctx context.Context, id string, names []string) 
 }
 
 func (r *Registry) changeEndpoint(ctx context.Context, id string, change func(*overlay.Endpoint)) (overlay.Endpoint, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.change()()
 	e, ok := r.endpoints[id]
 	if !ok {
 		return e, fmt.Errorf("endpoint %.12s is %w to weft on this host", id, ErrUnknown)
@@ -94,7 +92,7 @@ func (r *Registry) changeEndpoint(ctx context.Context, id string, change func(*o
 }
 
 func (r *Registry) putEndpointLocked(ctx context.Context, e overlay.Endpoint) error {
-	if err := r.put(ctx, stateEndpoint+e.ID, e); err != nil {
+	if err := r.putLocked(ctx, stateEndpoint+e.ID, e); err != nil {
 		return err
 	}
 	r.endpoints[e.ID] = e
@@ -133,12 +131,11 @@ func (r *Registry) networkName(id string) string {
 
 // DeleteEndpoint forgets an endpoint of this host. An unknown id is fine.
 func (r *Registry) DeleteEndpoint(ctx context.Context, id string) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.change()()
 	if _, ok := r.endpoints[id]; !ok {
 		return nil
 	}
-	if err := r.commit(ctx, deleteOp(stateEndpoint+id)); err != nil {
+	if err := r.commitLocked(ctx, deleteOp(stateEndpoint+id)); err != nil {
 		return err
 	}
 	delete(r.endpoints, id)

@@ -203,16 +203,16 @@ func storedEpoch(pairs []kvstore.Pair) (e epoch, revision uint64, err error) {
 }
 
 // watchLosses is watchLossesLocked for who has no lock.
-func (r *Registry) watchLosses(ctx context.Context, prefix string, pairs []kvstore.Pair, unread map[string]bool) {
+func (r *Registry) watchLosses(prefix string, pairs []kvstore.Pair, unread map[string]bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.watchLossesLocked(ctx, prefix, pairs, unread)
+	r.watchLossesLocked(prefix, pairs, unread)
 }
 
 // watchLossesLocked looks at what a watch shows for signs of a loss. An unread record
 // is there, so it is none; and since a person is asked to delete it, its end is none
 // either. An unread epoch says nothing: claims wait until it is mended.
-func (r *Registry) watchLossesLocked(ctx context.Context, prefix string, pairs []kvstore.Pair, unread map[string]bool) {
+func (r *Registry) watchLossesLocked(prefix string, pairs []kvstore.Pair, unread map[string]bool) {
 	e := &r.era
 	suspicious := false
 	if prefix == netPrefix {
@@ -224,7 +224,7 @@ func (r *Registry) watchLossesLocked(ctx context.Context, prefix string, pairs [
 		switch standing := e.Epoch.compare(stored); {
 		case err != nil:
 		case standing == newer:
-			r.enterLocked(ctx, stored)
+			r.enterLocked(stored)
 		case standing == lost:
 			e.revision, suspicious = 0, true
 		case standing == current:
@@ -327,7 +327,7 @@ func (r *Registry) Look(ctx context.Context) error {
 }
 
 // enterLocked goes by a new epoch from now on.
-func (r *Registry) enterLocked(ctx context.Context, began epoch) {
+func (r *Registry) enterLocked(began epoch) {
 	e := &r.era
 	now := time.Now()
 	if e.Epoch.ID != "" {
@@ -340,26 +340,26 @@ func (r *Registry) enterLocked(ctx context.Context, began epoch) {
 	for name, p := range r.hosts {
 		e.down[name] = p.down
 	}
-	r.keepSeenLocked(ctx) // else the next process compares with what the former epoch had
-	r.keepEraLocked(ctx)
+	r.keepSeenLocked() // else the next process compares with what the former epoch had
+	r.keepEraLocked()
 	r.distrust = true
 	wakeUp(e.wake)
 	r.local.send()
 }
 
-func (r *Registry) keepEraLocked(ctx context.Context) {
+func (r *Registry) keepEraLocked() {
 	if op, err := setOp(stateEpoch, r.era); err == nil {
-		r.keepLocked(ctx, op)
+		r.keepLocked(op)
 	}
 }
 
 // keepSeenLocked makes durable which revisions were seen.
-func (r *Registry) keepSeenLocked(ctx context.Context) {
+func (r *Registry) keepSeenLocked() {
 	if maps.Equal(r.era.seen, r.era.saved) || r.era.suspect != nil {
 		return
 	}
 	if op, err := setOp(stateSeen, r.era.seen); err == nil {
-		r.keepLocked(ctx, op)
+		r.keepLocked(op)
 		r.era.saved = maps.Clone(r.era.seen)
 	}
 }
@@ -368,22 +368,22 @@ func (r *Registry) keepSeenLocked(ctx context.Context) {
 const seenEvery = 5 * time.Second
 
 // lookAround does what is due by the clock; looked is when seen was last saved.
-func (r *Registry) lookAround(ctx context.Context, looked *time.Time) {
+func (r *Registry) lookAround(looked *time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	r.settleLocked(ctx, now)
+	r.settleLocked(now)
 	if r.era.doubt || r.owesLocked(now) || r.era.verified != r.era.Epoch.ID {
 		wakeUp(r.era.wake)
 	}
 	if now.Sub(*looked) >= seenEvery {
 		*looked = now
-		r.keepSeenLocked(ctx)
+		r.keepSeenLocked()
 	}
 }
 
 // settleLocked allows new claims once it is time to.
-func (r *Registry) settleLocked(ctx context.Context, now time.Time) {
+func (r *Registry) settleLocked(now time.Time) {
 	e := &r.era
 	if e.Settled || e.Epoch.ID == "" || e.verified != e.Epoch.ID || !r.rebuild.hosts {
 		return
@@ -395,7 +395,7 @@ func (r *Registry) settleLocked(ctx context.Context, now time.Time) {
 	}
 	e.Settled = true
 	e.doubtLocked() // what is disputed is decided now
-	r.keepEraLocked(ctx)
+	r.keepEraLocked()
 	r.changedLocally()
 	if e.Epoch.N > 1 {
 		r.log.WithField("missing", missing).Info("New addresses and networks are claimed again.")

@@ -69,9 +69,8 @@ func (p *publisher) takeBack(ctx context.Context, made overlay.Network) error {
 }
 
 func (p *publisher) forgetHalfMade(ctx context.Context, id string) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err := p.commit(ctx, deleteOp(stateMaking+id)); err != nil {
+	defer p.change()()
+	if err := p.commitLocked(ctx, deleteOp(stateMaking+id)); err != nil {
 		return err
 	}
 	delete(p.halfMade, id)

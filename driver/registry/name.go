@@ -136,12 +136,11 @@ func (r *Registry) readNetwork(ctx context.Context, id string) (overlay.Network,
 // learn takes a network's record into the replica, unless the store has told a
 // later one meanwhile.
 func (r *Registry) learn(ctx context.Context, n overlay.Network) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.change()()
 	if now, known := r.networks[n.ID]; known && outdated(n, now) {
 		return nil
 	}
-	if err := r.put(ctx, stateNetwork+n.ID, n); err != nil {
+	if err := r.putLocked(ctx, stateNetwork+n.ID, n); err != nil {
 		return err
 	}
 	r.networks[n.ID] = n

@@ -155,8 +155,7 @@ func (r *Registry) attach(ctx context.Context, dockerID string, n, want overlay.
 	if err := sameSubnets(n, want); err != nil {
 		return err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.change()()
 	// What n was read from may have changed since.
 	if now, known := r.networks[n.ID]; known && !outdated(now, n) {
 		n = now
@@ -173,7 +172,7 @@ func (r *Registry) attach(ctx context.Context, dockerID string, n, want overlay.
 	if err != nil {
 		return err
 	}
-	if err := r.commit(ctx, network, docker, deleteOp(stateRemove+n.ID), deleteOp(stateMaking+n.ID)); err != nil {
+	if err := r.commitLocked(ctx, network, docker, deleteOp(stateRemove+n.ID), deleteOp(stateMaking+n.ID)); err != nil {
 		return err
 	}
 	r.docker[dockerID], r.networks[n.ID] = at, n
@@ -229,8 +228,7 @@ func (r *Registry) Detach(ctx context.Context, dockerID string) error {
 }
 
 func (r *Registry) detach(ctx context.Context, dockerID string, everywhere bool) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.change()()
 	at, ok := r.docker[dockerID]
 	if !ok {
 		return nil
@@ -246,7 +244,7 @@ func (r *Registry) detach(ctx context.Context, dockerID string, everywhere bool)
 		}
 		ops = append(ops, op)
 	}
-	if err := r.commit(ctx, ops...); err != nil {
+	if err := r.commitLocked(ctx, ops...); err != nil {
 		return err
 	}
 	delete(r.docker, dockerID)

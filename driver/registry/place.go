@@ -151,16 +151,19 @@ func (r *Registry) lookAgain(ctx context.Context, id Identity) (identity.Found, 
 }
 
 func (r *Registry) tookPlace(ctx context.Context, id Identity, revision uint64) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.change()()
+	doubt := false
 	if r.place.id.Run != id.Run || id.Was != "" {
 		id.Was = ""
-		if err := r.put(ctx, stateBond, id.bond()); err != nil {
+		r.place.doubt = false // what is seen from now on is a new doubt
+		if err := r.putLocked(ctx, stateBond, id.bond()); err != nil {
+			r.place.doubt = true
 			return err
 		}
+		doubt = r.place.doubt
 		r.place.id.Run, r.place.id.Was = id.Run, ""
 	}
-	r.place.revision, r.place.doubt, r.place.had, r.place.busy = revision, false, true, time.Time{}
+	r.place.revision, r.place.doubt, r.place.had, r.place.busy = revision, doubt, true, time.Time{}
 	wakeUp(r.era.wake)
 	return nil
 }

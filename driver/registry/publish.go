@@ -247,8 +247,7 @@ func (p *publisher) learnMeta(ctx context.Context) error {
 		return nil // what was known stays
 	}
 	p.passOver(MetaKey)
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.change()()
 	if reflect.DeepEqual(meta, p.meta) {
 		return nil
 	}
@@ -258,7 +257,7 @@ func (p *publisher) learnMeta(ctx context.Context) error {
 		p.era.doubtLocked()
 		p.suspectLocked(p.era.seen)
 	}
-	if err := p.put(ctx, stateMeta, meta); err != nil {
+	if err := p.putLocked(ctx, stateMeta, meta); err != nil {
 		return err
 	}
 	p.meta, p.moved = meta, false
@@ -318,8 +317,27 @@ func (r *Registry) verified() (id string, settled bool) {
 	return r.era.verified, r.era.Settled && r.era.verified == r.era.Epoch.ID
 }
 
-// attachmentLocked is what peers are told of this host's part in the network.
-func (r *Registry) attachmentLocked(network string) overlay.Attachment {
+// stocks are the addresses in stock of all networks that this host's Docker has, by
+// network id. The IPAM side may be writing at the moment, so mu is not held.
+func (r *Registry) stocks() map[string][]netip.Addr {
+	r.mu.RLock()
+	addresses, subnets := r.addresses, map[string][]netip.Prefix{}
+	for _, at := range r.docker {
+		subnets[at.Network] = prefixes(r.networks[at.Network])
+	}
+	r.mu.RUnlock()
+	out := map[string][]netip.Addr{}
+	for network, all := range subnets {
+		for _, p := range all {
+			out[network] = append(out[network], addresses.Stock(p)...)
+		}
+	}
+	return out
+}
+
+// attachmentLocked is what peers are told of this host's part in the network, with the
+// network's of stocks.
+func (r *Registry) attachmentLocked(network string, stock []netip.Addr) overlay.Attachment {
 	at := overlay.Attachment{Network: network, Host: r.self.Name, Incarnation: r.self.Incarnation}
 	used := map[string]bool{}
 	for _, e := range r.endpoints {
@@ -332,11 +350,9 @@ func (r *Registry) attachmentLocked(network string) overlay.Attachment {
 		}
 	}
 	slices.SortFunc(at.Endpoints, func(a, b overlay.PeerEndpoint) int { return strings.Compare(a.ID, b.ID) })
-	for _, s := range r.networks[network].Subnets {
-		for _, a := range r.addresses.Stock(s.Prefix) {
-			if !used[a.String()] {
-				at.Stock = append(at.Stock, a)
-			}
+	for _, a := range stock {
+		if !used[a.String()] {
+			at.Stock = append(at.Stock, a)
 		}
 	}
 	slices.SortFunc(at.Stock, func(a, b netip.Addr) int { return a.Compare(b) })

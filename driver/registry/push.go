@@ -316,19 +316,20 @@ const flushAfter = 100 * time.Millisecond
 
 func (r *Registry) dirtyLocked(host, network string) {
 	r.dirty[stateAttach+host+"/"+network] = [2]string{host, network}
-	select {
-	case r.flushes <- struct{}{}:
-	default:
-	}
+	wakeUp(r.flushes)
 }
 
-// runFlusher makes pushed documents durable until ctx ends.
+// runFlusher makes other hosts' records durable until ctx ends. What could not be
+// written is tried again.
 func (r *Registry) runFlusher(ctx context.Context) error {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-r.flushes:
+		case <-ticker.C:
 		}
 		select {
 		case <-ctx.Done():
@@ -342,6 +343,15 @@ func (r *Registry) runFlusher(ctx context.Context) error {
 }
 
 func (r *Registry) flush(ctx context.Context) error {
+	if err := r.keepPushed(); err != nil {
+		return err
+	}
+	r.save(ctx)
+	return nil
+}
+
+// keepPushed puts what was pushed to what is to be saved.
+func (r *Registry) keepPushed() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var ops []kvstore.Op
@@ -357,7 +367,7 @@ func (r *Registry) flush(ctx context.Context) error {
 		}
 		ops = append(ops, op)
 	}
-	r.keepLocked(ctx, ops...)
+	r.keepLocked(ops...)
 	clear(r.dirty)
 	return nil
 }

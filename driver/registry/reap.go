@@ -86,8 +86,7 @@ func (r *Registry) watchLiveness(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		r.save(ctx)
-		r.lookAround(ctx, &looked)
+		r.lookAround(&looked)
 		for _, host := range r.judge(time.Now()) {
 			if err := r.reap(ctx, host); err != nil && !errors.Is(err, errBack) && !errors.Is(err, errHeard) && ctx.Err() == nil {
 				r.log.WithError(err).WithField("host", host).Warn("A dead host could not be reaped; this is tried again.")

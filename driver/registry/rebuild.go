@@ -43,12 +43,11 @@ func (r *Registry) Rebuilding() (lost, ready bool) {
 
 // Rebuilt says that all that this host has is recorded.
 func (r *Registry) Rebuilt(ctx context.Context) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.change()()
 	if !r.rebuild.lost {
 		return nil
 	}
-	if err := r.commit(ctx, deleteOp(stateRebuild)); err != nil {
+	if err := r.commitLocked(ctx, deleteOp(stateRebuild)); err != nil {
 		return err
 	}
 	r.rebuild.lost, r.rebuild.inherited, r.rebuild.remains = false, nil, nil
@@ -60,8 +59,7 @@ func (r *Registry) Rebuilt(ctx context.Context) error {
 // Adopt records an endpoint that Docker has in a container's sandbox and that
 // is unknown here. One that is known is fine.
 func (r *Registry) Adopt(ctx context.Context, e overlay.Endpoint) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.change()()
 	if _, known := r.endpoints[e.ID]; known {
 		return nil
 	}
@@ -122,12 +120,12 @@ func (r *Registry) inherit(stored []kvstore.Pair) {
 }
 
 // attachmentsLocked are this host's attachments as other hosts are to know them.
-func (r *Registry) attachmentsLocked() []overlay.Attachment {
+func (r *Registry) attachmentsLocked(stocks map[string][]netip.Addr) []overlay.Attachment {
 	var out []overlay.Attachment
 	done := map[string]bool{}
 	for _, at := range r.docker {
 		done[at.Network] = true
-		out = append(out, r.withInheritedLocked(r.attachmentLocked(at.Network)))
+		out = append(out, r.withInheritedLocked(r.attachmentLocked(at.Network, stocks[at.Network])))
 	}
 	for network := range r.rebuild.inherited {
 		if !done[network] {

@@ -125,7 +125,7 @@ func (r *Registry) verifyClaims(ctx context.Context) error {
 	if !fresh && !doubt {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.settleLocked(ctx, time.Now())
+		r.settleLocked(time.Now())
 		return nil
 	}
 	if fresh {
@@ -148,7 +148,7 @@ func (r *Registry) verifyClaims(ctx context.Context) error {
 	if !owes {
 		r.era.verified = id
 	}
-	r.settleLocked(ctx, time.Now())
+	r.settleLocked(time.Now())
 	r.local.send()
 	return nil
 }

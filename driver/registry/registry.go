@@ -52,8 +52,14 @@ type Registry struct {
 	sequence sequence      // numbers of own attachments
 	flushes  chan struct{} // dirty is not empty
 
-	// mu guards all following fields. It is held over writes to state, never
-	// over calls to the cluster's store.
+	// writes is held by whoever changes what is durable, over the write to state; so
+	// what the change goes by is as it was, but for what other hosts say meanwhile.
+	// Taken after sequence.mu and before mu.
+	writes sync.Mutex
+
+	// mu guards all following fields. It is held neither over writes to state, which
+	// may hang, nor over calls to the cluster's store or the IPAM side: beats and
+	// snapshots need it.
 	mu        sync.RWMutex
 	self      overlay.Host
 	meta      Meta

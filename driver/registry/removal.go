@@ -121,8 +121,7 @@ func (p *publisher) removalOps(ctx context.Context, n overlay.Network, revision 
 // beginRemoval says whether the removal is still wanted. If so nothing cancels it
 // from now on until its end: the store is asked for it.
 func (r *Registry) beginRemoval(id string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.change()()
 	if !r.remove[id] {
 		return false
 	}
@@ -154,9 +153,8 @@ func (r *Registry) users(id string) []string {
 }
 
 func (r *Registry) dropRemoval(ctx context.Context, id string) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.commit(ctx, deleteOp(stateRemove+id)); err != nil {
+	defer r.change()()
+	if err := r.commitLocked(ctx, deleteOp(stateRemove+id)); err != nil {
 		return err
 	}
 	delete(r.remove, id)

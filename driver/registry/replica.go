@@ -20,10 +20,9 @@ import (
 // applyNetworks takes the store's net/ records into the replica. Records that
 // are absent change nothing: see the package comment.
 func (r *Registry) applyNetworks(ctx context.Context, pairs []kvstore.Pair) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.change()()
 	read := readNetworks(pairs, r.networks)
-	r.watchLossesLocked(ctx, netPrefix, pairs, read.unread)
+	r.watchLossesLocked(netPrefix, pairs, read.unread)
 	r.passOver(netPrefix, append(read.passed, r.epochPassedLocked()...)...)
 	var ops []kvstore.Op
 	changed := map[string]overlay.Network{}
@@ -55,7 +54,7 @@ func (r *Registry) applyNetworks(ctx context.Context, pairs []kvstore.Pair) erro
 	if len(ops) == 0 && maps.Equal(absent, r.absent) {
 		return nil
 	}
-	r.keepLocked(ctx, ops...)
+	r.keepLocked(ops...)
 	maps.Copy(r.networks, changed)
 	r.absent = absent
 	r.changedLocally() // a tombstone may be wrong: the publisher looks at it
@@ -164,7 +163,7 @@ const ownersCure = "if that host runs, update weft on it or correct its settings
 func (r *Registry) applyHosts(ctx context.Context, pairs []kvstore.Pair) error {
 	read := readHosts(pairs)
 	updates := read.updates
-	r.watchLosses(ctx, hostPrefix, pairs, read.unread)
+	r.watchLosses(hostPrefix, pairs, read.unread)
 	r.passOver(hostPrefix, append(read.passed, r.ownAddress(updates)...)...)
 	r.checkOwn(pairs)
 	r.checkOwner(pairs)
@@ -180,8 +179,8 @@ func (r *Registry) applyHosts(ctx context.Context, pairs []kvstore.Pair) error {
 	if err != nil {
 		return err
 	}
-	r.settleLocked(ctx, time.Now())
-	r.keepLocked(ctx, ops...)
+	r.settleLocked(time.Now())
+	r.keepLocked(ops...)
 	r.any.send()
 	return nil
 }

@@ -40,7 +40,7 @@ func (r *Registry) Run(ctx context.Context) error {
 // rest leaves behind what saves the next process work.
 func (r *Registry) rest(ctx context.Context) {
 	r.mu.Lock()
-	r.keepSeenLocked(ctx)
+	r.keepSeenLocked()
 	r.mu.Unlock()
 	if err := errors.Join(r.flush(ctx), r.endSequence(ctx)); err != nil {
 		r.log.WithError(err).Debug("The next start will ask more of other hosts than it had to.")

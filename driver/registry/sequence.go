@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
@@ -59,7 +60,7 @@ type own struct {
 type sequence struct {
 	mu    sync.Mutex // taken before Registry.mu; held over writes to state
 	runs  uint64
-	high  uint64         // the last that was given out
+	high  atomic.Uint64  // the last that was given out; changed with mu held
 	limit uint64         // numbers below are written off
 	docs  map[string]own // by network id, those that are gone too
 }
@@ -82,7 +83,7 @@ func (r *Registry) Documents(ctx context.Context, since uint64) (Documents, erro
 		return Documents{}, err
 	}
 	self := r.Self()
-	out := Documents{Host: self.Name, Incarnation: self.Incarnation, Seq: r.sequence.high}
+	out := Documents{Host: self.Name, Incarnation: self.Incarnation, Seq: r.sequence.high.Load()}
 	for network, doc := range r.sequence.docs {
 		if !doc.Gone {
 			out.Networks = append(out.Networks, network)
@@ -98,9 +99,7 @@ func (r *Registry) Documents(ctx context.Context, since uint64) (Documents, erro
 
 // Seq is the highest number that this host has given to an attachment.
 func (r *Registry) Seq() uint64 {
-	r.sequence.mu.Lock()
-	defer r.sequence.mu.Unlock()
-	return r.sequence.high
+	return r.sequence.high.Load()
 }
 
 // Runs counts the processes that this host's state has seen, this one included.
@@ -136,8 +135,7 @@ func (r *Registry) renumber(ctx context.Context) error {
 		return err
 	}
 	for _, doc := range changed {
-		s.high++
-		doc.Seq = s.high
+		doc.Seq = s.high.Add(1)
 		s.docs[doc.Network] = doc
 	}
 	s.forgetGone()
@@ -146,11 +144,12 @@ func (r *Registry) renumber(ctx context.Context) error {
 
 // contents are this host's attachments without numbers.
 func (r *Registry) contents() (map[string]own, error) {
+	stocks := r.stocks()
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	out := make(map[string]own, len(r.docker))
 	var large []skipped.Record
-	for _, doc := range r.attachmentsLocked() {
+	for _, doc := range r.attachmentsLocked(stocks) {
 		b, cut, err := fit(&doc, mostDocument)
 		if err != nil {
 			return nil, fmt.Errorf("encode attachment: %w", err)
@@ -171,10 +170,10 @@ func (r *Registry) contents() (map[string]own, error) {
 // reserve makes sure that the next n numbers are written off.
 func (r *Registry) reserve(ctx context.Context, n uint64) error {
 	s := &r.sequence
-	if n == 0 || s.high+n < s.limit {
+	if n == 0 || s.high.Load()+n < s.limit {
 		return nil
 	}
-	limit := s.high + n + block
+	limit := s.high.Load() + n + block
 	if err := r.put(ctx, stateSequence, numbers{Runs: s.runs, Next: limit}); err != nil {
 		return err
 	}
@@ -213,7 +212,8 @@ func (r *Registry) beginSequence(ctx context.Context) error {
 	}
 	n.Runs++
 	n.Next = max(n.Next, 1)
-	s.runs, s.high, s.limit, s.docs = n.Runs, n.Next-1, n.Next, make(map[string]own, len(n.Docs))
+	s.high.Store(n.Next - 1)
+	s.runs, s.limit, s.docs = n.Runs, n.Next, make(map[string]own, len(n.Docs))
 	for network, doc := range n.Docs {
 		s.docs[network] = own{
 			Attachment: overlay.Attachment{Network: network, Host: r.self.Name, Incarnation: r.self.Incarnation, Seq: doc.Seq},
@@ -228,7 +228,7 @@ func (r *Registry) endSequence(ctx context.Context) error {
 	s := &r.sequence
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := numbers{Runs: s.runs, Next: s.high + 1, Docs: map[string]number{}}
+	n := numbers{Runs: s.runs, Next: s.high.Load() + 1, Docs: map[string]number{}}
 	for network, doc := range s.docs {
 		if !doc.Gone {
 			n.Docs[network] = number{Seq: doc.Seq, Digest: doc.digest}
@@ -254,11 +254,11 @@ func (r *Registry) overtake(stored []kvstore.Pair) {
 	s := &r.sequence
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if highest <= s.high {
+	if highest <= s.high.Load() {
 		return
 	}
-	r.log.WithFields(map[string]any{"store": highest, "state": s.high}).
+	r.log.WithFields(map[string]any{"store": highest, "state": s.high.Load()}).
 		Warn("This host's state is older than what the store has of it; its records are numbered anew above those.")
-	s.high = highest
+	s.high.Store(highest)
 	clear(s.docs)
 }

@@ -130,6 +130,31 @@ func (r *Registry) put(ctx context.Context, key string, v any) error {
 	return r.commit(ctx, op)
 }
 
+// change locks for a change of what is durable: from the look at it, over the write to
+// state, to the change of what is in memory. Call done at its end.
+func (r *Registry) change() (done func()) {
+	r.writes.Lock()
+	r.mu.Lock()
+	return func() {
+		r.mu.Unlock()
+		r.writes.Unlock()
+	}
+}
+
+// putLocked is put for who has called change.
+func (r *Registry) putLocked(ctx context.Context, key string, v any) error {
+	r.mu.Unlock()
+	defer r.mu.Lock()
+	return r.put(ctx, key, v)
+}
+
+// commitLocked is commit for who has called change.
+func (r *Registry) commitLocked(ctx context.Context, ops ...kvstore.Op) error {
+	r.mu.Unlock()
+	defer r.mu.Lock()
+	return r.commit(ctx, ops...)
+}
+
 // commit writes to this host's state, all ops or none if one transaction has room
 // for them.
 func (r *Registry) commit(ctx context.Context, ops ...kvstore.Op) error {

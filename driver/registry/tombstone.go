@@ -112,14 +112,13 @@ func (r *Registry) storedTombstones(ctx context.Context) (map[string]uint64, err
 }
 
 func (r *Registry) forgetTombstones(ctx context.Context, ids []string, now time.Time) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.change()()
 	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !r.isOldLocked(r.networks[id], now) })
 	ops := make([]kvstore.Op, 0, len(ids))
 	for _, id := range ids {
 		ops = append(ops, deleteOp(stateNetwork+id))
 	}
-	if err := r.commit(ctx, ops...); err != nil {
+	if err := r.commitLocked(ctx, ops...); err != nil {
 		return err
 	}
 	for _, id := range ids {

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"maps"
 	"slices"
@@ -8,27 +9,37 @@ import (
 	"github.com/weft-net/weft/kvstore"
 )
 
-// keepLocked makes a copy of other hosts' records durable, now or later: a disk
-// that is full is no reason not to know what they have.
-func (r *Registry) keepLocked(ctx context.Context, ops ...kvstore.Op) {
+// keepLocked has a copy of other hosts' records made durable by runFlusher, soon or
+// later: a disk that is full is no reason not to know what they have.
+func (r *Registry) keepLocked(ops ...kvstore.Op) {
 	for _, op := range ops {
 		if kvstore.CheckOps([]kvstore.Op{op}) != nil {
 			continue // no state takes it; the next process asks again
 		}
 		r.unsaved[op.Key] = op
+		wakeUp(r.flushes)
 	}
-	r.saveLocked(ctx)
 }
 
-// saveLocked writes what could not be written before.
-func (r *Registry) saveLocked(ctx context.Context) {
-	if len(r.unsaved) == 0 {
+// save writes what was not written before.
+func (r *Registry) save(ctx context.Context) {
+	r.writes.Lock()
+	defer r.writes.Unlock()
+	r.mu.RLock()
+	ops := maps.Clone(r.unsaved)
+	r.mu.RUnlock()
+	if len(ops) == 0 {
 		return
 	}
-	err := r.commit(ctx, slices.Collect(maps.Values(r.unsaved))...)
+	err := r.commit(ctx, slices.Collect(maps.Values(ops))...)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	switch {
 	case err == nil:
-		clear(r.unsaved)
+		maps.DeleteFunc(r.unsaved, func(key string, op kvstore.Op) bool {
+			done, ok := ops[key]
+			return ok && done.Kind == op.Kind && bytes.Equal(done.Value, op.Value)
+		})
 		if r.unwritable {
 			r.log.Info("This host's state can be written again.")
 		}
@@ -36,11 +47,4 @@ func (r *Registry) saveLocked(ctx context.Context) {
 		r.log.WithError(err).Error("What other hosts have cannot be kept for the next start, and containers cannot be started until this host's state can be written: make room on its disk, or make it writable.")
 	}
 	r.unwritable = err != nil && (r.unwritable || ctx.Err() == nil)
-}
-
-// save tries again to write what could not be written.
-func (r *Registry) save(ctx context.Context) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.saveLocked(ctx)
 }
