@@ -19,7 +19,7 @@ import (
 
 // applyNetworks takes the store's net/ records into the replica. Records that
 // are absent change nothing: see the package comment.
-func (r *Registry) applyNetworks(ctx context.Context, pairs []kvstore.Pair) error {
+func (r *Registry) applyNetworks(_ context.Context, pairs []kvstore.Pair) error {
 	defer r.change()()
 	read := readNetworks(pairs, r.networks)
 	r.watchLossesLocked(netPrefix, pairs, read.unread)

@@ -58,7 +58,7 @@ type own struct {
 
 // sequence numbers this host's attachments.
 type sequence struct {
-	mu    sync.Mutex // taken before Registry.mu; held over writes to state
+	mu    sync.Mutex // taken before Registry.writes and Registry.mu; held over writes to state
 	runs  uint64
 	high  atomic.Uint64  // the last that was given out; changed with mu held
 	limit uint64         // numbers below are written off
