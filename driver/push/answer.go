@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -64,7 +65,7 @@ func (p *Push) attend(ctx context.Context, g *guest, hall *guests, slots chan st
 	if g.member {
 		within = questionWithin
 	}
-	sealed, since, err := p.readQuestion(g, box, within)
+	sealed, since, err := p.readQuestion(g, g.from, box, within)
 	if errors.Is(err, io.EOF) {
 		return nil // somebody only tried whether the port is open
 	}
@@ -116,7 +117,7 @@ func (p *Push) answerOne(ctx context.Context, conn net.Conn, box *box, sealed []
 }
 
 // readQuestion gives the sealed question and the number it names.
-func (p *Push) readQuestion(conn net.Conn, box *box, within time.Duration) (sealed []byte, since uint64, err error) {
+func (p *Push) readQuestion(conn net.Conn, from netip.Addr, box *box, within time.Duration) (sealed []byte, since uint64, err error) {
 	if err := conn.SetReadDeadline(time.Now().Add(within)); err != nil {
 		return nil, 0, fmt.Errorf("read a question: %w", err)
 	}
@@ -133,6 +134,9 @@ func (p *Push) readQuestion(conn net.Conn, box *box, within time.Duration) (seal
 	}
 	if m.Kind != want {
 		return nil, 0, fmt.Errorf("a %s is no question", m.Kind)
+	}
+	if err := p.admit(m, from); err != nil {
+		return nil, 0, err
 	}
 	return sealed, m.Seq, nil
 }

@@ -27,6 +27,9 @@ func (c crowd) Contact() registry.Contact     { return registry.Contact{Since: t
 func (c crowd) Runs() uint64                  { return 1 }
 func (c crowd) Seq() uint64                   { return 1234 }
 func (c crowd) PushPeers() []overlay.Host     { return c.peers }
+func (c crowd) PushPeer(string) (overlay.Host, bool) {
+	return c.peers[0], true
+}
 func (c crowd) Heard(registry.Beat) bool      { return true }
 func (c crowd) Missing(string) (uint64, bool) { return 0, false }
 
@@ -57,7 +60,7 @@ func BenchmarkBeats200(b *testing.B) {
 	for b.Loop() {
 		p.sendBeat(conn, false)
 		for range c.peers {
-			if err := p.take(context.Background(), sealed); err != nil {
+			if err := p.take(context.Background(), sealed, netip.AddrFrom4([4]byte{127, 0, 0, 1})); err != nil {
 				b.Fatal(err)
 			}
 		}

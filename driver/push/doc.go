@@ -32,7 +32,11 @@
 //
 // Every message is sealed with XChaCha20-Poly1305 under a key from the
 // cluster's record, with the cluster's id, so only hosts that may read the
-// store can make one. A document replaces another only if its number is higher,
+// store can make one. It counts only if it comes from the push address in its
+// host's record; hosts send and ask from no other. A host that has no record, has
+// left or was declared dead is refused, is sent nothing and is not answered.
+//
+// A document replaces another only if its number is higher,
 // and a beat counts only if its number is, so a message that is heard twice,
 // late or never does no harm. An answer is bound to its question.
 package push

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"net"
-	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -133,21 +132,16 @@ func (f *fetcher) pursue(ctx context.Context, host string, slots chan struct{}) 
 
 // fetchFrom asks the host for everything after since.
 func (p *Push) fetchFrom(ctx context.Context, host string, since uint64) error {
-	var at netip.AddrPort
-	for _, peer := range p.reg.PushPeers() {
-		if peer.Name == host {
-			at = peer.Push
-		}
-	}
+	peer, known := p.reg.PushPeer(host)
 	box := p.sealer()
-	if box == nil || !at.IsValid() {
+	if box == nil || !known {
 		return fmt.Errorf("host %q does not hear direct messages", host)
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	// From the address by which others know this host, see guests.
+	// From the address by which others know this host, see admit.
 	from := &net.TCPAddr{IP: p.reg.Self().Push.Addr().AsSlice()}
-	conn, err := (&net.Dialer{Timeout: connectWithin, LocalAddr: from}).DialContext(ctx, "tcp", at.String())
+	conn, err := (&net.Dialer{Timeout: connectWithin, LocalAddr: from}).DialContext(ctx, "tcp", peer.Push.String())
 	if err != nil {
 		return fmt.Errorf("ask host %q: %w", host, err)
 	}

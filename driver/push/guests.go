@@ -86,7 +86,7 @@ func (m *members) have(addr netip.Addr, now time.Time) bool {
 	if m.addrs == nil || now.Sub(m.since) > time.Second {
 		m.addrs, m.since = map[netip.Addr]bool{}, now
 		for _, host := range m.peers() {
-			m.addrs[host.Push.Addr()] = true
+			m.addrs[bare(host.Push.Addr())] = true
 		}
 	}
 	return m.addrs[addr]
@@ -95,7 +95,7 @@ func (m *members) have(addr netip.Addr, now time.Time) bool {
 // sourceOf is the address that a connection comes from.
 func sourceOf(conn net.Conn) netip.Addr {
 	if at, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-		return at.AddrPort().Addr().Unmap()
+		return bare(at.AddrPort().Addr())
 	}
 	return netip.Addr{}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 )
 
 // hear takes datagrams until conn is closed.
@@ -22,15 +23,15 @@ func (p *Push) hear(ctx context.Context, conn PacketConn) error {
 		}
 		p.stats.received.Add(1)
 		p.stats.receivedBytes.Add(uint64(n))
-		if err := p.take(ctx, buf[:n]); err != nil {
+		if err := p.take(ctx, buf[:n], from.Addr()); err != nil {
 			p.stats.refused.Add(1)
 			p.log.WithError(err).WithField("from", from).Debug("A datagram was refused.")
 		}
 	}
 }
 
-// take takes one datagram.
-func (p *Push) take(ctx context.Context, sealed []byte) error {
+// take takes one datagram that came from the address.
+func (p *Push) take(ctx context.Context, sealed []byte, from netip.Addr) error {
 	if len(sealed) > maxDatagram {
 		return fmt.Errorf("a datagram of more than %d bytes", maxDatagram)
 	}
@@ -44,6 +45,9 @@ func (p *Push) take(ctx context.Context, sealed []byte) error {
 	}
 	m, err := decode(plain)
 	if err != nil {
+		return err
+	}
+	if err := p.admit(m, from); err != nil {
 		return err
 	}
 	switch m.Kind { // the others do not come as datagrams

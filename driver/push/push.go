@@ -29,6 +29,7 @@ type Registry interface {
 	// Out.
 	LocalChanges() (changes <-chan struct{}, stop func())
 	PushPeers() []overlay.Host
+	PushPeer(host string) (peer overlay.Host, ok bool)
 	Seq() uint64
 	Away() bool // this host's machine shuts down
 	Documents(ctx context.Context, since uint64) (registry.Documents, error)
@@ -77,7 +78,7 @@ type Push struct {
 type Stats struct {
 	Sent, SentBytes         uint64 // datagrams, without IP and UDP headers
 	Received, ReceivedBytes uint64
-	Refused                 uint64 // datagrams and questions that no host of this cluster has sealed, or that make no sense
+	Refused                 uint64 // datagrams and questions that no member of this cluster has sealed and sent, or that make no sense
 	Failed                  uint64 // datagrams that could not be sent
 	Fetches, FetchesFailed  uint64 // the second never exceeds the first
 	Answers                 uint64 // questions of others that were answered

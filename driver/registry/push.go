@@ -65,13 +65,25 @@ func (r *Registry) PushPeers() []overlay.Host {
 	defer r.mu.RUnlock()
 	out := make([]overlay.Host, 0, len(r.hosts))
 	for _, p := range r.hosts {
-		if p.Push.IsValid() {
+		if p.hears() {
 			out = append(out, p.Host)
 		}
 	}
 	slices.SortFunc(out, func(a, b overlay.Host) int { return cmp.Compare(a.Name, b.Name) })
 	return out
 }
+
+// PushPeer is the other host if it hears direct messages and may send them.
+func (r *Registry) PushPeer(host string) (overlay.Host, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	p, known := r.hosts[host]
+	return p.Host, known && p.hears()
+}
+
+// hears says whether the host has a part in direct messages. One that was declared
+// dead, or leaves, has none from the mark on.
+func (p peer) hears() bool { return p.Push.IsValid() && !p.dead }
 
 // linkLocked gives the host's link, or nil if this is not how the store knows it.
 func (r *Registry) linkLocked(host, incarnation string) *link {

@@ -131,6 +131,7 @@ type peer struct {
 	live    bool
 	since   time.Time // when live last changed, as far as this process has seen
 	lease   uint64    // revision of the lease's key
+	dead    bool      // it has the mark of a dead host, see reap.go
 	down    bool      // peers neither send to it nor take from it
 	rests   bool      // it would be down if it had not said that its containers run on
 

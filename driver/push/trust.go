@@ -1,0 +1,25 @@
+package push
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// admit refuses a message of a host that is no member, and one that does not come
+// from its host's address. Hosts send from no other than the one in their record.
+// What is lost because the store has not told of a new host or address yet is
+// repeated by the next beat, or asked for again.
+func (p *Push) admit(m message, from netip.Addr) error {
+	host, ok := p.reg.PushPeer(m.Host)
+	if !ok {
+		return fmt.Errorf("a %s of host %.60q, which the store does not know as a host that sends direct messages", m.Kind, m.Host)
+	}
+	if bare(from) != bare(host.Push.Addr()) {
+		return fmt.Errorf("a %s of host %.60q, whose address is %v, from another", m.Kind, m.Host, host.Push.Addr())
+	}
+	return nil
+}
+
+// bare is an address as records have it: a socket of both families shows IPv4 within
+// IPv6, and one of link-local scope its zone.
+func bare(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }

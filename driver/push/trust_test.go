@@ -1,0 +1,210 @@
+package push_test
+
+import (
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/chacha20poly1305"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/registrytest"
+	"github.com/weft-net/weft/kvstore"
+)
+
+// forger is somebody who has the cluster's key and is no member.
+type forger struct {
+	t       *testing.T
+	cluster string
+	aead    cipher.AEAD
+	from    netip.Addr
+}
+
+var (
+	elsewhere = netip.AddrFrom4([4]byte{127, 0, 0, 2}) // no host's
+	hostsAddr = netip.AddrFrom4([4]byte{127, 0, 0, 1}) // all hosts'
+)
+
+// forge takes the key that a host knows.
+func forge(t *testing.T, h *host, from netip.Addr) forger {
+	t.Helper()
+	meta := h.Meta()
+	key, err := base64.StdEncoding.DecodeString(meta.PSK[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	aead, err := chacha20poly1305.NewX(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return forger{t, meta.ID, aead, from}
+}
+
+func (f forger) seal(m map[string]any, purpose string) []byte {
+	f.t.Helper()
+	plain, err := json.Marshal(m)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	out := make([]byte, 1+chacha20poly1305.NonceSizeX)
+	out[0] = 1
+	_, _ = rand.Read(out[1:])
+	return f.aead.Seal(out, out[1:], plain, []byte(f.cluster+"\x00"+purpose))
+}
+
+// send sends a datagram.
+func (f forger) send(to *host, m map[string]any) {
+	f.t.Helper()
+	conn, err := net.DialUDP("udp", &net.UDPAddr{IP: f.from.AsSlice()}, net.UDPAddrFromAddrPort(to.at))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write(f.seal(m, "datagram")); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// refused sends a datagram and waits until it is counted as refused.
+func (f forger) refused(to *host, m map[string]any) {
+	f.t.Helper()
+	before := to.push.Stats().Refused
+	f.send(to, m)
+	within(f.t, 3*time.Second, "the forged datagram is refused", func() bool { return to.push.Stats().Refused > before })
+}
+
+// answered asks for documents and says whether a byte came back.
+func (f forger) answered(to *host, m map[string]any) bool {
+	f.t.Helper()
+	conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: f.from.AsSlice()}}).Dial("tcp", to.at.String())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer conn.Close()
+	sealed := f.seal(m, "question to "+to.name)
+	_, _ = conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(sealed))), sealed...))
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_, err = io.ReadFull(conn, make([]byte, 4))
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		f.t.Fatal("a question was neither answered nor refused")
+	}
+	return err == nil
+}
+
+// beatOf is a beat of a host, with a number beyond its present one.
+func beatOf(h *host, beyond uint64) map[string]any {
+	return map[string]any{"k": "beat", "h": h.name, "i": h.Self().Incarnation, "n": h.Runs()<<32 + beyond, "s": h.Seq(), "ok": true}
+}
+
+func goneOf(h *host, n overlay.Network, seq uint64) map[string]any {
+	return map[string]any{"k": "delta", "h": h.name, "i": h.Self().Incarnation, "d": map[string]any{
+		"network": n.ID, "host": h.name, "inc": h.Self().Incarnation, "seq": seq, "gone": true,
+	}}
+}
+
+func questionOf(h *host) map[string]any {
+	return map[string]any{"k": "want", "h": h.name, "i": h.Self().Incarnation}
+}
+
+// lastWord makes a beat the one with which a host goes down.
+func lastWord(m map[string]any) map[string]any {
+	m["r"], m["w"] = true, true
+	return m
+}
+
+// The key alone lets nobody speak for a host: its messages come from its address.
+func TestAHostSpeaksFromItsOwnAddress(t *testing.T) {
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
+	n := network(t, h1, h2)
+	h2.endpoint("e2", n, "10.1.0.6")
+	acquainted(t, h1, h2)
+	within(t, 5*time.Second, "h1 sees e2", func() bool { return h1.sees(h2, n, "e2") })
+
+	f := forge(t, h2, elsewhere)
+	f.refused(h1, lastWord(beatOf(h2, 1000)))
+	f.refused(h1, goneOf(h2, n, h2.Seq()+1))
+	if h1.Snapshot().Silent["h2"] || !h1.sees(h2, n, "e2") {
+		t.Error("a message from another address was taken")
+	}
+	if f.answered(h1, questionOf(h2)) {
+		t.Error("a question from another address was answered")
+	}
+	if f.from = hostsAddr; !f.answered(h1, questionOf(h2)) {
+		t.Error("a question from the host's address was not answered, so nothing was tested")
+	}
+}
+
+// A host that has got another address is heard there as soon as the store tells of
+// it, and no more at the old one.
+func TestAHostThatMoves(t *testing.T) {
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
+	acquainted(t, h1, h2)
+	h2.stop()
+	within(t, 5*time.Second, "h1 knows that h2 rests", func() bool { return !h1.hears(h2) })
+	h2.at = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 3}), h2.at.Port())
+	h2.start()
+	acquainted(t, h1, h2)
+	n := network(t, h1, h2)
+	h2.endpoint("e2", n, "10.1.0.6")
+	within(t, 5*time.Second, "h1 sees e2", func() bool { return h1.sees(h2, n, "e2") })
+	forge(t, h2, hostsAddr).refused(h1, lastWord(beatOf(h2, 1000)))
+	if h1.Snapshot().Silent["h2"] {
+		t.Error("a message from the address of before was taken")
+	}
+}
+
+// Who has left, or was forgotten, says nothing any more, not even in its own name,
+// is told nothing and gets nothing.
+func TestWhoHasLeft(t *testing.T) {
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	h1, h2, h3 := newHost(t, "h1", cluster), newHost(t, "h2", cluster), newHost(t, "h3", cluster)
+	n := network(t, h1, h2, h3)
+	acquainted(t, h1, h2, h3)
+	h3.stop()
+	h3.do("leave", h3.Retire(t.Context()))
+	within(t, 5*time.Second, "h1 knows that h3 has left", func() bool { return len(h1.HostStates()) == 1 })
+	f := forge(t, h3, hostsAddr)
+	f.refused(h1, beatOf(h3, 1000))
+	f.refused(h1, goneOf(h3, n, h3.Seq()+1))
+	if f.answered(h1, questionOf(h3)) {
+		t.Error("a question of a host that has left was answered")
+	}
+	ear, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(h3.at))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ear.Close()
+	sent := h1.push.Stats().Sent
+	h1.endpoint("e1", n, "10.1.0.5")
+	within(t, 5*time.Second, "h1 speaks", func() bool { return h1.push.Stats().Sent > sent+3 && h2.sees(h1, n, "e1") })
+	_ = ear.SetReadDeadline(time.Now().Add(time.Millisecond))
+	if k, _, err := ear.ReadFromUDP(make([]byte, 2000)); err == nil {
+		t.Errorf("a host that has left was sent %d bytes", k)
+	}
+}
+
+// The mark of a dead host is enough, before its record says so.
+func TestWhoIsDeclaredDead(t *testing.T) {
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
+	acquainted(t, h1, h2)
+	_, err := cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Set, Key: "host/h2/dead", Value: []byte(`{"by":"h1"}`)})
+	h1.do("mark", err)
+	within(t, 5*time.Second, "h1 says nothing to h2", func() bool { return len(h1.PushPeers()) == 0 })
+	forge(t, h2, hostsAddr).refused(h1, beatOf(h2, 1000))
+	_, err = cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Delete, Key: "host/h2/dead"})
+	h1.do("take the mark off", err)
+	within(t, 5*time.Second, "h1 speaks to h2 again", func() bool { return len(h1.PushPeers()) == 1 })
+}
+
