@@ -21,12 +21,12 @@ type crowd struct {
 	peers []overlay.Host
 }
 
-func (c crowd) Self() overlay.Host            { return c.self }
-func (c crowd) Meta() registry.Meta           { return registry.Meta{ID: "c", PSK: []string{key(1)}} }
-func (c crowd) Contact() registry.Contact     { return registry.Contact{Since: time.Now()} }
-func (c crowd) Runs() uint64                  { return 1 }
-func (c crowd) Seq() uint64                   { return 1234 }
-func (c crowd) PushPeers() []overlay.Host     { return c.peers }
+func (c crowd) Self() overlay.Host        { return c.self }
+func (c crowd) Meta() registry.Meta       { return registry.Meta{ID: "c", PSK: []string{key(1)}} }
+func (c crowd) Contact() registry.Contact { return registry.Contact{Since: time.Now()} }
+func (c crowd) Runs() uint64              { return 1 }
+func (c crowd) Seq() uint64               { return 1234 }
+func (c crowd) PushPeers() []overlay.Host { return c.peers }
 func (c crowd) PushPeer(string) (overlay.Host, bool) {
 	return c.peers[0], true
 }

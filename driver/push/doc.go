@@ -36,7 +36,10 @@
 // host's record; hosts send and ask from no other. A host that has no record, has
 // left or was declared dead is refused, is sent nothing and is not answered.
 //
-// A document replaces another only if its number is higher,
-// and a beat counts only if its number is, so a message that is heard twice,
-// late or never does no harm. An answer is bound to its question.
+// A document replaces another only if its number is higher, and a beat counts only
+// if its number is, so a message that is heard twice, late or never does no harm.
+// What a process before the one in its host's record said is old, also to a host
+// that has just begun to hear. A number far above what the store tells of the host,
+// or what was heard last, does not count either: the store decides. An answer is
+// bound to its question.
 package push

@@ -52,7 +52,9 @@ func (p *Push) take(ctx context.Context, sealed []byte, from netip.Addr) error {
 	}
 	switch m.Kind { // the others do not come as datagrams
 	case beat:
-		p.reg.Heard(m.beat())
+		if !p.reg.Heard(m.beat()) {
+			return fmt.Errorf("beat %d of host %q, whose number does not count", m.Number, m.Host)
+		}
 	case delta:
 		at := *m.Doc
 		if m.Patch != nil {

@@ -23,7 +23,7 @@ type Registry interface {
 	Self() overlay.Host
 	Meta() registry.Meta
 	Contact() registry.Contact
-	Runs() uint64 // processes so far, this one included
+	Runs() uint64 // processes so far, this one included; may grow
 	Changes() (changes <-chan struct{}, stop func())
 
 	// Out.
@@ -65,7 +65,7 @@ type Push struct {
 	reg    Registry
 	log    logrus.FieldLogger
 	listen func(netip.AddrPort) (PacketConn, error)
-	number atomic.Uint64 // of the last beat
+	number atomic.Uint64 // of the last beat, see nextNumber
 	fetch  fetcher
 	stats  stats
 
@@ -94,8 +94,6 @@ func New(cfg Config) *Push {
 	if p.listen == nil {
 		p.listen = ListenUDP
 	}
-	// Numbers go on above those of the process before, whatever the clock says.
-	p.number.Store(cfg.Registry.Runs() << 32)
 	p.fetch = newFetcher(p)
 	return p
 }

@@ -119,11 +119,19 @@ func (p *Push) logUnnumbered(ctx context.Context, err error) {
 	}
 }
 
+// nextNumber numbers a beat. Numbers go on above those of the process before,
+// whatever the clock says. Only speak calls it.
+func (p *Push) nextNumber() uint64 {
+	n := max(p.number.Load(), p.reg.Runs()<<32) + 1
+	p.number.Store(n)
+	return n
+}
+
 // sendBeat tells every host that this one lives, or rests.
 func (p *Push) sendBeat(conn PacketConn, rests bool) {
 	self, contact := p.reg.Self(), p.reg.Contact()
 	m := message{
-		Kind: beat, Host: self.Name, Incarnation: self.Incarnation, Number: p.number.Add(1), Seq: p.reg.Seq(),
+		Kind: beat, Host: self.Name, Incarnation: self.Incarnation, Number: p.nextNumber(), Seq: p.reg.Seq(),
 		StoreOK: contact.Err == nil, StoreFor: max(0, time.Since(contact.Since).Milliseconds()), Probe: self.Probe, Rests: rests, Away: rests && p.reg.Away(),
 	}
 	p.send(conn, m, p.reg.PushPeers())

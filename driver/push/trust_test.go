@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -64,12 +65,17 @@ func (f forger) seal(m map[string]any, purpose string) []byte {
 // send sends a datagram.
 func (f forger) send(to *host, m map[string]any) {
 	f.t.Helper()
+	f.write(to, f.seal(m, "datagram"))
+}
+
+func (f forger) write(to *host, sealed []byte) {
+	f.t.Helper()
 	conn, err := net.DialUDP("udp", &net.UDPAddr{IP: f.from.AsSlice()}, net.UDPAddrFromAddrPort(to.at))
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := conn.Write(f.seal(m, "datagram")); err != nil {
+	if _, err := conn.Write(sealed); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -208,3 +214,112 @@ func TestWhoIsDeclaredDead(t *testing.T) {
 	within(t, 5*time.Second, "h1 speaks to h2 again", func() bool { return len(h1.PushPeers()) == 1 })
 }
 
+// A number that no host can have is no wall before the true ones.
+func TestAbsurdNumbers(t *testing.T) {
+	cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
+	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
+	n := network(t, h1, h2)
+	h2.endpoint("e2", n, "10.1.0.6")
+	acquainted(t, h1, h2)
+	within(t, 5*time.Second, "h1 sees e2", func() bool { return h1.sees(h2, n, "e2") })
+	cluster.cut()
+
+	f := forge(t, h2, hostsAddr)
+	for _, number := range []uint64{1 << 63, h2.Runs()<<32 + 1<<31, (h2.Runs() + 1000) << 32} {
+		f.refused(h1, map[string]any{"k": "beat", "h": "h2", "i": h2.Self().Incarnation, "n": number})
+	}
+	f.refused(h1, goneOf(h2, n, 1<<62))
+	if !h1.sees(h2, n, "e2") {
+		t.Error("a document of an absurd number was taken")
+	}
+	// Of a process that the store does not know, which may be.
+	later := beatOf(h2, 0)
+	later["n"], later["s"] = (h2.Runs()+100)<<32+1, uint64(1)<<62
+	f.send(h1, later)
+	since := time.Now()
+	within(t, 3*time.Second, "h2 itself is heard", func() bool { return h1.HostStates()[0].Heard.After(since) })
+	h2.endpoint("e3", n, "10.1.0.7")
+	within(t, 3*time.Second, "h1 sees e3", func() bool { return h1.sees(h2, n, "e3") })
+	within(t, 3*time.Second, "h1 misses nothing", func() bool { _, missing := h1.Missing("h2"); return !missing })
+	h2.stop()
+	within(t, 3*time.Second, "h1 hears h2's last word", func() bool { return !h1.hears(h2) })
+}
+
+// One that an earlier weft has taken, and kept, gives way to the store.
+func TestAnAbsurdNumberInState(t *testing.T) {
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
+	n := network(t, h1, h2)
+	h2.endpoint("e2", n, "10.1.0.6")
+	within(t, 5*time.Second, "h1 sees e2", func() bool { return h1.sees(h2, n, "e2") })
+	h1.stop()
+	at, err := json.Marshal(overlay.Attachment{Network: n.ID, Host: "h2", Incarnation: h2.Self().Incarnation, Seq: 1 << 62})
+	h1.do("encode", err)
+	_, err = h1.state.Txn(t.Context(), kvstore.Op{Kind: kvstore.Set, Key: "replica/at/h2/" + n.ID, Value: at})
+	h1.do("spoil the state", err)
+	h1.start()
+	within(t, 5*time.Second, "h1 sees e2 again", func() bool { return h1.sees(h2, n, "e2") })
+	h2.endpoint("e3", n, "10.1.0.7")
+	within(t, 5*time.Second, "h1 sees e3", func() bool { return h1.sees(h2, n, "e3") })
+}
+
+// A machine that is set back to a snapshot of its disk counts on from where the
+// store knows it, and is heard; what was said before is old all the same, also to
+// a host that has just begun to hear.
+func TestASetBackHostIsHeard(t *testing.T) {
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
+	acquainted(t, h1, h2)
+	h2.stop()
+	snapshot, _, err := h2.state.List(t.Context(), "")
+	h2.do("take a snapshot", err)
+	for range 3 {
+		h2.start()
+		acquainted(t, h1, h2)
+		within(t, 5*time.Second, "h2 is published", func() bool {
+			p, err := cluster.Get(t.Context(), "host/h2/doc")
+			var doc struct{ Runs uint64 }
+			return err == nil && json.Unmarshal(p.Value, &doc) == nil && doc.Runs == h2.Runs()
+		})
+		h2.mute() // no last word: its power is cut
+		h2.stop()
+	}
+	h1.mu.Lock()
+	old := slices.Clone(h1.heard)
+	h1.mu.Unlock()
+	now, _, err := h2.state.List(t.Context(), "")
+	h2.do("look", err)
+	var ops []kvstore.Op
+	for _, p := range now {
+		ops = append(ops, kvstore.Op{Kind: kvstore.Delete, Key: p.Key})
+	}
+	for _, p := range snapshot {
+		ops = append(ops, kvstore.Op{Kind: kvstore.Set, Key: p.Key, Value: p.Value})
+	}
+	for some := range slices.Chunk(ops, kvstore.MaxOps) {
+		_, err = h2.state.Txn(t.Context(), some...)
+		h2.do("set back", err)
+	}
+	since := time.Now()
+	h2.start()
+	heard := func() bool { return h1.HostStates()[0].Heard.After(since) && !h1.Snapshot().Silent["h2"] }
+	t.Log("heard again after", within(t, 10*time.Second, "h2 is heard again", heard))
+
+	replay := func() {
+		for _, b := range old {
+			forge(t, h2, hostsAddr).write(h1, b)
+		}
+	}
+	h2.mute()
+	within(t, 10*time.Second, "h1 notices the silence among what was said before", func() bool {
+		replay()
+		return h1.Snapshot().Silent["h2"]
+	})
+	h1.stop()
+	h1.start()
+	received := h1.push.Stats().Received
+	within(t, 5*time.Second, "h1 has got it", func() bool { replay(); return h1.push.Stats().Received > received+100 })
+	if h1.hears(h2) {
+		t.Error("h1 has begun to hear what was said before")
+	}
+}

@@ -170,9 +170,9 @@ func TestAwayByPush(t *testing.T) {
 	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
 	live := func() bool { return h1.hostLive("h2") }
 	eventually(t, "h2 is live", live)
-	beat := registry.Beat{Host: "h2", Incarnation: h2.Self().Incarnation, Number: 1}
+	beat := registry.Beat{Host: "h2", Incarnation: h2.Self().Incarnation, Number: h2.Runs()<<32 + 1}
 	h1.Heard(beat)
-	beat.Number, beat.Rests, beat.Away = 2, true, true
+	beat.Number, beat.Rests, beat.Away = beat.Number+1, true, true
 	h1.Heard(beat)
 	if !h1.Snapshot().Silent["h2"] {
 		t.Error("the names of a host that has gone away are not withdrawn")

@@ -114,9 +114,9 @@ func (p *publisher) publish(ctx context.Context) error {
 	var err error
 	switch {
 	case distrust || p.sent == nil || due && !p.inDoubt():
-		err = p.bootstrap(ctx)
+		err = p.bootstrap(ctx, distrust)
 	case due:
-		err = p.readOwn(ctx)
+		err = p.readOwn(ctx, false)
 	}
 	if err != nil {
 		return err
@@ -165,8 +165,8 @@ func (p *publisher) takeDistrust() bool {
 }
 
 // bootstrap writes what every cluster has once, and reads what the store has
-// of this host.
-func (p *publisher) bootstrap(ctx context.Context) error {
+// of this host. In distrust that may be another process's.
+func (p *publisher) bootstrap(ctx context.Context, distrust bool) error {
 	identity := p.Meta()
 	if identity.ID == "" {
 		identity = Meta{ID: newID() + newID(), ULA: randomULA(), PSK: []string{newKey()}}
@@ -182,11 +182,11 @@ func (p *publisher) bootstrap(ctx context.Context) error {
 	if err := p.learnMeta(ctx); err != nil {
 		return err
 	}
-	return p.readOwn(ctx)
+	return p.readOwn(ctx, distrust)
 }
 
 // readOwn reads what the store has of this host.
-func (p *publisher) readOwn(ctx context.Context) error {
+func (p *publisher) readOwn(ctx context.Context, distrust bool) error {
 	began := time.Now()
 	self := p.Self().Name
 	sent := map[string]string{}
@@ -213,6 +213,11 @@ func (p *publisher) readOwn(ctx context.Context) error {
 		var was peer
 		if json.Unmarshal(doc.Value, &was) == nil {
 			p.state = was.State
+			if distrust || doc.Revision != p.own {
+				if err := p.outlive(ctx, was); err != nil {
+					return err
+				}
+			}
 		}
 	case !errors.Is(err, kvstore.ErrNotFound):
 		return fmt.Errorf("read what the store has of this host: %w", err)
@@ -270,7 +275,7 @@ func (p *publisher) wanted(ctx context.Context) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	doc := peer{Host: p.Self(), Digests: map[string]string{}, Seq: docs.Seq}
+	doc := peer{Host: p.Self(), Digests: map[string]string{}, Seq: docs.Seq, Runs: p.Runs()}
 	doc.Epoch, doc.Settled = p.verified()
 	want := map[string]string{}
 	for _, at := range docs.New {

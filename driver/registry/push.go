@@ -33,7 +33,7 @@ type link struct {
 	synced      uint64            // every document up to here has come, or a newer one
 	announced   uint64            // the highest number that was heard of
 	gone        map[string]uint64 // withdrawals above synced, by network id
-	number      uint64            // of the last message
+	spoken      map[uint64]spoken // by the number of the process, see hearing.go
 	heard       time.Time         // zero: not yet, or the host said that it rests
 	quiet       int               // silence's ticks since heard
 	vacant      int               // silence's ticks for which its machine's answer counts, see Vacant
@@ -47,7 +47,7 @@ type link struct {
 type Beat struct {
 	Host        string
 	Incarnation string
-	Number      uint64 // of the message; grows within an incarnation
+	Number      uint64 // of the message; grows within an incarnation, see hearing.go
 	Seq         uint64 // the highest of the host's attachments
 	StoreOK     bool   // the store answers the host
 	StoreFor    time.Duration
@@ -92,7 +92,7 @@ func (r *Registry) linkLocked(host, incarnation string) *link {
 	}
 	l := r.links[host]
 	if l == nil || l.incarnation != incarnation {
-		l = &link{incarnation: incarnation, gone: map[string]uint64{}}
+		l = &link{incarnation: incarnation, gone: map[string]uint64{}, spoken: map[uint64]spoken{}}
 		r.links[host] = l
 	}
 	return l
@@ -104,22 +104,24 @@ func (r *Registry) Heard(b Beat) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.linkLocked(b.Host, b.Incarnation)
-	if l == nil || b.Number <= l.number {
+	p, now := r.hosts[b.Host], time.Now()
+	if l == nil || !l.fresh(b.Number, p.Runs, now) {
 		return false
 	}
 	if r.silentLocked(b.Host) {
 		defer r.any.send()
 		r.log.WithField("host", b.Host).Info("A silent host is heard again.")
 	}
-	p := r.hosts[b.Host]
 	p.rests = p.rests && b.Rests
-	if r.askedLocked(&p, b.Probe, l.number == 0) {
+	if mayAsk(b.Number, b.Probe) && r.askedLocked(&p, b.Probe, len(l.spoken) == 0) {
 		defer r.any.send()
 	}
 	r.hosts[b.Host] = p
-	now := time.Now()
-	l.number, l.heard, l.quiet, l.vacant = b.Number, now, 0, 0
-	l.announced = max(l.announced, b.Seq)
+	l.note(b.Number, p.Runs, now)
+	l.heard, l.quiet, l.vacant = now, 0, 0
+	if p.credible(b.Seq) {
+		l.announced = max(l.announced, b.Seq)
+	}
 	l.storeOK, l.storeSince = b.StoreOK, now.Add(-b.StoreFor)
 	if b.Rests {
 		l.heard = time.Time{}
@@ -157,6 +159,9 @@ func (r *Registry) Receive(_ context.Context, at overlay.Attachment, after uint6
 	if l == nil {
 		return fmt.Errorf("host %q in incarnation %q is %w", at.Host, at.Incarnation, ErrUnknown)
 	}
+	if !r.hosts[at.Host].credible(at.Seq) {
+		return fmt.Errorf("the document of host %q has the number %d, far above %d, which its record says", at.Host, at.Seq, r.hosts[at.Host].Seq)
+	}
 	l.announced = max(l.announced, at.Seq)
 	if r.takeLocked(l, rec) {
 		r.any.send()
@@ -183,8 +188,8 @@ func (r *Registry) Catch(_ context.Context, docs Documents) error {
 	records := make([]record, 0, len(docs.New))
 	var passed []skipped.Record
 	for _, at := range docs.New {
-		if at.Host != docs.Host || at.Incarnation != docs.Incarnation {
-			return fmt.Errorf("host %q answered with a document of host %q", docs.Host, at.Host)
+		if at.Host != docs.Host || at.Incarnation != docs.Incarnation || at.Seq > docs.Seq {
+			return fmt.Errorf("host %q answered with document %d of host %q, and has %d", docs.Host, at.Seq, at.Host, docs.Seq)
 		}
 		rec, err := newRecord(at)
 		if record, bad := skipped.Of(attachmentKey(at.Host, at.Network), err); bad {
@@ -208,6 +213,9 @@ func (r *Registry) Catch(_ context.Context, docs Documents) error {
 	l := r.linkLocked(docs.Host, docs.Incarnation)
 	if l == nil {
 		return fmt.Errorf("host %q in incarnation %q is %w", docs.Host, docs.Incarnation, ErrUnknown)
+	}
+	if !r.hosts[docs.Host].credible(docs.Seq) {
+		return fmt.Errorf("the newest document of host %q has the number %d, far above %d, which its record says", docs.Host, docs.Seq, r.hosts[docs.Host].Seq)
 	}
 	changed := false
 	for _, rec := range records {
@@ -250,7 +258,7 @@ func (r *Registry) takeLocked(l *link, rec record) bool {
 	if rec.Seq <= l.synced || rec.Seq <= l.gone[rec.Network] {
 		return false
 	}
-	if has && old.Incarnation == rec.Incarnation && rec.Seq <= old.Seq {
+	if has && r.aheadLocked(old, rec.Incarnation, rec.Seq-1) {
 		return false
 	}
 	r.dirtyLocked(rec.Host, rec.Network)
@@ -270,12 +278,18 @@ func (l *link) reach(seq uint64) {
 	maps.DeleteFunc(l.gone, func(_ string, gone uint64) bool { return gone <= l.synced })
 }
 
+// aheadLocked says whether what is here has a higher number than seq in the
+// incarnation, and one that its host can have given out.
+func (r *Registry) aheadLocked(old record, incarnation string, seq uint64) bool {
+	return old.Incarnation == incarnation && old.Seq > seq && r.hosts[old.Host].credible(old.Seq)
+}
+
 // staleLocked says whether a document from the store is older than what came
 // from its host.
 func (r *Registry) staleLocked(rec record) bool {
 	old, has := r.peers[rec.Host][rec.Network]
 	if has {
-		return old.Incarnation == rec.Incarnation && rec.Seq < old.Seq
+		return r.aheadLocked(old, rec.Incarnation, rec.Seq)
 	}
 	l := r.links[rec.Host]
 	return l != nil && l.incarnation == rec.Incarnation && rec.Seq <= max(l.synced, l.gone[rec.Network])
@@ -285,7 +299,7 @@ func (r *Registry) staleLocked(rec record) bool {
 // newer than the host's record in the store.
 func (r *Registry) outrunLocked(doc peer, network string) bool {
 	if rec, has := r.peers[doc.Name][network]; has {
-		return rec.Incarnation == doc.Incarnation && rec.Seq > doc.Seq
+		return rec.Incarnation == doc.Incarnation && rec.Seq > doc.Seq && doc.credible(rec.Seq)
 	}
 	l := r.links[doc.Name]
 	return l != nil && l.incarnation == doc.Incarnation && l.gone[network] > doc.Seq

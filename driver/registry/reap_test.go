@@ -36,12 +36,12 @@ func TestADeadHostIsReapedAndComesBack(t *testing.T) {
 	if !h1.peerHas(n.ID, "h2", "e2") {
 		t.Error("a free lease alone cost h2 its endpoints")
 	}
-	beat := registry.Beat{Host: "h2", Incarnation: h2.Self().Incarnation, Number: 1}
+	beat := registry.Beat{Host: "h2", Incarnation: h2.Self().Incarnation, Number: h2.Runs()<<32 + 1}
 	h1.Heard(beat)
 	if err := h1.Forget(t.Context(), "h2"); err == nil || !strings.Contains(err.Error(), "alive and heard") {
 		t.Fatalf("a host that is heard was forgotten: %v", err)
 	}
-	beat.Number, beat.Rests = 2, true
+	beat.Number, beat.Rests = beat.Number+1, true
 	h1.Heard(beat)
 	h1.do("forget", h1.Forget(t.Context(), "h2"))
 	eventually(t, "h1 has nothing of h2", func() bool { return len(h1.HostStates()) == 0 && !h1.peerHas(n.ID, "h2", "e2") })

@@ -125,6 +125,7 @@ type peer struct {
 	Away    bool              `json:"away,omitempty"`    // its machine has shut down
 	Rests   bool              `json:"rests,omitempty"`   // its weft has ended, and containers run on there
 	Seq     uint64            `json:"seq,omitempty"`     // the highest number of its attachments when it wrote this
+	Runs    uint64            `json:"runs,omitempty"`    // as in Registry.Runs
 	State   uint64            `json:"state,omitempty"`   // the revision of its state when it wrote this
 	Epoch   string            `json:"epoch,omitempty"`   // id of the store's epoch in which it has recorded again what it has
 	Settled bool              `json:"settled,omitempty"` // and in which it claims new things

@@ -303,7 +303,7 @@ func (r *Registry) updateHostsLocked(updates map[string]hostUpdate, fetched []re
 			doc.Probe = old.Probe
 		}
 		r.askedLocked(&doc, probe, old.Incarnation != doc.Incarnation || !r.rebuild.hosts)
-		if !known || old.Host != doc.Host {
+		if !known || old.Host != doc.Host || old.Runs != doc.Runs {
 			if err := set(stateHost+name, doc); err != nil {
 				return nil, err
 			}

@@ -59,7 +59,7 @@ type own struct {
 // sequence numbers this host's attachments.
 type sequence struct {
 	mu    sync.Mutex // taken before Registry.writes and Registry.mu; held over writes to state
-	runs  uint64
+	runs  atomic.Uint64
 	high  atomic.Uint64  // the last that was given out; changed with mu held
 	limit uint64         // numbers below are written off
 	docs  map[string]own // by network id, those that are gone too
@@ -102,8 +102,9 @@ func (r *Registry) Seq() uint64 {
 	return r.sequence.high.Load()
 }
 
-// Runs counts the processes that this host's state has seen, this one included.
-func (r *Registry) Runs() uint64 { return r.sequence.runs }
+// Runs counts the processes of this host, this one included, as far as its state or
+// the store has seen them.
+func (r *Registry) Runs() uint64 { return r.sequence.runs.Load() }
 
 // renumber gives a new number to what has changed. sequence.mu is held.
 func (r *Registry) renumber(ctx context.Context) error {
@@ -174,7 +175,7 @@ func (r *Registry) reserve(ctx context.Context, n uint64) error {
 		return nil
 	}
 	limit := s.high.Load() + n + block
-	if err := r.put(ctx, stateSequence, numbers{Runs: s.runs, Next: limit}); err != nil {
+	if err := r.put(ctx, stateSequence, numbers{Runs: s.runs.Load(), Next: limit}); err != nil {
 		return err
 	}
 	s.limit = limit
@@ -212,8 +213,9 @@ func (r *Registry) beginSequence(ctx context.Context) error {
 	}
 	n.Runs++
 	n.Next = max(n.Next, 1)
+	s.runs.Store(n.Runs)
 	s.high.Store(n.Next - 1)
-	s.runs, s.limit, s.docs = n.Runs, n.Next, make(map[string]own, len(n.Docs))
+	s.limit, s.docs = n.Next, make(map[string]own, len(n.Docs))
 	for network, doc := range n.Docs {
 		s.docs[network] = own{
 			Attachment: overlay.Attachment{Network: network, Host: r.self.Name, Incarnation: r.self.Incarnation, Seq: doc.Seq},
@@ -228,7 +230,7 @@ func (r *Registry) endSequence(ctx context.Context) error {
 	s := &r.sequence
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := numbers{Runs: s.runs, Next: s.high.Load() + 1, Docs: map[string]number{}}
+	n := numbers{Runs: s.runs.Load(), Next: s.high.Load() + 1, Docs: map[string]number{}}
 	for network, doc := range s.docs {
 		if !doc.Gone {
 			n.Docs[network] = number{Seq: doc.Seq, Digest: doc.digest}
