@@ -56,6 +56,10 @@ type Host struct {
 	// invalid: nowhere, it knows only what the store says.
 	Push netip.AddrPort `json:"push,omitzero"`
 
+	// Key is the public half of the key by which the host signs direct messages
+	// (Ed25519), in base64; empty: it does not sign.
+	Key string `json:"key,omitempty"`
+
 	// Probe grows when the host asks all hosts to probe the paths between them,
 	// to an odd number, and when it has its answer, to an even one.
 	Probe uint64 `json:"probe,omitempty"`

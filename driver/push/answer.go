@@ -101,6 +101,8 @@ func (p *Push) answerOne(ctx context.Context, conn net.Conn, box *box, sealed []
 		if err != nil {
 			return err
 		}
+		purpose := answerPurpose(sealed, i)
+		plain = box.sign(plain, purpose, p.reg.Sign)
 		by := time.Now().Add(frameWithin)
 		if by.After(until) {
 			by = until
@@ -108,7 +110,7 @@ func (p *Push) answerOne(ctx context.Context, conn net.Conn, box *box, sealed []
 		if err := conn.SetWriteDeadline(by); err != nil {
 			return fmt.Errorf("answer: %w", err)
 		}
-		if err := writeFrame(conn, box.seal(plain, answerPurpose(sealed, i))); err != nil {
+		if err := writeFrame(conn, box.seal(plain, purpose)); err != nil {
 			return err
 		}
 	}
@@ -135,7 +137,7 @@ func (p *Push) readQuestion(conn net.Conn, from netip.Addr, box *box, within tim
 	if m.Kind != want {
 		return nil, 0, fmt.Errorf("a %s is no question", m.Kind)
 	}
-	if err := p.admit(m, from); err != nil {
+	if err := p.admit(box, m, plain, forQuestion+p.reg.Self().Name, from); err != nil {
 		return nil, 0, err
 	}
 	return sealed, m.Seq, nil

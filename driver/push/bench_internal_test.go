@@ -2,6 +2,8 @@ package push
 
 import (
 	"context"
+	"crypto/ed25519"
+	"encoding/base64"
 	"fmt"
 	"net"
 	"net/netip"
@@ -14,6 +16,8 @@ import (
 	"github.com/weft-net/weft/driver/registry"
 )
 
+var benchKey = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+
 // crowd is a registry of a host with many peers, all at one address.
 type crowd struct {
 	Registry
@@ -25,10 +29,13 @@ func (c crowd) Self() overlay.Host        { return c.self }
 func (c crowd) Meta() registry.Meta       { return registry.Meta{ID: "c", PSK: []string{key(1)}} }
 func (c crowd) Contact() registry.Contact { return registry.Contact{Since: time.Now()} }
 func (c crowd) Runs() uint64              { return 1 }
+func (c crowd) Sign(t []byte) []byte      { return ed25519.Sign(benchKey, t) }
 func (c crowd) Seq() uint64               { return 1234 }
 func (c crowd) PushPeers() []overlay.Host { return c.peers }
 func (c crowd) PushPeer(string) (overlay.Host, bool) {
-	return c.peers[0], true
+	host := c.peers[0]
+	host.Key = base64.StdEncoding.EncodeToString(benchKey.Public().(ed25519.PublicKey))
+	return host, true
 }
 func (c crowd) Heard(registry.Beat) bool      { return true }
 func (c crowd) Missing(string) (uint64, bool) { return 0, false }
@@ -56,7 +63,8 @@ func BenchmarkBeats200(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	sealed := p.sealer().seal(plain, forDatagram)
+	box := p.sealer()
+	sealed := box.seal(box.sign(plain, forDatagram, c.Sign), forDatagram)
 	for b.Loop() {
 		p.sendBeat(conn, false)
 		for range c.peers {

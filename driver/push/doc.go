@@ -36,6 +36,11 @@
 // host's record; hosts send and ask from no other. A host that has no record, has
 // left or was declared dead is refused, is sent nothing and is not answered.
 //
+// Inside the seal each host signs what it says (Ed25519), with a key of its own whose
+// public half is in its record, so no member speaks for another. A host whose record
+// has no key, of a weft that does not sign, is taken at its word; such a weft reads
+// signed messages too.
+//
 // A document replaces another only if its number is higher, and a beat counts only
 // if its number is, so a message that is heard twice, late or never does no harm.
 // What a process before the one in its host's record said is old, also to a host

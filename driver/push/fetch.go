@@ -147,7 +147,7 @@ func (p *Push) fetchFrom(ctx context.Context, host string, since uint64) error {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	docs, err := question{box: box, self: p.reg.Self(), host: host, since: since}.ask(conn)
+	docs, err := question{box: box, self: p.reg.Self(), sign: p.reg.Sign, host: host, key: peer.Key, since: since}.ask(conn)
 	if err != nil {
 		return fmt.Errorf("ask host %q: %w", host, err)
 	}
@@ -158,7 +158,9 @@ func (p *Push) fetchFrom(ctx context.Context, host string, since uint64) error {
 type question struct {
 	box   *box
 	self  overlay.Host
+	sign  func([]byte) []byte
 	host  string // that is asked
+	key   string // its public key, see verify
 	since uint64
 }
 
@@ -170,7 +172,8 @@ func (q question) ask(conn net.Conn) (registry.Documents, error) {
 	if err != nil {
 		return docs, err
 	}
-	sealed := q.box.seal(plain, forQuestion+q.host)
+	purpose := forQuestion + q.host
+	sealed := q.box.seal(q.box.sign(plain, purpose, q.sign), purpose)
 	if err := conn.SetDeadline(time.Now().Add(frameWithin)); err != nil {
 		return docs, err
 	}
@@ -216,6 +219,9 @@ func (q question) read(conn net.Conn, purpose string) (message, int, error) {
 	}
 	plain, err := q.box.open(sealed, purpose)
 	if err != nil {
+		return message{}, 0, err
+	}
+	if err := q.box.verify(plain, purpose, q.key); err != nil {
 		return message{}, 0, err
 	}
 	m, err := decode(plain)

@@ -47,7 +47,7 @@ func (p *Push) take(ctx context.Context, sealed []byte, from netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	if err := p.admit(m, from); err != nil {
+	if err := p.admit(box, m, plain, forDatagram, from); err != nil {
 		return err
 	}
 	switch m.Kind { // the others do not come as datagrams

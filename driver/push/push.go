@@ -32,6 +32,7 @@ type Registry interface {
 	PushPeer(host string) (peer overlay.Host, ok bool)
 	Seq() uint64
 	Away() bool // this host's machine shuts down
+	Sign(text []byte) []byte
 	Documents(ctx context.Context, since uint64) (registry.Documents, error)
 
 	// In.

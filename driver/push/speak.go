@@ -189,10 +189,10 @@ func (p *Push) send(conn PacketConn, m message, to []overlay.Host) bool {
 		p.log.WithError(err).Error("A message to other hosts could not be made.")
 		return true
 	}
-	if overhead+len(plain) > maxDatagram {
+	if overhead+len(plain)+signatureLength > maxDatagram {
 		return false
 	}
-	sealed := box.seal(plain, forDatagram)
+	sealed := box.seal(box.sign(plain, forDatagram, p.reg.Sign), forDatagram)
 	for _, peer := range to {
 		if _, err := conn.WriteToUDPAddrPort(sealed, peer.Push); err != nil {
 			p.stats.failed.Add(1) // no route at the moment, or no buffers: as good as lost

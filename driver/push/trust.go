@@ -5,17 +5,20 @@ import (
 	"net/netip"
 )
 
-// admit refuses a message of a host that is no member, and one that does not come
-// from its host's address. Hosts send from no other than the one in their record.
+// admit refuses a message of a host that is no member, one that does not come from
+// its host's address, and one without its host's signature. Hosts send from no other than the one in their record.
 // What is lost because the store has not told of a new host or address yet is
 // repeated by the next beat, or asked for again.
-func (p *Push) admit(m message, from netip.Addr) error {
+func (p *Push) admit(box *box, m message, plain []byte, purpose string, from netip.Addr) error {
 	host, ok := p.reg.PushPeer(m.Host)
 	if !ok {
 		return fmt.Errorf("a %s of host %.60q, which the store does not know as a host that sends direct messages", m.Kind, m.Host)
 	}
 	if bare(from) != bare(host.Push.Addr()) {
 		return fmt.Errorf("a %s of host %.60q, whose address is %v, from another", m.Kind, m.Host, host.Push.Addr())
+	}
+	if err := box.verify(plain, purpose, host.Key); err != nil {
+		return fmt.Errorf("a %s of host %.60q: %w", m.Kind, m.Host, err)
 	}
 	return nil
 }

@@ -2,11 +2,13 @@ package push_test
 
 import (
 	"crypto/cipher"
+	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -28,6 +30,7 @@ type forger struct {
 	cluster string
 	aead    cipher.AEAD
 	from    netip.Addr
+	signer  ed25519.PrivateKey // nil: it does not sign
 }
 
 var (
@@ -47,7 +50,19 @@ func forge(t *testing.T, h *host, from netip.Addr) forger {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return forger{t, meta.ID, aead, from}
+	return forger{t: t, cluster: meta.ID, aead: aead, from: from}
+}
+
+// as gives the forger the host's own key too.
+func (f forger) as(h *host) forger {
+	f.t.Helper()
+	p, err := h.state.Get(f.t.Context(), "sign")
+	var seed []byte
+	if err := errors.Join(err, json.Unmarshal(p.Value, &seed)); err != nil {
+		f.t.Fatal(err)
+	}
+	f.signer = ed25519.NewKeyFromSeed(seed)
+	return f
 }
 
 func (f forger) seal(m map[string]any, purpose string) []byte {
@@ -55,6 +70,12 @@ func (f forger) seal(m map[string]any, purpose string) []byte {
 	plain, err := json.Marshal(m)
 	if err != nil {
 		f.t.Fatal(err)
+	}
+	if f.signer != nil {
+		plain = plain[:len(plain)-1]
+		text := append(append([]byte("weft direct message\x00"), f.cluster...), 0, 0, byte(len(purpose)))
+		text = append(append(text, purpose...), plain...)
+		plain = fmt.Appendf(plain, `,"sig":"%s"}`, base64.RawStdEncoding.EncodeToString(ed25519.Sign(f.signer, text)))
 	}
 	out := make([]byte, 1+chacha20poly1305.NonceSizeX)
 	out[0] = 1
@@ -136,7 +157,7 @@ func TestAHostSpeaksFromItsOwnAddress(t *testing.T) {
 	acquainted(t, h1, h2)
 	within(t, 5*time.Second, "h1 sees e2", func() bool { return h1.sees(h2, n, "e2") })
 
-	f := forge(t, h2, elsewhere)
+	f := forge(t, h2, elsewhere).as(h2)
 	f.refused(h1, lastWord(beatOf(h2, 1000)))
 	f.refused(h1, goneOf(h2, n, h2.Seq()+1))
 	if h1.Snapshot().Silent["h2"] || !h1.sees(h2, n, "e2") {
@@ -164,7 +185,7 @@ func TestAHostThatMoves(t *testing.T) {
 	n := network(t, h1, h2)
 	h2.endpoint("e2", n, "10.1.0.6")
 	within(t, 5*time.Second, "h1 sees e2", func() bool { return h1.sees(h2, n, "e2") })
-	forge(t, h2, hostsAddr).refused(h1, lastWord(beatOf(h2, 1000)))
+	forge(t, h2, hostsAddr).as(h2).refused(h1, lastWord(beatOf(h2, 1000)))
 	if h1.Snapshot().Silent["h2"] {
 		t.Error("a message from the address of before was taken")
 	}
@@ -180,7 +201,7 @@ func TestWhoHasLeft(t *testing.T) {
 	h3.stop()
 	h3.do("leave", h3.Retire(t.Context()))
 	within(t, 5*time.Second, "h1 knows that h3 has left", func() bool { return len(h1.HostStates()) == 1 })
-	f := forge(t, h3, hostsAddr)
+	f := forge(t, h3, hostsAddr).as(h3)
 	f.refused(h1, beatOf(h3, 1000))
 	f.refused(h1, goneOf(h3, n, h3.Seq()+1))
 	if f.answered(h1, questionOf(h3)) {
@@ -208,7 +229,7 @@ func TestWhoIsDeclaredDead(t *testing.T) {
 	_, err := cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Set, Key: "host/h2/dead", Value: []byte(`{"by":"h1"}`)})
 	h1.do("mark", err)
 	within(t, 5*time.Second, "h1 says nothing to h2", func() bool { return len(h1.PushPeers()) == 0 })
-	forge(t, h2, hostsAddr).refused(h1, beatOf(h2, 1000))
+	forge(t, h2, hostsAddr).as(h2).refused(h1, beatOf(h2, 1000))
 	_, err = cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Delete, Key: "host/h2/dead"})
 	h1.do("take the mark off", err)
 	within(t, 5*time.Second, "h1 speaks to h2 again", func() bool { return len(h1.PushPeers()) == 1 })
@@ -224,7 +245,7 @@ func TestAbsurdNumbers(t *testing.T) {
 	within(t, 5*time.Second, "h1 sees e2", func() bool { return h1.sees(h2, n, "e2") })
 	cluster.cut()
 
-	f := forge(t, h2, hostsAddr)
+	f := forge(t, h2, hostsAddr).as(h2)
 	for _, number := range []uint64{1 << 63, h2.Runs()<<32 + 1<<31, (h2.Runs() + 1000) << 32} {
 		f.refused(h1, map[string]any{"k": "beat", "h": "h2", "i": h2.Self().Incarnation, "n": number})
 	}
@@ -321,5 +342,74 @@ func TestASetBackHostIsHeard(t *testing.T) {
 	within(t, 5*time.Second, "h1 has got it", func() bool { replay(); return h1.push.Stats().Received > received+100 })
 	if h1.hears(h2) {
 		t.Error("h1 has begun to hear what was said before")
+	}
+}
+
+// A member cannot speak for another, not even from its address.
+func TestAHostSignsForItself(t *testing.T) {
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	h1, h2, h3 := newHost(t, "h1", cluster), newHost(t, "h2", cluster), newHost(t, "h3", cluster)
+	n := network(t, h1, h2, h3)
+	h2.endpoint("e2", n, "10.1.0.6")
+	acquainted(t, h1, h2, h3)
+	within(t, 5*time.Second, "h1 sees e2", func() bool { return h1.sees(h2, n, "e2") })
+	f := forge(t, h3, hostsAddr)
+	for _, f := range []forger{f, f.as(h3)} {
+		f.refused(h1, lastWord(beatOf(h2, 1000)))
+		f.refused(h1, goneOf(h2, n, h2.Seq()+1))
+		if f.answered(h1, questionOf(h2)) {
+			t.Error("a question that its host has not signed was answered")
+		}
+	}
+	if h1.Snapshot().Silent["h2"] || !h1.sees(h2, n, "e2") {
+		t.Error("a message that its host has not signed was taken")
+	}
+	f.as(h2).send(h1, lastWord(beatOf(h2, 1000)))
+	within(t, 3*time.Second, "h1 takes what h2 has signed", func() bool { return h1.Snapshot().Silent["h2"] })
+}
+
+// A host of a weft that does not sign is heard, as long as its record has no key,
+// and can read what the others say.
+func TestAHostThatDoesNotSign(t *testing.T) {
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
+	acquainted(t, h1, h2)
+	at := freePort(t)
+	ear, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ear.Close()
+	doc := fmt.Sprintf(`{"name":"h9","inc":"0123456789ab","vtep":"192.0.2.10","port":4789,"mtu":1500,"version":"v0.1.0","push":%q,"digests":{}}`, at)
+	_, err = cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Set, Key: "host/h9/doc", Value: []byte(doc)})
+	h1.do("write the record", err)
+	within(t, 5*time.Second, "h1 knows it", func() bool { return len(h1.PushPeers()) == 2 })
+	f, number := forge(t, h1, hostsAddr), uint64(7)<<32
+	within(t, 5*time.Second, "h1 hears it", func() bool {
+		number++
+		f.send(h1, map[string]any{"k": "beat", "h": "h9", "i": "0123456789ab", "n": number, "ok": true})
+		return h1.hears(&host{name: "h9"})
+	})
+	if !f.answered(h1, map[string]any{"k": "want", "h": "h9", "i": "0123456789ab"}) {
+		t.Error("its question was not answered")
+	}
+
+	buf := make([]byte, 2000)
+	_ = ear.SetReadDeadline(time.Now().Add(5 * time.Second))
+	k, _, err := ear.ReadFromUDPAddrPort(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := f.aead.Open(nil, buf[1:25], buf[25:k], []byte(f.cluster+"\x00datagram"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m struct {
+		Kind string `json:"k"`
+		Host string `json:"h"`
+		N    uint64 `json:"n"`
+	}
+	if err := json.Unmarshal(plain, &m); err != nil || m.Kind != "beat" || m.Host == "" || m.N == 0 {
+		t.Errorf("it cannot read %s: %v", plain, err)
 	}
 }

@@ -45,6 +45,7 @@ const (
 	stateSelf     = "self"
 	stateBond     = "bond" // to the machine, see place.go
 	stateMeta     = "meta"
+	stateSign     = "sign"         // seed of the key by which this host signs
 	stateDocker   = "docker/"      // Docker's network id → attached
 	stateEndpoint = "endpoint/"    // endpoint id → overlay.Endpoint
 	stateRebuild  = "rebuild"      // there while the rest may not be all

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -51,6 +52,7 @@ type Registry struct {
 
 	sequence sequence      // numbers of own attachments
 	flushes  chan struct{} // dirty is not empty
+	signs    ed25519.PrivateKey
 
 	// writes is held by whoever changes what is durable, over the write to state; so
 	// what the change goes by is as it was, but for what other hosts say meanwhile.

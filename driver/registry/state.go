@@ -23,8 +23,9 @@ func (r *Registry) load(ctx context.Context, alone bool) error {
 		return err
 	}
 	var self overlay.Host
+	var seed []byte
 	for _, p := range pairs {
-		if err := r.loadOne(p, &self); err != nil {
+		if err := r.loadOne(p, &self, &seed); err != nil {
 			return fmt.Errorf("record %s is %w: %w", p.Key, ErrDamaged, err)
 		}
 	}
@@ -47,6 +48,10 @@ func (r *Registry) load(ctx context.Context, alone bool) error {
 	}
 	id := &r.place.id
 	id.Name, id.Incarnation = r.self.Name, r.self.Incarnation
+	ops, err := r.beginSigning(seed)
+	if err != nil {
+		return err
+	}
 	me, err := setOp(stateSelf, r.self)
 	if err != nil {
 		return err
@@ -55,7 +60,7 @@ func (r *Registry) load(ctx context.Context, alone bool) error {
 	if err != nil {
 		return err
 	}
-	ops := []kvstore.Op{me, bound}
+	ops = append(ops, me, bound)
 	if forgets {
 		now, err := setOp(stateEpoch, r.era)
 		if err != nil {
@@ -72,11 +77,13 @@ func (r *Registry) load(ctx context.Context, alone bool) error {
 	return r.beginSequence(ctx)
 }
 
-func (r *Registry) loadOne(p kvstore.Pair, self *overlay.Host) error {
+func (r *Registry) loadOne(p kvstore.Pair, self *overlay.Host, seed *[]byte) error {
 	decode := func(v any) error { return json.Unmarshal(p.Value, v) }
 	switch {
 	case p.Key == stateSelf:
 		return decode(self)
+	case p.Key == stateSign:
+		return decode(seed)
 	case p.Key == stateRebuild:
 		r.rebuild.lost = true
 		return nil
