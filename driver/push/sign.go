@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // A signature is the last field of a message, so that a weft that knows none reads
@@ -28,7 +29,7 @@ func (b *box) sign(plain []byte, purpose string, signer func([]byte) []byte) []b
 		return plain
 	}
 	plain = plain[:len(plain)-len("}")]
-	out := append(plain[:len(plain):len(plain)], signatureBegins...)
+	out := slices.Concat(plain, []byte(signatureBegins))
 	out = signatureCode.AppendEncode(out, signer(b.signed(plain, purpose)))
 	return append(out, signatureEnds...)
 }

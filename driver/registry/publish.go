@@ -114,9 +114,9 @@ func (p *publisher) publish(ctx context.Context) error {
 	var err error
 	switch {
 	case distrust || p.sent == nil || due && !p.inDoubt():
-		err = p.bootstrap(ctx, distrust)
+		err = p.bootstrap(ctx)
 	case due:
-		err = p.readOwn(ctx, false)
+		err = p.readOwn(ctx)
 	}
 	if err != nil {
 		return err
@@ -165,8 +165,8 @@ func (p *publisher) takeDistrust() bool {
 }
 
 // bootstrap writes what every cluster has once, and reads what the store has
-// of this host. In distrust that may be another process's.
-func (p *publisher) bootstrap(ctx context.Context, distrust bool) error {
+// of this host.
+func (p *publisher) bootstrap(ctx context.Context) error {
 	identity := p.Meta()
 	if identity.ID == "" {
 		identity = Meta{ID: newID() + newID(), ULA: randomULA(), PSK: []string{newKey()}}
@@ -182,11 +182,11 @@ func (p *publisher) bootstrap(ctx context.Context, distrust bool) error {
 	if err := p.learnMeta(ctx); err != nil {
 		return err
 	}
-	return p.readOwn(ctx, distrust)
+	return p.readOwn(ctx)
 }
 
 // readOwn reads what the store has of this host.
-func (p *publisher) readOwn(ctx context.Context, distrust bool) error {
+func (p *publisher) readOwn(ctx context.Context) error {
 	began := time.Now()
 	self := p.Self().Name
 	sent := map[string]string{}
@@ -213,7 +213,7 @@ func (p *publisher) readOwn(ctx context.Context, distrust bool) error {
 		var was peer
 		if json.Unmarshal(doc.Value, &was) == nil {
 			p.state = was.State
-			if distrust || doc.Revision != p.own {
+			if doc.Revision != p.own {
 				if err := p.outlive(ctx, was); err != nil {
 					return err
 				}

@@ -33,6 +33,6 @@ func (r *Registry) beginSigning(seed []byte) ([]kvstore.Op, error) {
 		return nil, fmt.Errorf("record %s is %w: it has %d bytes", stateSign, ErrDamaged, len(seed))
 	}
 	r.signs = ed25519.NewKeyFromSeed(seed)
-	r.self.Key = base64.StdEncoding.EncodeToString(r.signs.Public().(ed25519.PublicKey)) //nolint:forcetypeassert,errcheck // it is of that type, by its documentation
+	r.self.Key = base64.StdEncoding.EncodeToString(r.signs.Public().(ed25519.PublicKey))
 	return ops, nil
 }
