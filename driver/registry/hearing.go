@@ -100,7 +100,7 @@ func (r *Registry) outlive(ctx context.Context, was peer) error {
 		return nil
 	}
 	next := was.Runs + 1
-	if err := r.put(ctx, stateSequence, numbers{Runs: next, Next: max(s.limit, s.high+1)}); err != nil {
+	if err := r.put(ctx, stateSequence, numbers{Runs: next, Next: max(s.limit, s.high.Load()+1)}); err != nil {
 		return err
 	}
 	r.log.WithFields(map[string]any{"store": was.Runs, "state": s.runs.Load()}).
