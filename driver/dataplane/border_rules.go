@@ -20,10 +20,12 @@ const (
 	setHosts4       = "hosts4"
 	setHosts6       = "hosts6"
 	chainPrerouting = "prerouting"
+	chainArrival    = "arrival"
 	chainInput      = "input"
 	chainFragment   = "fragment"
 	chainCheck      = "check"
 	chainOutput     = "output"
+	chainSent       = "sent"
 )
 
 // vniOffset is where the VNI lies behind the start of the UDP header, with the
@@ -87,6 +89,8 @@ func newBorderTable(b *border) borderTable {
 		chains: []borderChain{ // before those that jump to them
 			chain(chainFragment, fragmentRules(b)...),
 			chain(chainCheck, checkRules(b)...),
+			chain(chainArrival, arrivalRules(b)...),
+			chain(chainSent, sentRules()...),
 			base(chainPrerouting, nftables.ChainHookPrerouting, raw, preroutingRules(b)...),
 			base(chainInput, nftables.ChainHookInput, filter, inputRules(b)...),
 			base(chainOutput, nftables.ChainHookOutput, raw, outputRules(b)...),
@@ -100,7 +104,17 @@ func closedRules(b *border) []rule {
 }
 
 func preroutingRules(b *border) []rule {
+	return []rule{{fmt.Sprintf("udp dport %d", b.port), append(toPort(b), &expr.Verdict{Kind: expr.VerdictJump, Chain: chainArrival})}}
+}
+
+// arrivalRules begin with what nearly all packets are.
+func arrivalRules(b *border) []rule {
 	var out []rule
+	if b.link != "" {
+		out = append(out, rule{"iifname " + b.link + " notrack", []expr.Any{
+			meta(expr.MetaKeyIIFNAME), equal(linkName(b.link)...), &expr.Notrack{}, verdict(expr.VerdictAccept),
+		}})
+	}
 	for _, f := range []struct {
 		name string
 		set  string
@@ -109,20 +123,13 @@ func preroutingRules(b *border) []rule {
 		{"ip", setHosts4, source4(0)},
 		{"ip6", setHosts6, source6(0)},
 	} {
-		exprs := toPort(b)
-		text := fmt.Sprintf("udp dport %d %s", b.port, f.name)
-		if b.link != "" {
-			text += " iifname != " + b.link
-			exprs = append(exprs, meta(expr.MetaKeyIIFNAME), unequal(linkName(b.link)...))
-		}
-		exprs = slices.Concat(exprs, f.from, []expr.Any{
+		out = append(out, rule{f.name + " saddr @" + f.set + " by another way: " + dropped, slices.Concat(f.from, []expr.Any{
 			&expr.Lookup{SourceRegister: reg32, SetName: f.set},
 			&expr.Fib{Register: reg32, FlagSADDR: true, FlagIIF: true, ResultOIF: true}, equal(0, 0, 0, 0),
 			&expr.Counter{}, verdict(expr.VerdictDrop),
-		})
-		out = append(out, rule{text + " saddr @" + f.set + " by another way: " + dropped, exprs})
+		})})
 	}
-	return append(out, untracked(b))
+	return append(out, rule{"notrack", []expr.Any{&expr.Notrack{}}})
 }
 
 func inputRules(b *border) []rule {
@@ -164,16 +171,18 @@ func checkRules(b *border) []rule {
 }
 
 func outputRules(b *border) []rule {
-	return []rule{
-		// Loading the user of a socket ends the rule where there is no socket.
-		{fmt.Sprintf("udp dport %d of a process: %s", b.port, dropped), append(toPort(b),
-			meta(expr.MetaKeySKUID), &expr.Cmp{Op: expr.CmpOpGte, Register: reg32, Data: make([]byte, 4)}, &expr.Counter{}, verdict(expr.VerdictDrop))},
-		untracked(b),
-	}
+	return []rule{{fmt.Sprintf("udp dport %d", b.port), append(toPort(b), &expr.Verdict{Kind: expr.VerdictJump, Chain: chainSent})}}
 }
 
-func untracked(b *border) rule {
-	return rule{fmt.Sprintf("udp dport %d notrack", b.port), append(toPort(b), &expr.Notrack{})}
+func sentRules() []rule {
+	return []rule{
+		// Loading the user of a socket ends the rule where there is no socket.
+		{"of a process: " + dropped, []expr.Any{
+			meta(expr.MetaKeySKUID), &expr.Cmp{Op: expr.CmpOpGte, Register: reg32, Data: make([]byte, 4)},
+			&expr.Counter{}, verdict(expr.VerdictDrop),
+		}},
+		{"notrack", []expr.Any{&expr.Notrack{}}},
+	}
 }
 
 // toPort goes on with what is sent to the tunnels' UDP port.
