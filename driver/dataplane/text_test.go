@@ -157,6 +157,9 @@ func (h *host) networkText(id string, say func(string, ...any)) {
 				say("%s: %s mtu %d %s vni %d port %d local %s learning %t suppress %t", id, a.Name, a.MTU, up(l), l.VxlanId, l.Port, local.Unmap(), info.Learning, info.NeighSuppress)
 			case *netlink.Veth:
 				info, err := nl.LinkGetProtinfo(l)
+				if _, gone := nl.LinkByIndex(a.Index); errors.As(gone, new(netlink.LinkNotFoundError)) {
+					continue // its sandbox died meanwhile
+				}
 				if err != nil {
 					return err
 				}
