@@ -10,9 +10,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weft-net/weft/driver/control"
 	checks "github.com/weft-net/weft/driver/doctor"
+	"github.com/weft-net/weft/test/lab/labtest"
 )
 
 // How `make doctor-table` runs TestFaults.
@@ -71,17 +73,22 @@ func TestFaults(t *testing.T) {
 						mend()
 					}
 				})
-				var found []control.Finding
-				if f.ask == nil {
-					found = expect(t, f.host, f.check)
-				} else {
-					found = expectFrom(t, f.ask, f.check)
-				}
-				for _, word := range f.says {
-					if !slices.ContainsFunc(found, func(f control.Finding) bool { return strings.Contains(f.Object+f.Problem+f.Cure, word) }) {
-						t.Errorf("no finding says %q", word)
+				ask := func() []control.Finding {
+					if f.ask != nil {
+						return expectFrom(t, f.ask, f.check)
 					}
+					return expect(t, f.host, f.check)
 				}
+				// Of several things that are broken, one may be seen first.
+				labtest.Eventually(t, 20*time.Second, "the findings say all", func() error {
+					found := ask()
+					for _, word := range f.says {
+						if !slices.ContainsFunc(found, func(f control.Finding) bool { return strings.Contains(f.Object+f.Problem+f.Cure, word) }) {
+							return fmt.Errorf("no finding says %q", word)
+						}
+					}
+					return nil
+				})
 				mended = true
 				mend()
 				if f.ask == nil {
