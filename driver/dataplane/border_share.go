@@ -35,8 +35,9 @@ func (d *Dataplane) lookAround(cfg overlay.Config, verify bool) error {
 	return nil
 }
 
-// wantBorder gives the border that cfg asks for, as long as networks are about to
-// be removed: a VNI stays weft's as long as a tunnel may be left that has it.
+// wantBorder gives the border of a pass: what cfg asks for, and the VNIs of the
+// networks that the pass has yet to remove. A VNI stays weft's as long as a tunnel
+// has it.
 func (d *Dataplane) wantBorder(cfg overlay.Config) *border {
 	want := borderOf(cfg)
 	for _, a := range d.applied {

@@ -48,7 +48,7 @@ func (p *pass) mark() error {
 		return nil
 	}
 	if !weftMade(p.links) {
-		return fmt.Errorf("namespace %s is there and is not weft's: it holds other links than weft makes; give it another name or delete it", p.d.namespacePath(p.n.ID))
+		return fmt.Errorf("namespace %s is there and is not weft's: it has neither weft's mark nor just the links that weft makes; give it another name or delete it", p.d.namespacePath(p.n.ID))
 	}
 	return setMark(p.h.Handle, p.n.ID)
 }
