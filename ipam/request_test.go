@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/kvstore"
 )
 
 func TestPoolsNeverOverlap(t *testing.T) {
@@ -147,4 +148,26 @@ func TestFailedCreationOfACopyLeavesTheNetworkAlone(t *testing.T) {
 	h.open()
 	h.work()
 	h.mustAny(id)
+}
+
+// Hosts that make networks all the time hold a request up and do not make it fail.
+func TestAPoolIsMadeWhileOthersKeepMakingThem(t *testing.T) {
+	cluster := newMemory()
+	rival := func(until time.Time) *flaky {
+		return &flaky{Store: cluster, next: func() fault {
+			if time.Now().Before(until) {
+				made := kvstore.Op{Kind: kvstore.Set, Key: poolSeq, Value: []byte(time.Now().String())}
+				if _, err := cluster.Txn(context.Background(), made); err != nil {
+					t.Error(err)
+				}
+			}
+			return none
+		}}
+	}
+	h := newHost(t, "h1", rival(time.Now().Add(300*time.Millisecond)))
+	h.config.Auto = []Auto{{Base: netip.MustParsePrefix("10.128.0.0/16"), Bits: 24}}
+	h.open()
+	h.mustPool("", "")
+	h = newHost(t, "h2", rival(time.Now().Add(300*time.Millisecond)))
+	h.mustPool("10.1.0.0/16", "")
 }
