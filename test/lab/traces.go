@@ -131,7 +131,8 @@ func namespacesOf(pid int) []string {
 
 // Leaks returns what is left of the lab after Down, one line for each process,
 // mount, namespace, cgroup and directory. Links need no line: a lab makes none
-// outside of its namespaces. The kernel is given a few seconds to finish.
+// outside of its namespaces. The kernel is given a few seconds to finish. Namespaces
+// that were seen to be gone are not asked for again: somebody else has their numbers.
 func (l *Lab) Leaks(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -148,6 +149,7 @@ func (l *Lab) Leaks(ctx context.Context) ([]string, error) {
 		if left = append(left, held...); len(left) > 0 {
 			return errors.New("something is left")
 		}
+		l.namespaces = nil
 		return nil
 	})
 	if errors.As(err, new(final)) {
@@ -167,13 +169,13 @@ func traces(name, dir string) ([]string, error) {
 		line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
 		left = append(left, fmt.Sprintf("process %d: %s", p.pid, bytes.ReplaceAll(line, []byte{0}, []byte(" "))))
 	}
-	mounts, err := foreignMounts(func(line string) bool {
-		return strings.Contains(line, dir+"/") || strings.Contains(line, dir+" ")
-	})
+	all, err := pids()
 	if err != nil {
 		return nil, err
 	}
-	left = append(left, mounts...)
+	left = append(left, mountsOf(all, func(line string) bool {
+		return strings.Contains(line, dir+"/") || strings.Contains(line, dir+" ")
+	})...)
 	cgroups, err := cgroupDirs(cgroup(name, dir))
 	if err != nil {
 		return nil, err
@@ -195,16 +197,18 @@ func heldNamespaces(namespaces []string, name, dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var left []string
 	anothers := make(map[string]bool)
-	for _, pid := range all {
-		if ofAnotherLab(pid, name, dir) {
+	all = slices.DeleteFunc(all, func(pid int) bool {
+		another := ofAnotherLab(pid, name, dir)
+		if another {
 			for _, ns := range namespacesOf(pid) {
 				anothers[ns] = true
 			}
 		}
-	}
+		return another
+	})
 	namespaces = slices.DeleteFunc(slices.Clone(namespaces), func(ns string) bool { return anothers[ns] })
+	var left []string
 	for _, pid := range all {
 		for _, ns := range namespacesOf(pid) {
 			if slices.Contains(namespaces, ns) {
@@ -212,22 +216,18 @@ func heldNamespaces(namespaces []string, name, dir string) ([]string, error) {
 			}
 		}
 	}
-	mounts, err := foreignMounts(func(line string) bool {
+	mounts := mountsOf(all, func(line string) bool {
 		return slices.ContainsFunc(namespaces, func(ns string) bool { return strings.Contains(line, " "+ns+" ") })
 	})
-	return append(left, mounts...), err
+	return append(left, mounts...), nil
 }
 
-// foreignMounts returns the lines of every mount namespace's mountinfo which
-// match.
-func foreignMounts(match func(line string) bool) ([]string, error) {
-	all, err := pids()
-	if err != nil {
-		return nil, err
-	}
+// mountsOf returns the lines that match of the processes' mountinfo, once for each
+// mount namespace.
+func mountsOf(pids []int, match func(line string) bool) []string {
 	var left []string
 	seen := make(map[string]bool)
-	for _, pid := range all {
+	for _, pid := range pids {
 		ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid))
 		if err != nil || seen[ns] {
 			continue
@@ -243,5 +243,5 @@ func foreignMounts(match func(line string) bool) ([]string, error) {
 			}
 		}
 	}
-	return left, nil
+	return left
 }
