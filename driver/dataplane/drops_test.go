@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/dataplane"
+	"github.com/weft-net/weft/driver/dataplane/firewall"
 	"github.com/weft-net/weft/test/netns"
 )
 
@@ -132,7 +133,7 @@ func TestDropsTellsWhatTheFirewallDrops(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer i.Close()
-			drops, err := i.Drops(t.Context(), []dataplane.Packet{
+			drops, err := i.Drops(t.Context(), []firewall.Packet{
 				in:  {In: true, Link: "eth0", Src: peer, Dst: self, DstPort: 4789},
 				out: {Link: "eth0", Src: self, Dst: peer, DstPort: 4789},
 				tcp: {In: true, TCP: true, Link: "eth0", Src: peer, Dst: self, DstPort: 7947},

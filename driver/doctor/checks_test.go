@@ -12,6 +12,7 @@ import (
 
 	"github.com/weft-net/weft/driver/control"
 	"github.com/weft-net/weft/driver/dataplane"
+	"github.com/weft-net/weft/driver/dataplane/firewall"
 	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/mirror"
 	"github.com/weft-net/weft/driver/overlay"
@@ -190,7 +191,7 @@ type routed struct {
 	Kernel
 	on    dataplane.Interface // "": the address is on no link
 	to    string              // "": there is no route
-	asked []dataplane.Packet
+	asked []firewall.Packet
 }
 
 func (r *routed) InterfaceOf(netip.Addr) (dataplane.Interface, bool, error) {
@@ -204,11 +205,11 @@ func (r *routed) InterfaceTo(netip.Addr) (string, error) {
 	return r.to, nil
 }
 
-func (r *routed) Drops(_ context.Context, packets []dataplane.Packet) ([]*dataplane.Drop, error) {
+func (r *routed) Drops(_ context.Context, packets []firewall.Packet) ([]*firewall.Drop, error) {
 	r.asked = packets
-	out := make([]*dataplane.Drop, len(packets))
+	out := make([]*firewall.Drop, len(packets))
 	for i := range out {
-		out[i] = &dataplane.Drop{Family: "inet", Table: "f", Chain: "c", Rule: "its policy"}
+		out[i] = &firewall.Drop{Family: "inet", Table: "f", Chain: "c", Rule: "its policy"}
 	}
 	return out, nil
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/weft-net/weft/driver/control"
-	"github.com/weft-net/weft/driver/dataplane"
+	"github.com/weft-net/weft/driver/dataplane/firewall"
 )
 
 // Only what concerns weft's own packets is looked at: they begin and end at this
@@ -48,7 +48,7 @@ var firewallCheck = Check{
 		if len(flows) == 0 && skipped == nil {
 			return nil, NotMade("there is no other host whose packets could be dropped")
 		}
-		packets := make([]dataplane.Packet, 0, len(flows))
+		packets := make([]firewall.Packet, 0, len(flows))
 		for _, f := range flows {
 			packets = append(packets, f.packet)
 		}
@@ -63,7 +63,7 @@ var firewallCheck = Check{
 // flow is one kind of packet that must pass, in words and as it is.
 type flow struct {
 	what   string
-	packet dataplane.Packet
+	packet firewall.Packet
 }
 
 // flowsWith are those with one other host, which come by the link in and leave by
@@ -71,22 +71,22 @@ type flow struct {
 func flowsWith(self, peer netip.Addr, in, out string, port uint16, push, peerPush netip.AddrPort) []flow {
 	const tunnels, beats, questions = "the tunnels' packets", "other hosts' direct messages", "other hosts' questions"
 	flows := []flow{
-		{tunnels, dataplane.Packet{In: true, Link: in, Src: peer, Dst: self, DstPort: port, Untracked: true}},
-		{tunnels, dataplane.Packet{Link: out, Src: self, Dst: peer, DstPort: port, Untracked: true}},
+		{tunnels, firewall.Packet{In: true, Link: in, Src: peer, Dst: self, DstPort: port, Untracked: true}},
+		{tunnels, firewall.Packet{Link: out, Src: self, Dst: peer, DstPort: port, Untracked: true}},
 	}
 	if !push.IsValid() || !peerPush.IsValid() {
 		return flows
 	}
 	return append(flows,
-		flow{beats, dataplane.Packet{In: true, Link: in, Src: peer, Dst: self, SrcPort: peerPush.Port(), DstPort: push.Port()}},
-		flow{beats, dataplane.Packet{Link: out, Src: self, Dst: peer, SrcPort: push.Port(), DstPort: peerPush.Port()}},
-		flow{questions, dataplane.Packet{In: true, TCP: true, Link: in, Src: peer, Dst: self, DstPort: push.Port()}},
-		flow{questions, dataplane.Packet{TCP: true, Link: out, Src: self, Dst: peer, DstPort: peerPush.Port()}},
+		flow{beats, firewall.Packet{In: true, Link: in, Src: peer, Dst: self, SrcPort: peerPush.Port(), DstPort: push.Port()}},
+		flow{beats, firewall.Packet{Link: out, Src: self, Dst: peer, SrcPort: push.Port(), DstPort: peerPush.Port()}},
+		flow{questions, firewall.Packet{In: true, TCP: true, Link: in, Src: peer, Dst: self, DstPort: push.Port()}},
+		flow{questions, firewall.Packet{TCP: true, Link: out, Src: self, Dst: peer, DstPort: peerPush.Port()}},
 	)
 }
 
 // firewallFindings is one for each kind of packet, direction and rule.
-func firewallFindings(host string, flows []flow, drops []*dataplane.Drop) []Finding {
+func firewallFindings(host string, flows []flow, drops []*firewall.Drop) []Finding {
 	var out []Finding
 	seen := map[string]bool{}
 	for i, d := range drops {
@@ -116,7 +116,7 @@ func firewallFindings(host string, flows []flow, drops []*dataplane.Drop) []Find
 }
 
 // opened says how to let the packet pass, in the words of who wrote the rules.
-func opened(d *dataplane.Drop, p dataplane.Packet) string {
+func opened(d *firewall.Drop, p firewall.Packet) string {
 	proto, direction := "udp", "in"
 	if p.TCP {
 		proto = "tcp"

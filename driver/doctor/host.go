@@ -8,6 +8,7 @@ import (
 
 	"github.com/weft-net/weft/driver/control"
 	"github.com/weft-net/weft/driver/dataplane"
+	"github.com/weft-net/weft/driver/dataplane/firewall"
 	"github.com/weft-net/weft/driver/mirror"
 	"github.com/weft-net/weft/driver/probe"
 	"github.com/weft-net/weft/kvstore/consul"
@@ -49,7 +50,7 @@ type Kernel interface {
 	TryPort(ctx context.Context, local netip.Addr, port uint16) error
 	UDPSockets(port uint16) ([]dataplane.Socket, error)
 	ForeignTunnels(port uint16) ([]dataplane.ForeignTunnel, error)
-	Drops(ctx context.Context, packets []dataplane.Packet) ([]*dataplane.Drop, error)
+	Drops(ctx context.Context, packets []firewall.Packet) ([]*firewall.Drop, error)
 }
 
 // Config is what `weft serve` was told, as far as checks need it.

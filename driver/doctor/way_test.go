@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/control"
-	"github.com/weft-net/weft/driver/dataplane"
+	"github.com/weft-net/weft/driver/dataplane/firewall"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/kvstore"
 	"github.com/weft-net/weft/kvstore/consul"
@@ -21,19 +21,19 @@ func TestRuleThatDropsIsNamedWithItsCure(t *testing.T) {
 	if len(flows) != 6 {
 		t.Fatalf("%d kinds of packets, want both ways of three", len(flows))
 	}
-	none := make([]*dataplane.Drop, len(flows))
+	none := make([]*firewall.Drop, len(flows))
 	says(t, "nothing", firewallFindings("host h1", flows, none))
 	for name, c := range map[string]struct {
-		drop dataplane.Drop
+		drop firewall.Drop
 		want string
 	}{
-		"nftables":  {dataplane.Drop{Family: "inet", Table: "f", Chain: "in", Rule: "its policy"}, "nft insert rule inet f in udp dport 4789 accept"},
-		"iptables":  {dataplane.Drop{Family: "ip", Table: "filter", Chain: "INPUT", Rule: "its policy"}, "iptables -I INPUT -p udp --dport 4789 -j ACCEPT"},
-		"ip6tables": {dataplane.Drop{Family: "ip6", Table: "filter", Chain: "INPUT", Rule: "its policy"}, "ip6tables -I INPUT"},
-		"ufw":       {dataplane.Drop{Family: "ip", Table: "filter", Chain: "INPUT", Rule: "rule 3 of chain ufw-user-input"}, "ufw allow in 4789/udp"},
-		"firewalld": {dataplane.Drop{Family: "inet", Table: "firewalld", Chain: "filter_INPUT", Rule: "rule 4 of chain filter_INPUT"}, "firewall-cmd --permanent --add-port=4789/udp"},
+		"nftables":  {firewall.Drop{Family: "inet", Table: "f", Chain: "in", Rule: "its policy"}, "nft insert rule inet f in udp dport 4789 accept"},
+		"iptables":  {firewall.Drop{Family: "ip", Table: "filter", Chain: "INPUT", Rule: "its policy"}, "iptables -I INPUT -p udp --dport 4789 -j ACCEPT"},
+		"ip6tables": {firewall.Drop{Family: "ip6", Table: "filter", Chain: "INPUT", Rule: "its policy"}, "ip6tables -I INPUT"},
+		"ufw":       {firewall.Drop{Family: "ip", Table: "filter", Chain: "INPUT", Rule: "rule 3 of chain ufw-user-input"}, "ufw allow in 4789/udp"},
+		"firewalld": {firewall.Drop{Family: "inet", Table: "firewalld", Chain: "filter_INPUT", Rule: "rule 4 of chain filter_INPUT"}, "firewall-cmd --permanent --add-port=4789/udp"},
 	} {
-		drops := append([]*dataplane.Drop{&c.drop}, none[1:]...)
+		drops := append([]*firewall.Drop{&c.drop}, none[1:]...)
 		says(t, name, firewallFindings("host h1", flows, drops), c.drop.Rule, "coming in", c.want)
 	}
 }

@@ -1,4 +1,4 @@
-package dataplane
+package firewall
 
 import (
 	"encoding/binary"
@@ -10,11 +10,11 @@ import (
 	"github.com/google/nftables/xt"
 )
 
-// given is a firewall of one chain.
+// given are the rules of one chain.
 type given struct{ list []*nftables.Rule }
 
-func (g given) rules(*nftables.Chain) ([]*nftables.Rule, error) { return g.list, nil }
-func (g given) set(*nftables.Table, string) (*nftables.Set, []nftables.SetElement, error) {
+func (g given) Chain(*nftables.Chain) ([]*nftables.Rule, error) { return g.list, nil }
+func (g given) Set(*nftables.Table, string) (*nftables.Set, []nftables.SetElement, error) {
 	return nil, nil, nil
 }
 
@@ -31,8 +31,8 @@ func TestWhatOthersDecideIsNotDropped(t *testing.T) {
 		"synproxy": {&expr.SynProxy{}, accepted},
 	} {
 		w := walk{
-			firewall: given{[]*nftables.Rule{{Exprs: []expr.Any{c.first}}, drop}},
-			packet:   Packet{In: true, TCP: true, Dst: netip.MustParseAddr("192.0.2.1"), DstPort: 7947},
+			Rules:  given{[]*nftables.Rule{{Exprs: []expr.Any{c.first}}, drop}},
+			packet: Packet{In: true, TCP: true, Dst: netip.MustParseAddr("192.0.2.1"), DstPort: 7947},
 		}
 		if got := w.through(&nftables.Chain{Name: "input"}, 0); got != c.want || w.err != nil {
 			t.Errorf("%s: fate %d, want %d, error %v", name, got, c.want, w.err)
@@ -71,8 +71,8 @@ func TestATunnelsPacketIsNoNewConnection(t *testing.T) {
 	} {
 		for untracked, want := range map[bool]fate{false: c.tracked, true: c.untracked} {
 			w := walk{
-				firewall: given{[]*nftables.Rule{{Exprs: c.rule}, drop}},
-				packet:   Packet{In: true, Dst: netip.MustParseAddr("192.0.2.1"), DstPort: 4789, Untracked: untracked},
+				Rules:  given{[]*nftables.Rule{{Exprs: c.rule}, drop}},
+				packet: Packet{In: true, Dst: netip.MustParseAddr("192.0.2.1"), DstPort: 4789, Untracked: untracked},
 			}
 			if got := w.through(&nftables.Chain{Name: "input"}, 0); got != want || w.err != nil {
 				t.Errorf("%s, untracked %t: fate %d, want %d, error %v", name, untracked, got, want, w.err)

@@ -1,4 +1,4 @@
-package dataplane
+package firewall
 
 import (
 	"encoding/binary"
@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Packet is the first of a flow, about which Drops asks the host's firewall.
+// Packet is the first of a flow.
 type Packet struct {
 	In       bool   // it arrives; else it leaves
 	TCP      bool   // else it is UDP
@@ -19,8 +19,7 @@ type Packet struct {
 	// Untracked: the kernel keeps no connection for it, as for what the tunnels
 	// send and get.
 	Untracked bool
-
-	index uint32 // of Link in the kernel, see Drops; 0: not known
+	Index     uint32 // of Link in the kernel; 0: not known
 }
 
 func (p Packet) proto() byte {
@@ -28,49 +27,6 @@ func (p Packet) proto() byte {
 		return unix.IPPROTO_TCP
 	}
 	return unix.IPPROTO_UDP
-}
-
-// field is some bytes, of which some may not be known.
-type field struct {
-	data  []byte
-	known []bool
-}
-
-func newField(size int) field { return field{make([]byte, size), make([]bool, size)} }
-
-// sure is a field of which all is known.
-func sure(data ...byte) field {
-	f := newField(len(data))
-	f.put(0, data...)
-	return f
-}
-
-// put makes bytes known.
-func (f field) put(at int, data ...byte) {
-	for i, b := range data {
-		f.data[at+i], f.known[at+i] = b, true
-	}
-}
-
-// part is a copy of length bytes at the offset; what lies behind is not known.
-func (f field) part(offset, length int) field {
-	out := newField(length)
-	for i := range length {
-		if at := offset + i; at < len(f.data) {
-			out.data[i], out.known[i] = f.data[at], f.known[at]
-		}
-	}
-	return out
-}
-
-// all says whether every byte is known.
-func (f field) all() bool {
-	for _, k := range f.known {
-		if !k {
-			return false
-		}
-	}
-	return len(f.known) > 0
 }
 
 // header gives one of the packet's headers (RFC 791, 8200, 768, 9293).
@@ -116,11 +72,11 @@ func (p Packet) meta(key expr.MetaKey) field {
 			return sure(unix.NFPROTO_IPV4)
 		}
 		return sure(unix.NFPROTO_IPV6)
-	case expr.MetaKeyPROTOCOL:
+	case expr.MetaKeyPROTOCOL: // EtherType, IEEE 802 numbers
 		if p.Dst.Is4() {
-			return sure(typeIPv4...)
+			return sure(0x08, 0x00)
 		}
-		return sure(typeIPv6...)
+		return sure(0x86, 0xdd)
 	case expr.MetaKeyIIFNAME:
 		if p.In {
 			return sure(link...)
@@ -146,8 +102,8 @@ func (p Packet) linkIndex(does bool) field {
 	switch {
 	case !does:
 		return sure(make([]byte, 4)...)
-	case p.index == 0:
+	case p.Index == 0:
 		return field{}
 	}
-	return sure(binary.NativeEndian.AppendUint32(nil, p.index)...)
+	return sure(binary.NativeEndian.AppendUint32(nil, p.Index)...)
 }
