@@ -60,9 +60,20 @@ type Host struct {
 	// (Ed25519), in base64; empty: it does not sign.
 	Key string `json:"key,omitempty"`
 
+	// Keys are the cluster's keys that the host has taken over; zero: its weft does not
+	// say so, see driver/keys.
+	Keys Keys `json:"keys,omitzero"`
+
 	// Probe grows when the host asks all hosts to probe the paths between them,
 	// to an odd number, and when it has its answer, to an even one.
 	Probe uint64 `json:"probe,omitempty"`
+}
+
+// Keys is which of the keys of direct messages a host has.
+type Keys struct {
+	Generation uint64 `json:"g,omitempty"` // of the newest
+	Newest     string `json:"id"`          // its id
+	Count      int    `json:"n"`           // how many keys it has
 }
 
 // Phase is how far an endpoint has come:

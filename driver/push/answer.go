@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/weft-net/weft/driver/overlay"
 )
 
 // answersAtOnce is how many questions of hosts are answered at the same time.
@@ -65,7 +67,7 @@ func (p *Push) attend(ctx context.Context, g *guest, hall *guests, slots chan st
 	if g.member {
 		within = questionWithin
 	}
-	sealed, since, err := p.readQuestion(g, g.from, box, within)
+	asker, sealed, since, err := p.readQuestion(g, g.from, box, within)
 	if errors.Is(err, io.EOF) {
 		return nil // somebody only tried whether the port is open
 	}
@@ -82,11 +84,11 @@ func (p *Push) attend(ctx context.Context, g *guest, hall *guests, slots chan st
 		return errors.New("too many are answered already")
 	}
 	defer func() { <-slots }()
-	return p.answerOne(ctx, g, box, sealed, since)
+	return p.answerOne(ctx, g, box, asker, sealed, since)
 }
 
 // answerOne answers a question that a host of the cluster has sealed.
-func (p *Push) answerOne(ctx context.Context, conn net.Conn, box *box, sealed []byte, since uint64) error {
+func (p *Push) answerOne(ctx context.Context, conn net.Conn, box *box, asker overlay.Host, sealed []byte, since uint64) error {
 	docs, err := p.reg.Documents(ctx, since)
 	if err != nil {
 		return err
@@ -110,7 +112,7 @@ func (p *Push) answerOne(ctx context.Context, conn net.Conn, box *box, sealed []
 		if err := conn.SetWriteDeadline(by); err != nil {
 			return fmt.Errorf("answer: %w", err)
 		}
-		if err := writeFrame(conn, box.seal(plain, purpose)); err != nil {
+		if err := writeFrame(conn, box.seal(plain, purpose, asker.Keys)); err != nil {
 			return err
 		}
 	}
@@ -118,27 +120,27 @@ func (p *Push) answerOne(ctx context.Context, conn net.Conn, box *box, sealed []
 	return nil
 }
 
-// readQuestion gives the sealed question and the number it names.
-func (p *Push) readQuestion(conn net.Conn, from netip.Addr, box *box, within time.Duration) (sealed []byte, since uint64, err error) {
+// readQuestion gives who asks, the sealed question and the number it names.
+func (p *Push) readQuestion(conn net.Conn, from netip.Addr, box *box, within time.Duration) (asker overlay.Host, sealed []byte, since uint64, err error) {
 	if err := conn.SetReadDeadline(time.Now().Add(within)); err != nil {
-		return nil, 0, fmt.Errorf("read a question: %w", err)
+		return asker, nil, 0, fmt.Errorf("read a question: %w", err)
 	}
 	if sealed, err = readFrame(conn, maxQuestion); err != nil {
-		return nil, 0, err
+		return asker, nil, 0, err
 	}
-	plain, err := box.open(sealed, forQuestion+p.reg.Self().Name)
+	plain, _, err := box.open(sealed, forQuestion+p.reg.Self().Name)
 	if err != nil {
-		return nil, 0, err
+		return asker, nil, 0, err
 	}
 	m, err := decode(plain)
 	if err != nil {
-		return nil, 0, err
+		return asker, nil, 0, err
 	}
 	if m.Kind != want {
-		return nil, 0, fmt.Errorf("a %s is no question", m.Kind)
+		return asker, nil, 0, fmt.Errorf("a %s is no question", m.Kind)
 	}
-	if err := p.admit(box, m, plain, forQuestion+p.reg.Self().Name, from); err != nil {
-		return nil, 0, err
+	if asker, err = p.admit(box, m, plain, forQuestion+p.reg.Self().Name, from); err != nil {
+		return asker, nil, 0, err
 	}
-	return sealed, m.Seq, nil
+	return asker, sealed, m.Seq, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sirupsen/logrus/hooks/test"
 
+	"github.com/weft-net/weft/driver/keys"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
 )
@@ -25,8 +26,10 @@ type crowd struct {
 	peers []overlay.Host
 }
 
-func (c crowd) Self() overlay.Host        { return c.self }
-func (c crowd) Meta() registry.Meta       { return registry.Meta{ID: "c", PSK: []string{key(1)}} }
+func (c crowd) Self() overlay.Host { return c.self }
+func (c crowd) Keys() registry.Keys {
+	return registry.Keys{Cluster: "c", Ring: keys.Ring{Keys: []string{key(1)}}}
+}
 func (c crowd) Contact() registry.Contact { return registry.Contact{Since: time.Now()} }
 func (c crowd) Runs() uint64              { return 1 }
 func (c crowd) Sign(t []byte) []byte      { return ed25519.Sign(benchKey, t) }
@@ -64,7 +67,7 @@ func BenchmarkBeats200(b *testing.B) {
 		b.Fatal(err)
 	}
 	box := p.sealer()
-	sealed := box.seal(box.sign(plain, forDatagram, c.Sign), forDatagram)
+	sealed := box.seal(box.sign(plain, forDatagram, c.Sign), forDatagram, overlay.Keys{})
 	for b.Loop() {
 		p.sendBeat(conn, false)
 		for range c.peers {

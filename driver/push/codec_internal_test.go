@@ -14,14 +14,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/weft-net/weft/driver/keys"
 	"github.com/weft-net/weft/driver/overlay"
 )
 
 func key(b byte) string { return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{b}, 32)) }
 
-func mustBox(t testing.TB, cluster string, keys ...string) *box {
+func mustBox(t testing.TB, cluster string, texts ...string) *box {
 	t.Helper()
-	b, err := newBox(cluster, keys)
+	b, err := newBox(cluster, keys.Ring{Keys: texts})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +34,7 @@ func document(seq uint64) *overlay.Attachment {
 }
 
 func TestSealedMessagesOpenOnlyForWhatTheyAre(t *testing.T) {
-	sealed := mustBox(t, "c", key(1)).seal([]byte("text"), "x")
+	sealed := mustBox(t, "c", key(1)).seal([]byte("text"), "x", overlay.Keys{})
 	tests := []struct {
 		name string
 		box  *box
@@ -52,7 +53,7 @@ func TestSealedMessagesOpenOnlyForWhatTheyAre(t *testing.T) {
 		{"a bit flipped", mustBox(t, "c", key(1)), flipped(sealed), "x", false},
 	}
 	for _, tt := range tests {
-		plain, err := tt.box.open(tt.in, tt.as)
+		plain, _, err := tt.box.open(tt.in, tt.as)
 		if tt.ok && (err != nil || string(plain) != "text") {
 			t.Errorf("%s: %q, %v", tt.name, plain, err)
 		}
@@ -69,9 +70,9 @@ func flipped(b []byte) []byte {
 }
 
 func TestKeysThatAreNone(t *testing.T) {
-	for _, keys := range [][]string{nil, {"???"}, {"c2hvcnQ="}} {
-		if _, err := newBox("c", keys); err == nil || strings.Contains(err.Error(), "c2hv") {
-			t.Errorf("%q: got %v, want a refusal that does not show the key", keys, err)
+	for _, texts := range [][]string{nil, {"???"}, {"c2hvcnQ="}} {
+		if _, err := newBox("c", keys.Ring{Keys: texts}); err == nil || strings.Contains(err.Error(), "c2hv") {
+			t.Errorf("%q: got %v, want a refusal that does not show the key", texts, err)
 		}
 	}
 }
@@ -143,7 +144,7 @@ func TestFramesHaveLimits(t *testing.T) {
 // An answer counts only whole, in order, and for the question that was put.
 func TestAnswersThatAreNot(t *testing.T) {
 	b := mustBox(t, "c", key(1))
-	other := b.seal([]byte("another question"), "")
+	other := b.seal([]byte("another question"), "", overlay.Keys{})
 	header := message{Kind: have, Host: "h1", Incarnation: "i", Seq: 7, Count: 2}
 	first, second := message{Kind: doc, Host: "h1", Incarnation: "i", Doc: document(6)}, message{Kind: doc, Host: "h1", Incarnation: "i", Doc: document(7)}
 	strange := message{Kind: doc, Host: "h9", Incarnation: "i", Doc: &overlay.Attachment{Network: "n", Host: "h9", Incarnation: "i", Seq: 1}}
@@ -178,7 +179,7 @@ func TestAnswersThatAreNot(t *testing.T) {
 					to = sealed
 				}
 				plain, _ := part.m.encode()
-				if err != nil || writeFrame(asked, b.seal(plain, answerPurpose(to, part.place))) != nil {
+				if err != nil || writeFrame(asked, b.seal(plain, answerPurpose(to, part.place), overlay.Keys{})) != nil {
 					return
 				}
 			}
@@ -260,10 +261,10 @@ func FuzzDecode(f *testing.F) {
 // FuzzOpen: no bytes that were not sealed open.
 func FuzzOpen(f *testing.F) {
 	b := mustBox(f, "c", key(1), key(2))
-	f.Add(b.seal([]byte("x"), "y"))
+	f.Add(b.seal([]byte("x"), "y", overlay.Keys{}))
 	f.Add([]byte{version})
 	f.Fuzz(func(t *testing.T, in []byte) {
-		if plain, err := b.open(in, forDatagram); err == nil {
+		if plain, _, err := b.open(in, forDatagram); err == nil {
 			t.Fatalf("%x opened as %q", in, plain)
 		}
 	})
@@ -291,7 +292,7 @@ func BenchmarkSeal(b *testing.B) {
 	m := message{Kind: beat, Host: "host-123", Incarnation: "0123456789ab", Number: 1 << 40, Seq: 1234, StoreOK: true, StoreFor: 1e6}
 	for b.Loop() {
 		plain, _ := m.encode()
-		got, err := x.open(x.seal(plain, forDatagram), forDatagram)
+		got, _, err := x.open(x.seal(plain, forDatagram, overlay.Keys{}), forDatagram)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -32,7 +32,8 @@
 //
 // Every message is sealed with XChaCha20-Poly1305 under a key from the
 // cluster's record, with the cluster's id, so only hosts that may read the
-// store can make one. It counts only if it comes from the push address in its
+// store can make one. The key changes when a host leaves, see driver/keys; until all
+// have the new one, each host is told by the newest that it has. A message counts only if it comes from the push address in its
 // host's record; hosts send and ask from no other. A host that has no record, has
 // left or was declared dead is refused, is sent nothing and is not answered.
 //

@@ -147,7 +147,7 @@ func (p *Push) fetchFrom(ctx context.Context, host string, since uint64) error {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	docs, err := question{box: box, self: p.reg.Self(), sign: p.reg.Sign, host: host, key: peer.Key, since: since}.ask(conn)
+	docs, err := question{box: box, self: p.reg.Self(), sign: p.reg.Sign, host: host, key: peer.Key, keys: peer.Keys, since: since}.ask(conn)
 	if err != nil {
 		return fmt.Errorf("ask host %q: %w", host, err)
 	}
@@ -161,6 +161,7 @@ type question struct {
 	sign  func([]byte) []byte
 	host  string // that is asked
 	key   string // its public key, see verify
+	keys  overlay.Keys
 	since uint64
 }
 
@@ -173,7 +174,7 @@ func (q question) ask(conn net.Conn) (registry.Documents, error) {
 		return docs, err
 	}
 	purpose := forQuestion + q.host
-	sealed := q.box.seal(q.box.sign(plain, purpose, q.sign), purpose)
+	sealed := q.box.seal(q.box.sign(plain, purpose, q.sign), purpose, q.keys)
 	if err := conn.SetDeadline(time.Now().Add(frameWithin)); err != nil {
 		return docs, err
 	}
@@ -217,7 +218,7 @@ func (q question) read(conn net.Conn, purpose string) (message, int, error) {
 	if err != nil {
 		return message{}, 0, err
 	}
-	plain, err := q.box.open(sealed, purpose)
+	plain, _, err := q.box.open(sealed, purpose)
 	if err != nil {
 		return message{}, 0, err
 	}

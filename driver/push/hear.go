@@ -39,7 +39,7 @@ func (p *Push) take(ctx context.Context, sealed []byte, from netip.Addr) error {
 	if box == nil {
 		return nil // the store has not told the keys yet
 	}
-	plain, err := box.open(sealed, forDatagram)
+	plain, key, err := box.open(sealed, forDatagram)
 	if err != nil {
 		return err
 	}
@@ -47,12 +47,12 @@ func (p *Push) take(ctx context.Context, sealed []byte, from netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	if err := p.admit(box, m, plain, forDatagram, from); err != nil {
+	if _, err := p.admit(box, m, plain, forDatagram, from); err != nil {
 		return err
 	}
 	switch m.Kind { // the others do not come as datagrams
 	case beat:
-		if !p.reg.Heard(m.beat()) {
+		if !p.reg.Heard(m.beat(key)) {
 			return fmt.Errorf("beat %d of host %q, whose number does not count", m.Number, m.Host)
 		}
 	case delta:

@@ -77,9 +77,10 @@ func decode(b []byte) (message, error) {
 	return m, nil
 }
 
-func (m message) beat() registry.Beat {
+// beat is the sign of life that was sealed by the key with that id.
+func (m message) beat(key string) registry.Beat {
 	return registry.Beat{
 		Host: m.Host, Incarnation: m.Incarnation, Number: m.Number, Seq: m.Seq,
-		StoreOK: m.StoreOK, StoreFor: time.Duration(m.StoreFor) * time.Millisecond, Probe: m.Probe, Rests: m.Rests, Away: m.Away,
+		StoreOK: m.StoreOK, StoreFor: time.Duration(m.StoreFor) * time.Millisecond, Probe: m.Probe, Rests: m.Rests, Away: m.Away, Key: key,
 	}
 }

@@ -21,7 +21,7 @@ import (
 // Registry is what this host knows; *registry.Registry is one.
 type Registry interface {
 	Self() overlay.Host
-	Meta() registry.Meta
+	Keys() registry.Keys
 	Contact() registry.Contact
 	Runs() uint64 // processes so far, this one included; may grow
 	Changes() (changes <-chan struct{}, stop func())
@@ -71,7 +71,7 @@ type Push struct {
 	stats  stats
 
 	mu    sync.Mutex // guards what follows
-	boxed registry.Meta
+	boxed registry.Keys
 	box   *box
 }
 
@@ -214,17 +214,19 @@ func (p *Push) awaitMove(ctx context.Context, at netip.AddrPort) {
 
 // sealer gives the box for the cluster's present keys, or nil while there are none.
 func (p *Push) sealer() *box {
-	meta := p.reg.Meta()
+	now := p.reg.Keys()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if meta.ID == p.boxed.ID && slices.Equal(meta.PSK, p.boxed.PSK) {
+	was := p.boxed
+	if now.Cluster == was.Cluster && now.Ring.Generation == was.Ring.Generation &&
+		slices.Equal(now.Ring.Keys, was.Ring.Keys) && slices.Equal(now.Former, was.Former) {
 		return p.box
 	}
-	p.boxed, p.box = meta, nil
-	if meta.ID == "" || len(meta.PSK) == 0 {
+	p.boxed, p.box = now, nil
+	if now.Cluster == "" || len(now.Ring.Keys) == 0 {
 		return nil
 	}
-	b, err := newBox(meta.ID, meta.PSK)
+	b, err := newBox(now.Cluster, now.Ring, now.Former...)
 	if err != nil {
 		p.log.WithError(err).Error("The cluster's record has keys that cannot be used; changes go through the store alone.")
 		return nil

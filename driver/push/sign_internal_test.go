@@ -81,7 +81,7 @@ func TestAnswersOfAnother(t *testing.T) {
 			for i, m := range parts {
 				purpose := answerPurpose(sealed, i)
 				plain, _ := m.encode()
-				if err != nil || writeFrame(asked, b.seal(b.sign(plain, purpose, tt.signs[i]), purpose)) != nil {
+				if err != nil || writeFrame(asked, b.seal(b.sign(plain, purpose, tt.signs[i]), purpose, overlay.Keys{})) != nil {
 					return
 				}
 			}

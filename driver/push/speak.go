@@ -178,7 +178,8 @@ func (p *Push) sendDocument(conn PacketConn, at overlay.Attachment, after uint64
 	return p.send(conn, m, peers)
 }
 
-// send seals a message once and sends it to all; false if it is too long.
+// send seals a message, once for each key that hosts have, and sends it to all; false if
+// it is too long.
 func (p *Push) send(conn PacketConn, m message, to []overlay.Host) bool {
 	box := p.sealer()
 	if box == nil || len(to) == 0 {
@@ -192,8 +193,14 @@ func (p *Push) send(conn PacketConn, m message, to []overlay.Host) bool {
 	if overhead+len(plain)+signatureLength > maxDatagram {
 		return false
 	}
-	sealed := box.seal(box.sign(plain, forDatagram, p.reg.Sign), forDatagram)
+	plain = box.sign(plain, forDatagram, p.reg.Sign)
+	made := map[overlay.Keys][]byte{}
 	for _, peer := range to {
+		sealed := made[peer.Keys]
+		if sealed == nil {
+			sealed = box.seal(plain, forDatagram, peer.Keys)
+			made[peer.Keys] = sealed
+		}
 		if _, err := conn.WriteToUDPAddrPort(sealed, peer.Push); err != nil {
 			p.stats.failed.Add(1) // no route at the moment, or no buffers: as good as lost
 			continue

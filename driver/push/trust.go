@@ -3,24 +3,26 @@ package push
 import (
 	"fmt"
 	"net/netip"
+
+	"github.com/weft-net/weft/driver/overlay"
 )
 
 // admit refuses a message of a host that is no member, one that does not come from
 // its host's address, and one without its host's signature. Hosts send from no other than the one in their record.
 // What is lost because the store has not told of a new host or address yet is
-// repeated by the next beat, or asked for again.
-func (p *Push) admit(box *box, m message, plain []byte, purpose string, from netip.Addr) error {
+// repeated by the next beat, or asked for again. It gives the host.
+func (p *Push) admit(box *box, m message, plain []byte, purpose string, from netip.Addr) (overlay.Host, error) {
 	host, ok := p.reg.PushPeer(m.Host)
 	if !ok {
-		return fmt.Errorf("a %s of host %.60q, which the store does not know as a host that sends direct messages", m.Kind, m.Host)
+		return host, fmt.Errorf("a %s of host %.60q, which the store does not know as a host that sends direct messages", m.Kind, m.Host)
 	}
 	if bare(from) != bare(host.Push.Addr()) {
-		return fmt.Errorf("a %s of host %.60q, whose address is %v, from another", m.Kind, m.Host, host.Push.Addr())
+		return host, fmt.Errorf("a %s of host %.60q, whose address is %v, from another", m.Kind, m.Host, host.Push.Addr())
 	}
 	if err := box.verify(plain, purpose, host.Key); err != nil {
-		return fmt.Errorf("a %s of host %.60q: %w", m.Kind, m.Host, err)
+		return host, fmt.Errorf("a %s of host %.60q: %w", m.Kind, m.Host, err)
 	}
-	return nil
+	return host, nil
 }
 
 // bare is an address as records have it: a socket of both families shows IPv4 within

@@ -30,7 +30,7 @@ func TestWhoIsAdmitted(t *testing.T) {
 	}
 	for _, tt := range tests {
 		p := &Push{reg: town{peer: overlay.Host{Name: "h1", Push: netip.MustParseAddrPort(tt.at)}}}
-		err := p.admit(mustBox(t, "c", key(1)), message{Kind: beat, Host: tt.host}, []byte("{}"), forDatagram, netip.MustParseAddr(tt.from))
+		_, err := p.admit(mustBox(t, "c", key(1)), message{Kind: beat, Host: tt.host}, []byte("{}"), forDatagram, netip.MustParseAddr(tt.from))
 		if (err == nil) != tt.ok {
 			t.Errorf("%s: got %v", tt.name, err)
 		}

@@ -17,7 +17,7 @@
 //	net/<id>             anybody, by compare-and-set: the network, or its tombstone
 //	name/<name>          anybody, create only: the id of the network so named
 //	vni/<vni>            anybody, create only: the id of the network that has it
-//	meta                 anybody, create only: the cluster's identity
+//	meta                 anybody, by compare-and-set: the cluster's identity, and its keys
 //	net/.epoch           anybody, by compare-and-set: the store's epoch, see epoch.go
 //
 // Only the last five are contended. A host's own records go out from state,

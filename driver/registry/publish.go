@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -169,7 +168,7 @@ func (p *publisher) takeDistrust() bool {
 func (p *publisher) bootstrap(ctx context.Context) error {
 	identity := p.Meta()
 	if identity.ID == "" {
-		identity = Meta{ID: newID() + newID(), ULA: randomULA(), PSK: []string{newKey()}}
+		identity = Meta{ID: newID() + newID(), ULA: randomULA(), PSK: []string{newSecret()}}
 	}
 	meta, err := json.Marshal(identity) // of before, if the store was wiped
 	if err != nil {
@@ -179,7 +178,7 @@ func (p *publisher) bootstrap(ctx context.Context) error {
 	if _, err := p.cluster.Txn(ctx, op); err != nil && !errors.Is(err, kvstore.ErrConflict) {
 		return fmt.Errorf("set up the cluster's records: %w", err)
 	}
-	if err := p.learnMeta(ctx); err != nil {
+	if _, err := p.learnMeta(ctx); err != nil {
 		return err
 	}
 	return p.readOwn(ctx)
@@ -233,39 +232,6 @@ func (p *publisher) readOwn(ctx context.Context) error {
 	}
 	p.sent, p.mine, p.read = sent, doc.Revision, began
 	p.own, p.epoch = doc.Revision, epoch
-	return nil
-}
-
-// learnMeta reads the cluster's identity and keeps it.
-func (p *publisher) learnMeta(ctx context.Context) error {
-	pair, err := p.cluster.Get(ctx, MetaKey)
-	if err != nil {
-		return fmt.Errorf("read the cluster's identity: %w", err)
-	}
-	meta, err := format.Decode[Meta](pair.Value)
-	if err == nil && (meta.ID == "" || !meta.ULA.IsValid()) {
-		err = format.Faultf(format.Senseless, "does not say which cluster this is")
-	}
-	if passed, bad := skipped.Of(MetaKey, err); bad {
-		passed.Cure = cmp.Or(passed.Cure, "delete the record: a host that knows the cluster's identity writes it again")
-		p.passOver(MetaKey, passed)
-		return nil // what was known stays
-	}
-	p.passOver(MetaKey)
-	defer p.change()()
-	if reflect.DeepEqual(meta, p.meta) {
-		return nil
-	}
-	if p.meta.ID != "" && p.meta.ID != meta.ID && !p.moved {
-		p.log.WithFields(map[string]any{"was": p.meta.ID, "is": meta.ID}).
-			Warn("The store belongs to another cluster than before, or was wiped; this host's records are published anew.")
-		p.era.doubtLocked()
-		p.suspectLocked(p.era.seen)
-	}
-	if err := p.putLocked(ctx, stateMeta, meta); err != nil {
-		return err
-	}
-	p.meta, p.moved = meta, false
 	return nil
 }
 

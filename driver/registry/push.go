@@ -3,8 +3,6 @@ package registry
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -41,6 +39,7 @@ type link struct {
 	storeSince  time.Time
 	away        bool   // the host said that its machine shuts down
 	lease       uint64 // the revision of its lease then
+	key         string // id of the newest key by which it has sealed something
 }
 
 // Beat is one sign of life of another host.
@@ -54,6 +53,7 @@ type Beat struct {
 	Probe       uint64 // as in overlay.Host
 	Rests       bool   // the host's weft ends in order: silence says nothing now
 	Away        bool   // the host's machine shuts down
+	Key         string // id of the key by which it was sealed, see driver/keys
 }
 
 // LocalChanges is Changes for this host's own records.
@@ -66,7 +66,7 @@ func (r *Registry) PushPeers() []overlay.Host {
 	out := make([]overlay.Host, 0, len(r.hosts))
 	for _, p := range r.hosts {
 		if p.hears() {
-			out = append(out, p.Host)
+			out = append(out, r.receiverLocked(p))
 		}
 	}
 	slices.SortFunc(out, func(a, b overlay.Host) int { return cmp.Compare(a.Name, b.Name) })
@@ -78,7 +78,7 @@ func (r *Registry) PushPeer(host string) (overlay.Host, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	p, known := r.hosts[host]
-	return p.Host, known && p.hears()
+	return r.receiverLocked(p), known && p.hears()
 }
 
 // hears says whether the host has a part in direct messages. One that was declared
@@ -119,6 +119,7 @@ func (r *Registry) Heard(b Beat) bool {
 	r.hosts[b.Host] = p
 	l.note(b.Number, p.Runs, now)
 	l.heard, l.quiet, l.vacant = now, 0, 0
+	l.heardBy(r.meta.ring(), b.Key)
 	if p.credible(b.Seq) {
 		l.announced = max(l.announced, b.Seq)
 	}
@@ -327,13 +328,6 @@ func (r *Registry) followedLocked(doc peer) {
 	}
 	l.announced = max(l.announced, doc.Seq)
 	l.reach(doc.Seq)
-}
-
-// newKey makes a key for Meta.PSK.
-func newKey() string {
-	var b [32]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand since Go 1.24)
-	return base64.StdEncoding.EncodeToString(b[:])
 }
 
 // flushAfter is how long pushed documents wait for more before they are

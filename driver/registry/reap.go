@@ -200,7 +200,7 @@ func (r *Registry) reap(ctx context.Context, host string) error {
 			return fmt.Errorf("free what host %s had: %w", host, err)
 		}
 	}
-	gone, err := setOp(hostDocKey(host), peer{Host: r.hostRecord(host), Left: true})
+	gone, err := setOp(hostDocKey(host), peer{Host: r.lastRecord(host), Left: true})
 	if err != nil {
 		return err
 	}
@@ -269,10 +269,16 @@ func (r *Registry) leaseSeen(host string) (uint64, veto) {
 	return r.hosts[host].lease, r.hosts[host].veto
 }
 
-func (r *Registry) hostRecord(name string) overlay.Host {
+// lastRecord is the record of a host that is gone, with the newest key that it can
+// know.
+func (r *Registry) lastRecord(name string) overlay.Host {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.hosts[name].Host
+	host := r.hosts[name].Host
+	if !r.meta.ring().Behind(host.Keys) {
+		host.Keys = r.self.Keys
+	}
+	return host
 }
 
 // belongings gives the deletions of everything that the host has in the store

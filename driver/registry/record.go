@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -163,24 +162,3 @@ func checkAttachment(host, network string, at overlay.Attachment) error {
 	}
 	return nil
 }
-
-// MarshalJSON implements json.Marshaler.
-func (m Meta) MarshalJSON() ([]byte, error) {
-	type plain Meta
-	return overlay.MarshalRest(plain(m), m.Rest)
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (m *Meta) UnmarshalJSON(b []byte) (err error) {
-	type plain Meta
-	var p plain
-	rest, err := overlay.UnmarshalRest(b, &p)
-	*m = Meta(p)
-	m.Rest = rest
-	return err
-}
-
-var (
-	_ json.Marshaler   = Meta{}
-	_ json.Unmarshaler = (*Meta)(nil)
-)

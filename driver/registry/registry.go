@@ -91,24 +91,13 @@ type Registry struct {
 	rebuild   rebuild
 	era       era
 	place     place
+	rotation  rotation
 
 	away   atomic.Bool // this host's machine shuts down
 	yields atomic.Bool // see Yields; durable
 
 	unsaved    map[string]kvstore.Op // by key in state: other hosts' records that could not be written
 	unwritable bool                  // so the log has said
-}
-
-// Meta is the cluster's identity.
-type Meta struct {
-	ID  string       `json:"id"`
-	ULA netip.Prefix `json:"ula"` // /48 from which IPv6 pools come (RFC 4193)
-
-	// PSK are the keys by which hosts know each other's direct messages, 32
-	// random bytes in base64 each: all are taken, the first is used to send.
-	PSK []string `json:"psk,omitempty"`
-
-	Rest overlay.Rest `json:"-"`
 }
 
 // attached says which network a Docker network is.
@@ -189,7 +178,7 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 		reapAfter: cfg.Reap, observe: cfg.Observe.filled(),
 		contact: Contact{Since: time.Now(), Err: fmt.Errorf("not asked yet")},
 		era:     era{seen: map[string]uint64{}, since: time.Now(), wake: make(chan struct{}, 1)},
-		place:   place{id: cfg.Identity},
+		place:   place{id: cfg.Identity}, rotation: newRotation(),
 	}
 	if cfg.Identity.Run == "" {
 		var err error

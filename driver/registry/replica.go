@@ -280,9 +280,11 @@ func (r *Registry) updateHostsLocked(updates map[string]hostUpdate, fetched []re
 		}
 		if doc.Left {
 			r.left[name] = true
+			r.rotation.gone[name] = doc.Keys
 			ops = append(ops, r.dropHostLocked(name)...)
 			continue
 		}
+		delete(r.rotation.gone, name)
 		doc.live, doc.lease, doc.since, doc.down = u.live, u.lease, old.since, old.down && !u.live
 		doc.dead = u.marked
 		doc.rests = old.rests && !u.live && doc.Rests

@@ -34,6 +34,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	g.Go(func() error { return r.runFlusher(ctx) })
 	g.Go(func() error { return r.runEpoch(ctx) })
 	g.Go(func() error { return r.runTombstones(ctx) })
+	g.Go(func() error { return r.runKeys(ctx) })
 	return g.Wait()
 }
 

@@ -34,6 +34,7 @@ func (r *Registry) load(ctx context.Context, alone bool) error {
 		r.docker[id] = at
 	}
 	r.self.Incarnation = self.Incarnation
+	r.turnLocked(r.meta)
 	r.era.saved = maps.Clone(r.era.seen)
 	forgets := r.era.Alone != alone
 	if forgets {
