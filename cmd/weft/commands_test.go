@@ -67,6 +67,7 @@ func small() control.State {
 		Own:    []overlay.Attachment{{Network: "aaaaaaaaaaaa", Host: "h1", Stock: []netip.Addr{addr("10.1.0.150")}}},
 		Hosts:  []control.HostState{{Host: h2, Live: true, Since: start}},
 		Store:  control.Store{URL: "consul://192.0.2.100:8500", Reachable: true, Since: start},
+		Keys:   control.Keys{Generation: 2, Count: 1},
 		Docker: control.Docker{Mirroring: true, URL: "unix:///var/run/docker.sock", Connected: true, Since: start},
 		Passes: control.Passes{Count: 7, Repairs: 1, Last: start, Took: 1234567 * time.Nanosecond},
 	}
@@ -78,6 +79,7 @@ func ill() control.State {
 	s.Hosts[0].Live = false
 	s.Hosts = append(s.Hosts, control.HostState{Host: overlay.Host{Name: "h3"}, Silent: true})
 	s.Store = control.Store{URL: "consul://192.0.2.100:8500", Since: start.Add(time.Minute), Error: "no leader"}
+	s.Keys = control.Keys{Generation: 3, Count: 2, Waits: []string{"h2"}}
 	s.Docker.Connected, s.Docker.Error = false, "connection refused"
 	s.Docker.Conflicts = []control.Conflict{{Network: "web", Text: `network "web" exists on this host and is not weft's: remove it with docker network rm web`}}
 	s.Passes.Errors = []string{"network bbbbbbbbbbbb: cannot allocate memory"}

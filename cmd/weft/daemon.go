@@ -219,6 +219,9 @@ func (d *daemon) run(ctx context.Context) error {
 		d.registry.GoAway()
 		leave(d.registry.Depart)
 		return nil
+	}, RotateKeys: func(ctx context.Context) (control.Keys, error) {
+		s, err := d.registry.RotateKeys(ctx)
+		return keysOf(s), err
 	}, LogLevel: d.setLogLevel, Doctor: d.examine})
 	// Before other hosts hear of this one: those of which its records know decide the
 	// underlay's MTU, as they did when it ran last.

@@ -82,7 +82,7 @@ daemon of this host.`
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError("%w (see `%s --help`)", err, cmd.CommandPath())
 	})
-	root.AddCommand(statusCommand(), doctorCommand(), networkCommand(), endpointCommand(), hostCommand(), versionCommand(), leaveCommand(), logLevelCommand(), serveCommand(), manCommand())
+	root.AddCommand(statusCommand(), doctorCommand(), networkCommand(), endpointCommand(), hostCommand(), keysCommand(), versionCommand(), leaveCommand(), logLevelCommand(), serveCommand(), manCommand())
 	return root
 }
 

@@ -58,6 +58,7 @@ func statusText(s control.Status, now time.Time) string {
 		{"Networks", fmt.Sprint(c.Networks)},
 		{"Endpoints", fmt.Sprintf("%d, %d of them on this host", c.Endpoints, c.EndpointsHere)},
 		{"Hosts", hostsText(c)},
+		{"Key", keysText(s.Keys)},
 		{"Stock", plural(c.Stock, "address", "addresses") + " claimed ahead of use"},
 	})
 	return out + paragraph("Problems", s.Problems) + paragraph("Warnings", s.Warnings)

@@ -2,9 +2,11 @@ package main
 
 import (
 	"runtime"
+	"slices"
 
 	"github.com/weft-net/weft/driver/control"
 	"github.com/weft-net/weft/driver/metrics"
+	"github.com/weft-net/weft/driver/registry"
 )
 
 // view gathers what the control socket shows.
@@ -19,6 +21,7 @@ func (d *daemon) view() control.State {
 			Every: verifyEvery, Errors: passes.Errors, Failed: passes.Failed,
 		},
 	}
+	s.Keys = keysOf(d.registry.KeysStatus())
 	if contact.Err != nil {
 		s.Store.Error = contact.Err.Error()
 	}
@@ -36,6 +39,10 @@ func (d *daemon) view() control.State {
 		s.Docker.Conflicts = append(s.Docker.Conflicts, control.Conflict{Network: network, ID: c.ID, Text: c.Text})
 	}
 	return s
+}
+
+func keysOf(s registry.KeysStatus) control.Keys {
+	return control.Keys{Generation: s.Generation, Count: s.Count, Waits: slices.Concat([]string{}, s.Waits)}
 }
 
 // measure gathers what a scrape of the metrics shows.

@@ -16,6 +16,9 @@ type Acts struct {
 	// Away tells the other hosts that this one's machine shuts down, and ends
 	// the daemon.
 	Away func(ctx context.Context) error
+	// RotateKeys has the hosts use another key for what they tell each other directly,
+	// and waits some seconds for the end of the former one.
+	RotateKeys func(ctx context.Context) (Keys, error)
 	// LogLevel changes how much the daemon logs, until its end.
 	LogLevel func(level string) error
 	// Doctor examines this host; only names the checks to make, nil is all of
@@ -25,7 +28,7 @@ type Acts struct {
 
 // Serve adds the acts to what the Server answers: POST
 // /v1/hosts/{host}/forget, POST /v1/leave?force=true, POST /v1/away, POST
-// /v1/log-level?level=debug and GET /v1/doctor?only=….
+// /v1/keys/rotate, POST /v1/log-level?level=debug and GET /v1/doctor?only=….
 func (s *Server) Serve(a Acts) {
 	s.post("/v1/hosts/{host}/forget", func(r *http.Request) error {
 		return a.Forget(r.Context(), r.PathValue("host"))
@@ -34,6 +37,14 @@ func (s *Server) Serve(a Acts) {
 		return a.Leave(r.Context(), r.URL.Query().Get("force") == "true")
 	})
 	s.post("/v1/away", func(r *http.Request) error { return a.Away(r.Context()) })
+	s.mux.HandleFunc("POST /v1/keys/rotate", func(w http.ResponseWriter, r *http.Request) {
+		keys, err := a.RotateKeys(r.Context())
+		if err != nil {
+			s.fail(w, r, http.StatusConflict, err)
+			return
+		}
+		s.reply(w, r, http.StatusOK, keys)
+	})
 	s.post("/v1/log-level", func(r *http.Request) error {
 		return a.LogLevel(r.URL.Query().Get("level"))
 	})

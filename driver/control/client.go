@@ -85,6 +85,11 @@ func (c Client) Away(ctx context.Context) error {
 	return err
 }
 
+// RotateKeys has the hosts use another key, and tells how far that has come.
+func (c Client) RotateKeys(ctx context.Context) (Keys, error) {
+	return send[Keys](ctx, c, http.MethodPost, "keys/rotate", nil)
+}
+
 // LogLevel changes how much the daemon logs, until its end.
 func (c Client) LogLevel(ctx context.Context, level string) error {
 	_, err := send[done](ctx, c, http.MethodPost, "log-level", url.Values{"level": {level}})

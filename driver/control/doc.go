@@ -10,6 +10,7 @@
 //	POST /v1/hosts/{name}/forget             {}, see Acts
 //	POST /v1/leave?force=true                {}, see Acts
 //	POST /v1/away                            {}, see Acts
+//	POST /v1/keys/rotate                     Keys, see Acts
 //	POST /v1/log-level?level=debug           {}, see Acts
 //
 // A refusal is {"error": "one sentence"} with a 4xx or 5xx status. Fields are
@@ -17,6 +18,7 @@
 // sorted and never null.
 //
 // Views are pure functions of a State, and no request waits for anything that is
-// not in this process's memory, but for these: forget writes to the store, leave
-// asks whether it answers, and a diagnosis has checks with a deadline each.
+// not in this process's memory, but for these: forget and the change of the keys write
+// to the store, leave asks whether it answers, and a diagnosis has checks with a deadline
+// each.
 package control

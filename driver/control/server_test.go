@@ -182,7 +182,7 @@ func TestJSONFieldsStay(t *testing.T) {
 		v    any
 		want string
 	}{
-		{status, "healthy problems warnings version commit started host vtep port mtu cluster goroutines store docker passes counts skipped"},
+		{status, "healthy problems warnings version commit started host vtep port mtu cluster goroutines store docker passes keys counts skipped"},
 		{status.Store, "url reachable since"},
 		{status.Docker, "mirroring url connected since conflicts"},
 		{status.Passes, "count repairs last took_ns every_ns errors failed_networks"},

@@ -32,6 +32,7 @@ type State struct {
 	Skipped []skipped.Record
 
 	Store  Store
+	Keys   Keys
 	Docker Docker
 	Passes Passes
 }
@@ -52,6 +53,13 @@ type Store struct {
 	Reachable bool      `json:"reachable"`       // it answered when last asked
 	Since     time.Time `json:"since,omitzero"`  // when Reachable last changed
 	Error     string    `json:"error,omitempty"` // why it is not reachable
+}
+
+// Keys tells by which keys hosts seal what they tell each other directly.
+type Keys struct {
+	Generation uint64   `json:"generation"` // how many keys came after the first one
+	Count      int      `json:"count"`      // in use: more than one while they change
+	Waits      []string `json:"waits"`      // hosts that are alive and have not taken the newest over
 }
 
 // Docker tells how the connection to Docker's API is doing, over which

@@ -28,6 +28,7 @@ type Status struct {
 	Store   Store            `json:"store"`
 	Docker  Docker           `json:"docker"`
 	Passes  Passes           `json:"passes"`
+	Keys    Keys             `json:"keys"`
 	Counts  Counts           `json:"counts"`
 	Skipped []skipped.Record `json:"skipped"` // records of the store that this host passes over
 }

@@ -70,6 +70,9 @@ var (
 	datagrams = gauge("push_datagrams_total", "Datagrams between this host and others that tell what has changed: sent, received, of the received those refused, of the sent those that failed.", "what")
 	fetches   = gauge("push_fetches_total", "Questions to other hosts for what had not come by datagram.", "result")
 
+	keyGeneration = gauge("push_key_generation", "How often the key by which hosts seal what they tell each other directly was changed.")
+	keyCount      = gauge("push_keys", "Keys by which hosts seal what they tell each other directly: more than one while some host has not taken over the newest.")
+
 	dnsSandboxes = gauge("dns_sandboxes", "Containers' network namespaces on this host by whether weft answers names there; in silent ones Docker alone does.", "state")
 )
 
@@ -80,7 +83,7 @@ type scrape struct{ source Source }
 func (s scrape) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		buildInfo, problems, duplicates, passedOver, storeReachable, watchBehind, dockerConnected, conflicts, lastPass, passErrors,
-		hosts, silent, networks, networkEndpoints, networkHosts, datagrams, fetches,
+		hosts, silent, networks, networkEndpoints, networkHosts, datagrams, fetches, keyGeneration, keyCount,
 		poolSize, poolFree, poolUsed, poolStock, poolTarget, poolLost, dnsSandboxes,
 	} {
 		out <- d
@@ -139,6 +142,8 @@ func (s scrape) Collect(c chan<- prometheus.Metric) {
 	out.set(hosts, float64(status.Counts.HostsUnknown), string(control.HostUnknown))
 	out.set(silent, float64(status.Counts.HostsSilent))
 	out.push(state.Push)
+	out.set(keyGeneration, float64(status.Keys.Generation))
+	out.set(keyCount, float64(status.Keys.Count))
 	out.networks(state.State, nets)
 	out.pools(state.Pools)
 	if state.Names != nil {
