@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"cmp"
 	"net/netip"
 	"slices"
@@ -17,13 +18,21 @@ type netRecords struct {
 	networks []overlay.Network
 	passed   []skipped.Record // what cannot be used
 	unread   map[string]bool  // keys of passed: they are there, and that is all that is known
+	decoded  map[string]decodedNetwork
+}
+
+// decodedNetwork is a record under net/ and what is in it.
+type decodedNetwork struct {
+	value   []byte
+	network overlay.Network
 }
 
 // readNetworks reads the records under net/. Of networks with one subnet those that
 // are known here go first, then the older: a record that somebody has made up must
-// not take a network's place.
-func readNetworks(pairs []kvstore.Pair, known map[string]overlay.Network) netRecords {
-	out := netRecords{unread: map[string]bool{}}
+// not take a network's place. All are read with every change of one, and thousands may
+// be tombstones, so what was decoded before, by key, is not decoded again.
+func readNetworks(pairs []kvstore.Pair, known map[string]overlay.Network, before map[string]decodedNetwork) netRecords {
+	out := netRecords{unread: map[string]bool{}, decoded: make(map[string]decodedNetwork, len(pairs))}
 	pass := func(key string, err error) {
 		r, _ := skipped.Of(key, err)
 		out.passed, out.unread[key] = append(out.passed, r), true
@@ -32,12 +41,17 @@ func readNetworks(pairs []kvstore.Pair, known map[string]overlay.Network) netRec
 		if p.Key == netEpoch {
 			continue
 		}
-		n, err := decodeNetwork(p)
-		if err != nil {
-			pass(p.Key, err)
-			continue
+		d, ok := before[p.Key]
+		if !ok || !bytes.Equal(d.value, p.Value) {
+			n, err := decodeNetwork(p)
+			if err != nil {
+				pass(p.Key, err)
+				continue
+			}
+			d = decodedNetwork{value: p.Value, network: n}
 		}
-		out.networks = append(out.networks, n)
+		out.decoded[p.Key] = d
+		out.networks = append(out.networks, d.network)
 	}
 	if !overlapping(out.networks) {
 		return out

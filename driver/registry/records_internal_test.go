@@ -2,10 +2,14 @@ package registry
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -20,7 +24,7 @@ func FuzzRecords(f *testing.F) {
 		p := kvstore.Pair{Key: key, Value: value, Revision: 1}
 		s := overlay.Snapshot{Networks: map[string]overlay.Network{}, Hosts: map[string]overlay.Host{}, Peers: map[string][]overlay.Attachment{}}
 		if strings.HasPrefix(key, netPrefix) && key != netEpoch {
-			read := readNetworks([]kvstore.Pair{p}, nil)
+			read := readNetworks([]kvstore.Pair{p}, nil, nil)
 			if len(read.networks)+len(read.passed) != 1 {
 				t.Errorf("it is neither used nor passed over: %+v", read)
 			}
@@ -71,12 +75,39 @@ func TestWhoHasASubnet(t *testing.T) {
 		"no conflict": {[]kvstore.Pair{old, record("d", "10.2.0.0/24", "2026-01-01T00:00:00Z")}, nil, "b d"},
 	} {
 		var got []string
-		for _, n := range readNetworks(c.pairs, c.known).networks {
+		for _, n := range readNetworks(c.pairs, c.known, nil).networks {
 			got = append(got, n.ID)
 		}
 		if strings.Join(got, " ") != c.want {
 			t.Errorf("%s: %v, want %s", what, got, c.want)
 		}
+	}
+}
+
+// With a change of one network's record only that one is decoded and compared in its
+// parts, however many tombstones there are; and the change is seen.
+func TestTombstonesCostNothing(t *testing.T) {
+	var pairs []kvstore.Pair
+	for i := range 1000 {
+		id := fmt.Sprintf("%012x", i+1)
+		pairs = append(pairs, kvstore.Pair{Key: netPrefix + id, Revision: 1, Value: []byte(`{"id":"` + id + `","name":"old","vni":70000,"host":"h1","subnets":[{"prefix":"10.1.0.0/24"}],"created":"2026-01-01T00:00:00Z","deleted":"2026-01-02T00:00:00Z"}`)})
+	}
+	r := &Registry{networks: map[string]overlay.Network{}, unsaved: map[string]kvstore.Op{}, skipped: new(skipped.List), log: logrus.New(), era: era{seen: map[string]uint64{}}}
+	round := 0
+	change := func() {
+		round++
+		pairs[0].Value = []byte(strings.Replace(string(pairs[1].Value), "000000000002", "000000000001", 1))
+		pairs[0].Value = []byte(strings.Replace(string(pairs[0].Value), `"old"`, fmt.Sprintf(`"new%d"`, round), 1))
+		if err := r.applyNetworks(t.Context(), pairs); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.networks["000000000001"].Name; got != fmt.Sprint("new", round) {
+			t.Fatalf("the changed record is read as %q", got)
+		}
+	}
+	change()
+	if n := testing.AllocsPerRun(10, change); n > 10_000 { // to decode one takes about 50
+		t.Errorf("with 1000 tombstones a change takes %.0f allocations", n)
 	}
 }
 

@@ -72,6 +72,7 @@ type Registry struct {
 	halfMade  map[string]overlay.Network   // see settleHalfMade
 	mirroring map[string]int               // network id → requests to Docker under way, see Mirroring
 	networks  map[string]overlay.Network   // by id, tombstones too
+	decoded   map[string]decodedNetwork    // by key, as the store had them last
 	hosts     map[string]peer              // without self
 	left      map[string]bool              // hosts whose record says that they have left, and those returning
 	peers     map[string]map[string]record // host → network id → attachment

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -21,7 +22,8 @@ import (
 // are absent change nothing: see the package comment.
 func (r *Registry) applyNetworks(_ context.Context, pairs []kvstore.Pair) error {
 	defer r.change()()
-	read := readNetworks(pairs, r.networks)
+	read := readNetworks(pairs, r.networks, r.decoded)
+	r.decoded = read.decoded
 	r.watchLossesLocked(netPrefix, pairs, read.unread)
 	r.passOver(netPrefix, append(read.passed, r.epochPassedLocked()...)...)
 	var ops []kvstore.Op
@@ -40,7 +42,8 @@ func (r *Registry) applyNetworks(_ context.Context, pairs []kvstore.Pair) error 
 			continue
 		}
 		present[n.ID] = true
-		if known && equalJSON(old, n) {
+		if known && (reflect.DeepEqual(old, n) || equalJSON(old, n)) {
+			r.networks[n.ID] = n // the very one, which is compared in no time
 			continue
 		}
 		op, err := setOp(stateNetwork+n.ID, n)
