@@ -1,6 +1,7 @@
 package pulse
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -17,23 +18,30 @@ import (
 	"github.com/weft-net/weft/test/lab"
 )
 
-// Types of ICMP messages (RFC 792).
-const (
-	echoRequest = 8
-	echoReply   = 0
+// family is what differs between ICMP and ICMPv6.
+type family struct {
+	network        string
+	request, reply byte // types of messages
+	level, filter  int  // of the socket option that chooses types; a set bit is one that is not wanted
+}
+
+var (
+	icmp   = family{network: "ip4:icmp", request: 8, reply: 0, level: unix.SOL_RAW, filter: 1}             // RFC 792, ICMP_FILTER of linux/icmp.h
+	icmpv6 = family{network: "ip6:ipv6-icmp", request: 128, reply: 129, level: unix.SOL_ICMPV6, filter: 1} // RFC 4443, ICMPV6_FILTER of linux/icmpv6.h
 )
 
 // pinger sends echo requests from a namespace and hears the answers.
 type pinger struct {
+	family
 	conn  *net.IPConn
 	id    uint16
 	magic uint64 // tells its own answers from those to other pingers with the same id
 }
 
-func newPinger(netns string) (*pinger, error) {
-	p := &pinger{id: uint16(rand.Uint32()), magic: rand.Uint64()} //nolint:gosec // any bits will do
+func newPinger(netns string, f family) (*pinger, error) {
+	p := &pinger{family: f, id: uint16(rand.Uint32()), magic: rand.Uint64()} //nolint:gosec // any bits will do
 	err := lab.Inside(netns, func() (err error) {
-		p.conn, err = net.ListenIP("ip4:icmp", nil)
+		p.conn, err = net.ListenIP(f.network, nil)
 		return err
 	})
 	if err == nil {
@@ -54,11 +62,15 @@ func (p *pinger) widen() error {
 	if err != nil {
 		return err
 	}
-	// ICMP_FILTER of linux/icmp.h: a set bit is a type that is not wanted.
-	const filter, room = 1, 8 << 20
+	const room = 8 << 20
+	types := bytes.Repeat([]byte{0xff}, 32)
+	binary.NativeEndian.PutUint32(types[p.reply/32*4:], ^(uint32(1) << (p.reply % 32)))
+	if p.family == icmp {
+		types = types[:4]
+	}
 	var set error
 	err = raw.Control(func(fd uintptr) {
-		set = unix.SetsockoptInt(int(fd), unix.SOL_RAW, filter, ^(1 << echoReply))
+		set = unix.SetsockoptString(int(fd), p.level, p.filter, string(types))
 		if set == nil {
 			set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, room)
 		}
@@ -69,12 +81,12 @@ func (p *pinger) widen() error {
 // send sends the n-th request.
 func (p *pinger) send(to netip.Addr, n uint64) error {
 	b := make([]byte, 24)
-	b[0] = echoRequest
+	b[0] = p.request
 	binary.BigEndian.PutUint16(b[4:], p.id)
 	binary.BigEndian.PutUint16(b[6:], uint16(n)) //nolint:gosec // it may turn, the payload has it whole
 	binary.BigEndian.PutUint64(b[8:], p.magic)
 	binary.BigEndian.PutUint64(b[16:], n)
-	binary.BigEndian.PutUint16(b[2:], checksum(b))
+	binary.BigEndian.PutUint16(b[2:], checksum(b)) // the kernel makes ICMPv6's
 	_, err := p.conn.WriteToIP(b, &net.IPAddr{IP: to.AsSlice()})
 	return err
 }
@@ -88,11 +100,11 @@ func (p *pinger) next() (n uint64, from netip.Addr, err error) {
 		if err != nil {
 			return 0, from, err
 		}
-		if length < 24 || b[0] != echoReply || binary.BigEndian.Uint16(b[4:]) != p.id || binary.BigEndian.Uint64(b[8:]) != p.magic {
+		if length < 24 || b[0] != p.reply || binary.BigEndian.Uint16(b[4:]) != p.id || binary.BigEndian.Uint64(b[8:]) != p.magic {
 			continue
 		}
-		from, _ = netip.AddrFromSlice(addr.IP.To4())
-		return binary.BigEndian.Uint64(b[16:]), from, nil
+		from, _ = netip.AddrFromSlice(addr.IP)
+		return binary.BigEndian.Uint64(b[16:]), from.Unmap(), nil
 	}
 }
 
@@ -108,10 +120,10 @@ func checksum(b []byte) uint16 {
 	return ^uint16(sum) //nolint:gosec // it has been folded
 }
 
-// Ping sends one echo request from the namespace to each address, and returns
+// Ping sends one echo request from the namespace to each IPv4 address, and returns
 // those that have not answered within the limit.
 func Ping(netns string, to []netip.Addr, limit time.Duration) ([]netip.Addr, error) {
-	p, err := newPinger(netns)
+	p, err := newPinger(netns, icmp)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +173,11 @@ type Pings struct {
 // NewPings opens the socket. Packets, one each time that every has passed, begin
 // with Run.
 func NewPings(netns string, to netip.Addr, every time.Duration) (*Pings, error) {
-	p, err := newPinger(netns)
+	f := icmp
+	if to.Is6() {
+		f = icmpv6
+	}
+	p, err := newPinger(netns, f)
 	if err != nil {
 		return nil, err
 	}

@@ -60,6 +60,31 @@ func TestLostIsWhatWasCut(t *testing.T) {
 	}
 }
 
+// IPv6 is counted likewise, and what was sent to nobody is lost.
+func TestPingsOverIPv6(t *testing.T) {
+	a, b := netns.New(t), netns.New(t)
+	netns.Link(a, "eth0", b, "eth0")
+	a.Addr("eth0", "2001:db8::1/64")
+	b.Addr("eth0", "2001:db8::2/64")
+	for to, answered := range map[string]bool{"2001:db8::2": true, "2001:db8::3": false} {
+		p, err := pulse.NewPings(a.Path(), netip.MustParseAddr(to), 10*time.Millisecond)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		go func() {
+			for p.Sent() < 20 {
+				time.Sleep(time.Millisecond)
+			}
+			stop()
+		}()
+		p.Run(ctx)
+		if sent, lost := p.Sent(), p.Lost(); answered && lost > 0 || !answered && lost < sent {
+			t.Errorf("%d of %d packets to %s are said to be lost", lost, sent, to)
+		}
+	}
+}
+
 func set(n *netns.NS, change func(netlink.Link) error) {
 	n.Do(func() error {
 		l, err := netlink.LinkByName("eth0")
