@@ -181,7 +181,7 @@ deps: ## installs the Debian packages that are missing (root)
 	@test/tools/deps.sh
 
 .PHONY: tools
-tools: go ## builds Consul and golangci-lint into a cache, once per machine
+tools: go old ## builds Consul, golangci-lint and an old weft into a cache, once per machine
 	@test/tools/install.sh consul golangci-lint
 
 ##@ Lab
@@ -222,7 +222,7 @@ heavy: root deps-check consul ## the tests against this kernel, a real dockerd a
 	$(GOTEST) -p 1 -timeout 5m $(HEAVY_PACKAGES)
 
 .PHONY: hosts
-hosts: root deps-check consul build ## the tests on labs of several Docker hosts, and the house rules (root)
+hosts: root deps-check consul old build ## the tests on labs of several Docker hosts, and the house rules (root)
 	$(GOTEST) -v -p 2 -timeout 15m $(HOSTS)
 
 .PHONY: doctor-table
@@ -307,6 +307,11 @@ go:
 .PHONY: consul
 consul: go
 	@test/tools/install.sh consul
+
+# Only test/upgrade needs it, and fails without it.
+.PHONY: old
+old: go
+	@test/tools/install.sh weft-old || echo "make goes on; test/upgrade will fail" >&2
 
 .PHONY: deps-check
 deps-check:

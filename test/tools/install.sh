@@ -2,8 +2,9 @@
 # Builds the programs that weft's tests and lab need beside Debian's packages,
 # from source, through the Go module proxy:
 #
-#   install.sh [--check] consul | golangci-lint | docker-20.10 | docker-26.1 | docker-28.5 | docker-29 ...
+#   install.sh [--check] consul | golangci-lint | weft-old | docker-20.10 | docker-26.1 | docker-28.5 | docker-29 ...
 #
+# weft-old is the weft that test/upgrade begins with, of a commit of this repository.
 # docker-VERSION is a directory with a Debian of that Docker's age, see docker.sh.
 # Each is built once per version into a folder outside the checkout,
 # ${WEFT_CACHE:-${XDG_CACHE_HOME:-~/.cache}/weft}/bin/NAME-VERSION, and linked
@@ -12,7 +13,8 @@ set -euo pipefail
 export LC_ALL=C
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-links=$(cd "$here/../.." && pwd)/.cache/bin
+root=$(cd "$here/../.." && pwd)
+links=$root/.cache/bin
 cache=${WEFT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/weft}/bin
 
 # Consul's version is pinned, with its whole module graph, in go.mod beside
@@ -22,6 +24,9 @@ cache=${WEFT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/weft}/bin
 consul_version=$(sed -n 's|.*github.com/hashicorp/consul v\([^ ]*\).*|\1|p' "$here/go.mod")
 golangci_version=2.15.0
 
+# A commit whose weft has no format, no keys and no machines in its records.
+old_commit=91e3e6582b4a71cbad1a5aebac975e07d47552c7
+
 # Docker 29 is in no Debian yet: its daemon is built from source.
 docker29_version=$(sed -n 's|.*github.com/moby/moby/v2 v\([^ ]*\).*|\1|p' "$here/docker29/go.mod")
 
@@ -29,11 +34,12 @@ version_of() {
 	case $1 in
 	consul) echo "$consul_version" ;;
 	golangci-lint) echo "$golangci_version" ;;
+	weft-old) echo "${old_commit:0:12}" ;;
 	docker-20.10) echo bookworm ;;
 	docker-26.1) echo trixie ;;
 	docker-28.5) echo forky ;;
 	docker-29) echo "$docker29_version" ;;
-	*) echo "install.sh: no tool is called $1; there are consul, golangci-lint, docker-20.10, docker-26.1, docker-28.5 and docker-29" >&2; exit 2 ;;
+	*) echo "install.sh: no tool is called $1; there are consul, golangci-lint, weft-old, docker-20.10, docker-26.1, docker-28.5 and docker-29" >&2; exit 2 ;;
 	esac
 }
 
@@ -48,6 +54,19 @@ compile() {
 	golangci-lint)
 		exec nice -n 10 go install "${flags[@]}" \
 			"github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$golangci_version"
+		;;
+	weft-old)
+		# A shallow clone has no old commits, and may get one by itself. The
+		# checkout may be another user's.
+		git() { command git -C "$root" -c safe.directory='*' "$@"; }
+		if ! git cat-file -e "$old_commit^{commit}" && ! git fetch --depth 1 origin "$old_commit"; then
+			echo "this checkout does not have the commit $old_commit, nor has its origin: make it a clone with the whole history, as with 'git fetch --unshallow'"
+			exit 1
+		fi
+		mkdir "$2/source"
+		git archive "$old_commit" | tar -x -C "$2/source"
+		cd "$2/source"
+		exec nice -n 10 go build "${flags[@]}" -ldflags "-s -w -X main.version=old -X main.commit=${old_commit:0:12}" -o "$2/weft-old" ./cmd/weft
 		;;
 	docker-29)
 		# The programs around it are those of the newest Debian here.
@@ -89,7 +108,7 @@ build() {
 	trap 'kill "$pid" 2>/dev/null || true; rm -rf "$dir"' EXIT
 	if ! watch "$pid" "$dir/log" "$name"; then
 		tail -n 20 "$dir/log" >&2
-		echo "install.sh: building $name $version failed, see above; it needs Go (see go.mod) and the Go module proxy, or for docker-* a Debian mirror" >&2
+		echo "install.sh: building $name $version failed, see above; it needs Go (see go.mod) and the Go module proxy, for docker-* a Debian mirror, and for weft-old the history of this repository" >&2
 		exit 1
 	fi
 	mv "$dir/$name" "$cache/$name-$version"
