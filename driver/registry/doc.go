@@ -25,7 +25,7 @@
 // the store has is what the host has.
 //
 // A record that is absent says nothing: a network is gone only when its
-// tombstone says so, which stays for 30 days. That makes a wiped or restored store
+// tombstone says so, which stays for 30 days at least. That makes a wiped or restored store
 // harmless. Nor does a record say anything that cannot be used, see driver/format: it
 // is passed over, and what was known before stays.
 package registry

@@ -13,11 +13,14 @@ func (r *Registry) Networks() []overlay.Network { return r.Inventory().Live }
 // Tombstones are the others.
 func (r *Registry) Tombstones() []overlay.Network { return r.Inventory().Gone }
 
-// Bury is what a host does with old tombstones at the time now, had it found the same
-// a day before.
-func (r *Registry) Bury(ctx context.Context, now time.Time) error {
-	return r.bury(ctx, r.oldTombstones(now), now)
+// Bury is what a host does with tombstones when so much time has passed since it last
+// looked at them.
+func (r *Registry) Bury(ctx context.Context, passed time.Duration) error {
+	return r.tendTombstones(ctx, passed)
 }
+
+// RunTombstones does so each hour until ctx ends.
+func (r *Registry) RunTombstones(ctx context.Context) error { return r.runTombstones(ctx) }
 
 // Settling says whether the network's removal is asked here and not settled.
 func (r *Registry) Settling(id string) bool {

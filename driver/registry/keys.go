@@ -57,6 +57,8 @@ const (
 	stateEpoch    = "epoch"       // era
 	stateSeen     = "seen"        // era.seen
 	stateSequence = "sequence"    // numbers
+	stateRan      = "ran"         // graves.ran
+	stateGrave    = "grave/"      // network id → grave
 	stateAttach   = "replica/at/" // host/network → overlay.Attachment
 )
 

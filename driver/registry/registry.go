@@ -73,6 +73,7 @@ type Registry struct {
 	mirroring map[string]int               // network id → requests to Docker under way, see Mirroring
 	networks  map[string]overlay.Network   // by id, tombstones too
 	decoded   map[string]decodedNetwork    // by key, as the store had them last
+	graves    graves                       // of the tombstones among them
 	hosts     map[string]peer              // without self
 	left      map[string]bool              // hosts whose record says that they have left, and those returning
 	peers     map[string]map[string]record // host → network id → attachment
@@ -173,7 +174,7 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 	r := &Registry{
 		cluster: cfg.Cluster, state: cfg.State, log: cfg.Log, self: cfg.Self,
 		docker: map[string]attached{}, endpoints: map[string]overlay.Endpoint{}, remove: map[string]bool{}, removing: map[string]bool{}, halfMade: map[string]overlay.Network{}, mirroring: map[string]int{},
-		networks: map[string]overlay.Network{}, hosts: map[string]peer{}, left: map[string]bool{}, peers: map[string]map[string]record{},
+		networks: map[string]overlay.Network{}, graves: graves{seen: map[string]grave{}}, hosts: map[string]peer{}, left: map[string]bool{}, peers: map[string]map[string]record{},
 		links: map[string]*link{}, dirty: map[string][2]string{}, flushes: make(chan struct{}, 1),
 		unsaved: map[string]kvstore.Op{}, probes: map[string]probeRequest{},
 		reapAfter: cfg.Reap, observe: cfg.Observe.filled(),

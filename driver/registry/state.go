@@ -97,6 +97,10 @@ func (r *Registry) loadOne(p kvstore.Pair, self *overlay.Host, seed *[]byte) err
 		return decode(&r.era)
 	case p.Key == stateSeen:
 		return decode(&r.era.seen)
+	case p.Key == stateRan:
+		return decode(&r.graves.ran)
+	case strings.HasPrefix(p.Key, stateGrave):
+		return into(r.graves.seen, p.Key[len(stateGrave):], decode)
 	case strings.HasPrefix(p.Key, stateRemove):
 		r.remove[p.Key[len(stateRemove):]] = true
 		return nil

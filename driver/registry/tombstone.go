@@ -16,51 +16,115 @@ import (
 // it was removed has learned of it: one that is away for longer may bring it back.
 // Without an end the records that each host reads with every change of a network
 // would grow for ever.
+//
+// How old one is each host finds out by itself: it counts for how long weft has run
+// here since it first saw the tombstone as it is. So no clock has a say that a host
+// set wrong, neither the remover's nor this host's own.
 const (
-	tombstoneTime = 30 * 24 * time.Hour // by the clock of the host that removed the network
-	tombstoneLook = 24 * time.Hour
+	tombstoneTime = 30 * 24 * time.Hour
+	tombstoneLook = time.Hour
 )
 
-// runTombstones removes old tombstones until ctx ends. One has to be old in two
-// looks, a day apart: a clock that is far off may have dated it.
+// graves are how old tombstones are here. They are durable.
+type graves struct {
+	ran  time.Duration    // for how long weft has run on this state, as of the last look
+	seen map[string]grave // by network id
+}
+
+// grave is a tombstone as it was seen at a look.
+type grave struct {
+	Since   time.Duration `json:"since"` // as graves.ran
+	Created time.Time     `json:"created"`
+	Version uint64        `json:"version"`
+}
+
+// runTombstones removes old tombstones until ctx ends.
 func (r *Registry) runTombstones(ctx context.Context) error {
 	ticker := time.NewTicker(tombstoneLook)
 	defer ticker.Stop()
-	var before []string
-	for {
+	for last := time.Now(); ; {
+		now := time.Now()
+		err := r.tendTombstones(ctx, now.Sub(last)) // by the monotonic clock
+		if err != nil && ctx.Err() == nil {
+			r.log.WithError(err).Warn("Records of networks that were removed long ago are still kept; their removal is tried again in an hour.")
+		}
+		last = now
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 		}
-		now := time.Now()
-		old := r.oldTombstones(now)
-		again := slices.DeleteFunc(slices.Clone(old), func(id string) bool { return !slices.Contains(before, id) })
-		if err := r.bury(ctx, again, now); err != nil && ctx.Err() == nil {
-			r.log.WithError(err).Warn("Records of networks that were removed long ago are still kept; their removal is tried again tomorrow.")
-		}
-		before = old
 	}
 }
 
-// oldTombstones are the ids of networks that were removed long ago and of which
-// this host has nothing left.
-func (r *Registry) oldTombstones(now time.Time) []string {
+// tendTombstones looks at the tombstones when so much time has passed since the last
+// look, and removes the old ones.
+func (r *Registry) tendTombstones(ctx context.Context, passed time.Duration) error {
+	if err := r.countTombstones(ctx, passed); err != nil {
+		return err
+	}
 	var old []string
-	for _, n := range r.those(func(n overlay.Network) bool { return r.isOldLocked(n, now) }) {
+	for _, n := range r.those(r.isOldLocked) {
 		old = append(old, n.ID)
 	}
-	return old
+	return r.bury(ctx, old)
 }
 
-func (r *Registry) isOldLocked(n overlay.Network, now time.Time) bool {
-	return !n.Deleted.IsZero() && format.Writable(n.Rest) == nil && now.Sub(n.Deleted) > tombstoneTime &&
+// countTombstones adds what has passed to the age of each tombstone.
+func (r *Registry) countTombstones(ctx context.Context, passed time.Duration) error {
+	defer r.change()()
+	r.graves.ran += passed
+	seen := map[string]grave{}
+	var ops []kvstore.Op
+	for id, n := range r.networks {
+		if n.Deleted.IsZero() {
+			continue
+		}
+		g, known := r.graves.seen[id]
+		if !known || !g.is(n) {
+			g = grave{Since: r.graves.ran, Created: n.Created, Version: n.Version}
+			op, err := setOp(stateGrave+id, g)
+			if err != nil {
+				return err
+			}
+			ops = append(ops, op)
+		}
+		seen[id] = g
+	}
+	for id := range r.graves.seen {
+		if _, still := seen[id]; !still {
+			ops = append(ops, deleteOp(stateGrave+id))
+		}
+	}
+	if len(seen) == 0 && len(ops) == 0 {
+		return nil
+	}
+	ran, err := setOp(stateRan, r.graves.ran)
+	if err != nil {
+		return err
+	}
+	if err := r.commitLocked(ctx, append(ops, ran)...); err != nil {
+		return err
+	}
+	r.graves.seen = seen
+	return nil
+}
+
+func (g grave) is(n overlay.Network) bool {
+	return g.Version == n.Version && g.Created.Equal(n.Created)
+}
+
+// isOldLocked says whether n is a tombstone that may go, of a network of which this
+// host has nothing left.
+func (r *Registry) isOldLocked(n overlay.Network) bool {
+	g, known := r.graves.seen[n.ID]
+	return known && g.is(n) && r.graves.ran-g.Since > tombstoneTime && !n.Deleted.IsZero() && format.Writable(n.Rest) == nil &&
 		!r.inUseLocked(n.ID) && !r.attachedLocked(n.ID) && !r.remove[n.ID]
 }
 
 // bury removes the networks' tombstones, in the store and then here. What is none
 // any more stays.
-func (r *Registry) bury(ctx context.Context, ids []string, now time.Time) error {
+func (r *Registry) bury(ctx context.Context, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
@@ -81,11 +145,11 @@ func (r *Registry) bury(ctx context.Context, ids []string, now time.Time) error 
 		}
 		switch {
 		case errors.Is(err, kvstore.ErrConflict):
-			continue // somebody else is at it: what is left is tomorrow's
+			continue // somebody else is at it: what is left is the next look's
 		case err != nil:
 			return fmt.Errorf("remove old records of networks: %w", err)
 		}
-		if err := r.forgetTombstones(ctx, some, now); err != nil {
+		if err := r.forgetTombstones(ctx, some); err != nil {
 			return err
 		}
 	}
@@ -111,18 +175,19 @@ func (r *Registry) storedTombstones(ctx context.Context) (map[string]uint64, err
 	return out, nil
 }
 
-func (r *Registry) forgetTombstones(ctx context.Context, ids []string, now time.Time) error {
+func (r *Registry) forgetTombstones(ctx context.Context, ids []string) error {
 	defer r.change()()
-	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !r.isOldLocked(r.networks[id], now) })
+	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !r.isOldLocked(r.networks[id]) })
 	ops := make([]kvstore.Op, 0, len(ids))
 	for _, id := range ids {
-		ops = append(ops, deleteOp(stateNetwork+id))
+		ops = append(ops, deleteOp(stateNetwork+id), deleteOp(stateGrave+id))
 	}
 	if err := r.commitLocked(ctx, ops...); err != nil {
 		return err
 	}
 	for _, id := range ids {
 		delete(r.networks, id)
+		delete(r.graves.seen, id)
 		delete(r.unsaved, stateNetwork+id)
 	}
 	return nil

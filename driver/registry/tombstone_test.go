@@ -1,10 +1,12 @@
 package registry_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
@@ -48,11 +50,12 @@ func TestTombstonesHaveAnEnd(t *testing.T) {
 	}
 	began := epoch(h1)
 
-	h1.do("bury too early", h1.Bury(t.Context(), time.Now().Add(29*24*time.Hour)))
+	h1.do("look", h1.Bury(t.Context(), 0))
+	h1.do("bury too early", h1.Bury(t.Context(), 29*24*time.Hour))
 	if tombstones(h1) != kvstore.MaxOps+5 || stored() != all {
 		t.Errorf("after 29 days h1 has %d tombstones and the store %d records of %d", tombstones(h1), stored(), all)
 	}
-	month := time.Now().Add(31 * 24 * time.Hour)
+	const month = 31 * 24 * time.Hour
 	eventually(t, "the store has the others alone", func() bool {
 		h1.do("bury", h1.Bury(t.Context(), month)) // the last removal may be under way
 		return stored() == all-kvstore.MaxOps-5
@@ -60,7 +63,7 @@ func TestTombstonesHaveAnEnd(t *testing.T) {
 	if _, err := cluster.Get(t.Context(), "net/"+last.ID); !errors.Is(err, kvstore.ErrNotFound) {
 		t.Errorf("a removed network's record is read with %v", err)
 	}
-	h2.do("bury", h2.Bury(t.Context(), month))
+	h2.do("look", h2.Bury(t.Context(), 0))
 	for _, m := range []*machine{h1, h2} {
 		eventually(t, m.name+" has no tombstones", func() bool { h1.do("bury", m.Bury(t.Context(), month)); return tombstones(m) == 0 })
 		m.restart(cluster)
@@ -82,10 +85,55 @@ func TestNetworkOutlivesItsTombstone(t *testing.T) {
 	h2.stop()
 	h1.do("delete", h1.Delete(t.Context(), "d1"))
 	eventually(t, "the tombstone has come and gone", func() bool {
-		h1.do("bury", h1.Bury(t.Context(), time.Now().Add(31*24*time.Hour)))
+		h1.do("bury", h1.Bury(t.Context(), 31*24*time.Hour))
 		_, err := cluster.Get(t.Context(), "net/"+n.ID)
 		return errors.Is(err, kvstore.ErrNotFound) && len(h1.Tombstones()) == 0
 	})
 	h2.start(cluster)
 	eventually(t, "the network is back", func() bool { return h1.sees("net") && h2.sees("net") })
+}
+
+// How old a tombstone is does not depend on the clock of the host that removed the
+// network, nor on that of the one that looks: time counts as long as weft runs.
+func TestATombstonesAgeIsNotByTheClock(t *testing.T) {
+	const day, year = 24 * time.Hour, 365 * 24 * time.Hour
+	for _, skew := range []time.Duration{-year, year} {
+		t.Run(skew.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cluster := registrytest.OpenStore(t, "cluster.db")
+				h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
+				n := h1.create("d1", want(subnetA))
+				waitID(t, h2, n)
+				h1.do("delete", h1.Delete(t.Context(), "d1"))
+				time.Sleep(time.Second)
+				shift(t, cluster, "net/"+n.ID, skew, "deleted")
+				time.Sleep(time.Second)
+				h1.stop()
+				left := func() bool {
+					_, err := cluster.Get(t.Context(), "net/"+n.ID)
+					return err == nil && len(h2.Tombstones()) == 1
+				}
+				// h2 restarts on the way, and is down for a year.
+				for _, lives := range []time.Duration{14 * day, 14 * day} {
+					h2.stop()
+					ctx, end := context.WithTimeout(t.Context(), lives)
+					h2.do("look after tombstones", h2.RunTombstones(ctx))
+					end()
+					if !left() {
+						t.Fatal("the tombstone is gone within 28 days")
+					}
+					time.Sleep(year)
+					h2.start(cluster)
+					time.Sleep(time.Second)
+				}
+				h2.stop()
+				ctx, end := context.WithTimeout(t.Context(), 3*day)
+				defer end()
+				h2.do("look after tombstones", h2.RunTombstones(ctx))
+				if left() {
+					t.Error("the tombstone is there after 31 days")
+				}
+			})
+		})
+	}
 }
