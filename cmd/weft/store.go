@@ -17,7 +17,7 @@ import (
 func openCluster(cfg config, self netip.Addr, log logrus.FieldLogger, requests func(string, time.Duration, error)) (kvstore.Store, error) {
 	if cfg.bolt == "" {
 		return consul.Open(consul.Config{
-			Addresses: cfg.consul, Prefix: cfg.prefix, NodeAddress: self.String(), Log: log, OnRequest: requests,
+			Addresses: cfg.consul, Host: cfg.Host, Prefix: cfg.prefix, NodeAddress: self.String(), Log: log, OnRequest: requests,
 		})
 	}
 	s, err := openBolt(cfg.bolt, log)

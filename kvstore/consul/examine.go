@@ -46,10 +46,10 @@ func (h Health) Answers() bool {
 func (s *Store) Examine(ctx context.Context, trial string) (Health, error) {
 	var out Health
 	err := s.during(ctx, false, func(ctx context.Context) error {
-		out.Servers = make([]ServerHealth, len(s.servers))
+		out.Servers = make([]ServerHealth, len(s.cfg.Addresses))
 		var asked sync.WaitGroup
-		for i, srv := range s.servers {
-			asked.Go(func() { out.Servers[i] = examine(ctx, srv.address) })
+		for i, address := range s.cfg.Addresses {
+			asked.Go(func() { out.Servers[i] = examine(ctx, address) })
 		}
 		asked.Wait()
 		if !out.Answers() {

@@ -337,6 +337,8 @@ func TestNextServer(t *testing.T) {
 // answers.
 type proxy struct {
 	*httptest.Server
+	asked atomic.Int64 // requests
+
 	mu   sync.Mutex
 	lose int // answers to transactions
 	cut  bool
@@ -346,6 +348,7 @@ func newProxy(t *testing.T, backend string) *proxy {
 	p := &proxy{}
 	client := &http.Client{Transport: &http.Transport{}}
 	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.asked.Add(1)
 		p.mu.Lock()
 		cut := p.cut
 		p.mu.Unlock()

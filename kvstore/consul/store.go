@@ -18,9 +18,12 @@ import (
 
 // Config says which Consul a Store uses, and what for.
 type Config struct {
-	// Addresses are those of servers or agents of one datacenter, host:port,
-	// in the order in which they are tried. The one that works is kept.
+	// Addresses are those of servers or agents of one datacenter, host:port.
+	// The one that works is kept.
 	Addresses []string
+	// Host is the name of the host that tries them in an order of its own, see
+	// order. Without one they are tried in the order in which they stand.
+	Host string
 	// Prefix is where the keys lie, without slashes at its ends.
 	Prefix string
 	// NodeAddress is the address of the catalog nodes that Hold makes: this
@@ -37,7 +40,7 @@ type Config struct {
 // Store implements kvstore.Store. Make one with Open.
 type Store struct {
 	cfg     Config
-	servers []server
+	servers []server     // in the order in which they are tried
 	current atomic.Int64 // index into servers of the one in use
 	calls   calls
 
@@ -64,7 +67,7 @@ func Open(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("open Consul: prefix: %w", err)
 	}
 	s := &Store{cfg: cfg, seen: map[string]seen{}, held: map[string]bool{}, calls: calls{cancels: map[*call]struct{}{}}}
-	for _, address := range cfg.Addresses {
+	for _, address := range order(cfg.Addresses, cfg.Host) {
 		srv, err := connect(address)
 		if err != nil {
 			return nil, fmt.Errorf("open Consul at %s: %w", address, err)
