@@ -11,7 +11,7 @@
 //	host/<host>/dead     any other host: it was declared dead, see reap.go
 //	host/<host>/owner    by compare-and-set: the machine and process that have the place, see place.go
 //	host/<host>/back     only <host>: it has deleted that mark
-//	host/<host>/heard    held under the lease of a host that hears <host>, see veto.go
+//	host/.heard/<host>   held under the lease of a host that hears <host>, see veto.go
 //	at/<host>/<network>  only <host>: its endpoints and claimed addresses there
 //	probe/<host>         only <host>: what has come to it while paths are probed
 //	net/<id>             anybody, by compare-and-set: the network, or its tombstone

@@ -12,8 +12,13 @@ import (
 // Keys in the cluster's store.
 const (
 	hostPrefix = "host/"
-	netPrefix  = "net/"
-	netEpoch   = "net/.epoch" // see epoch.go; a watched prefix must never be empty
+
+	// heardPrefix is no host's, as no name begins with a dot: Consul gives rights by
+	// prefix, and each host may write what is under this one, see docs/operations.md.
+	heardPrefix = hostPrefix + ".heard/"
+
+	netPrefix = "net/"
+	netEpoch  = "net/.epoch" // see epoch.go; a watched prefix must never be empty
 
 	attachPrefix = "at/"
 
@@ -24,17 +29,22 @@ const (
 
 func hostDocKey(host string) string        { return hostPrefix + host + "/doc" }
 func hostLiveKey(host string) string       { return hostPrefix + host + "/live" }
+func heardKey(host string) string          { return heardPrefix + host } // see veto.go
 func attachmentKey(host, id string) string { return attachPrefix + host + "/" + id }
 func networkKey(id string) string          { return netPrefix + id }
 func nameKey(name string) string           { return "name/" + name }
 func vniKey(vni uint32) string             { return "vni/" + strconv.FormatUint(uint64(vni), 10) }
 
-// parseHostKey takes apart host/<host>/<leaf>; false if that is no key of weft's.
+// parseHostKey takes apart host/<host>/<leaf>, and host/.heard/<host>, whose leaf is
+// heard; false if that is no key of weft's.
 func parseHostKey(key string) (host, leaf string, ok bool) {
+	if host, ok := strings.CutPrefix(key, heardPrefix); ok {
+		return host, "heard", overlay.ValidID(host)
+	}
 	rest, ours := strings.CutPrefix(key, hostPrefix)
 	host, leaf, _ = strings.Cut(rest, "/")
 	switch leaf {
-	case "doc", "live", "dead", "back", "owner", "heard":
+	case "doc", "live", "dead", "back", "owner":
 		return host, leaf, ours && overlay.ValidID(host)
 	}
 	return "", "", false

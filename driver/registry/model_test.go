@@ -31,7 +31,7 @@ type world struct {
 	lease    int  // its revision
 	back     int  // revision of host/h1/back
 	gone     bool // h1 was declared dead, and has had no lease since
-	veto     bool // host/h1/heard is held by the host that hears h1
+	veto     bool // host/.heard/h1 is held by the host that hears h1
 	vetoes   int  // its revision
 	heard    bool // that host hears h1, and believes it
 
@@ -60,7 +60,7 @@ type claimant struct{ using bool }
 type reaper struct {
 	step   int  // 0 idle, 1 waits, 2 has seen the lease free for the reap time, 3 marked, 4 listed
 	lease  int  // revision seen
-	vetoes int  // the same of host/h1/heard
+	vetoes int  // the same of host/.heard/h1
 	along  bool // somebody has heard h1 ever since the wait began
 	mark   int
 	listed int // revision of the address's key as listed
@@ -156,7 +156,7 @@ func (w world) stepsOfHearer(r rules, step func(string, func(*world))) {
 	case !r.veto:
 	case w.veto && (w.held || !w.heard):
 		step("the veto ends", func(n *world) { n.veto = false; n.vetoes++ })
-	case !w.veto && !w.held && w.heard && !w.marked:
+	case !w.veto && !w.held && w.heard:
 		step("who hears h1 vetoes", func(n *world) { n.veto = true; n.vetoes++ })
 	}
 }

@@ -18,8 +18,8 @@ import (
 // forwarding to it and stop accepting its packets. It is dead when the lease
 // has been free for the reap time without a break, as seen by one host that
 // reached the store all along, and when nobody has said all that time that it hears
-// the host (see veto.go). That host, any one, creates host/X/dead in a transaction
-// that holds only if host/X/live and host/X/heard are what they were all that time.
+// the host (see veto.go). That host, any one whose token lets it, creates host/X/dead in a transaction
+// that holds only if host/X/live and host/.heard/X are what they were all that time.
 //
 // The mark is the fence. Every transaction that deletes something of X holds
 // only while the mark is the one that was made, and every transaction by which
@@ -45,6 +45,10 @@ const silentDownAfter = 250 * time.Millisecond
 
 // tick is how often liveness is looked at.
 const tick = 500 * time.Millisecond
+
+// deniedTime is how long a host whose token may not reap leaves it to others. Then it
+// tries again, as it may have got the right.
+const deniedTime = 10 * time.Minute
 
 func deadKey(host string) string { return hostPrefix + host + "/dead" }
 
@@ -79,7 +83,7 @@ func (r *Registry) Tenure(ctx context.Context) (kvstore.Op, error) {
 func (r *Registry) watchLiveness(ctx context.Context) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	var looked time.Time
+	var looked, denied time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -88,7 +92,18 @@ func (r *Registry) watchLiveness(ctx context.Context) error {
 		}
 		r.lookAround(&looked)
 		for _, host := range r.judge(time.Now()) {
-			if err := r.reap(ctx, host); err != nil && !errors.Is(err, errBack) && !errors.Is(err, errHeard) && ctx.Err() == nil {
+			if !denied.IsZero() && time.Since(denied) < deniedTime {
+				break
+			}
+			err := r.reap(ctx, host)
+			switch {
+			case err == nil, errors.Is(err, errBack), errors.Is(err, errHeard), ctx.Err() != nil:
+			case errors.Is(err, kvstore.ErrDenied):
+				if denied.IsZero() {
+					r.log.WithField("host", host).Info("A dead host is left to those hosts whose token for the store may free what it had; that of this host may not.")
+				}
+				denied = time.Now()
+			default:
 				r.log.WithError(err).WithField("host", host).Warn("A dead host could not be reaped; this is tried again.")
 			}
 		}
@@ -179,6 +194,8 @@ func (r *Registry) Forget(ctx context.Context, host string) error {
 		return fmt.Errorf("host %q is alive, since %w, though the store does not hear of it: mend its way to the store, or stop weft on it first", host, err)
 	case errors.Is(err, errBack):
 		return fmt.Errorf("host %q was not forgotten, since %w: look at `weft host ls`, and try again if it is still down", host, err)
+	case errors.Is(err, kvstore.ErrDenied):
+		return fmt.Errorf("host %[1]q was not forgotten, since the token of this host may not write what others have (%[2]w): run `weft host forget %[1]s` on a host whose token may", host, err)
 	}
 	return err
 }

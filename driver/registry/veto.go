@@ -15,12 +15,15 @@ import (
 // # Who hears a host keeps it from being reaped
 //
 // A host whose lease is free may be alive and cut off from the store alone. A host
-// that hears it directly says so: it holds host/X/heard under its own lease, as long
+// that hears it directly says so: it holds host/.heard/X under its own lease, as long
 // as it hears X. One does so for all, and the others wait until the key is free. X is
 // reaped by a host only after that has seen, for the reap time without a break, that
 // nobody held the key; and X's mark of death holds only if the key is still what it
 // was then. So a veto that comes between the reaper's look and its write undoes the
-// write, and one that comes after the mark fails, as it holds only without the mark.
+// write. One that comes after the mark is of no use: who asked for it sees the mark,
+// hears X no more, and lets go. It does not look for the mark in the same transaction,
+// since Consul asks for the right to write of who looks whether a key is absent, and a
+// host's token may not give that on what is X's.
 //
 // A veto ends with its holder: when the holder does not hear X any more, and with the
 // lease of a holder that dies or is cut off from the store. From then on the reap time
@@ -36,16 +39,13 @@ const (
 	vetoSpread = 2 * time.Second
 )
 
-// heardKey is held by one of the hosts that hear the host though its lease is free.
-func heardKey(host string) string { return hostPrefix + host + "/heard" }
-
-// heardMark is what host/X/heard says.
+// heardMark is what host/.heard/X says.
 type heardMark struct {
 	By  string `json:"by"`  // who holds it, or did
 	Run string `json:"run"` // a word of that process's, see Identity
 }
 
-// veto is host/X/heard as the watch shows it.
+// veto is host/.heard/X as the watch shows it.
 type veto struct {
 	revision uint64
 	held     bool
@@ -135,7 +135,7 @@ func (r *Registry) heardWithoutLease() map[string]bool {
 }
 
 // ask holds the veto in the background. It must not count if this host was declared
-// dead or the other one was, which the store looks at in the same moment.
+// dead, which the store looks at in the same moment.
 func (v *vetoes) ask(ctx context.Context, host string) {
 	v.mu.RLock()
 	self, run := v.self.Name, v.place.id.Run
@@ -149,14 +149,13 @@ func (v *vetoes) ask(ctx context.Context, host string) {
 	a := &asked{cancel: cancel}
 	v.asked[host] = a
 	log := v.log.WithField("host", host)
-	guards := append(v.Fence(), kvstore.Op{Kind: kvstore.Check, Key: deadKey(host)})
 	v.wait.Go(func() {
 		defer a.ended.Store(true)
 		defer cancel()
 		err := v.cluster.Hold(ctx, self, heardKey(host), value, leaseTTL, func() {
 			a.held.Store(true)
 			log.Info("A host has lost its lease and is heard: nobody frees what it has as long as this host hears it.")
-		}, guards...)
+		}, v.Fence()...)
 		if err != nil && !errors.Is(err, context.Canceled) {
 			log.WithError(err).Debug("A host that is heard is not kept from being reaped; this is tried again.")
 		}

@@ -14,7 +14,7 @@ import (
 )
 
 // heardKey is h3's.
-const heardKey = "host/h3/heard"
+const heardKey = "host/.heard/h3"
 
 // without cuts h3 off from the store, and from nothing else. All have ears.
 func (s *trio) without() *outage {

@@ -58,16 +58,22 @@ func token(t *testing.T, addr, name, rules string) string {
 	return answer["SecretID"].(string)
 }
 
-// With ACLs that deny by default, the policy in the package's comment is
-// enough, and less is ErrDenied, not an empty world.
-func TestACL(t *testing.T) {
-	defer http.DefaultClient.CloseIdleConnections()
-	srv := consultest.Start(t, map[string]any{
+// withACLs runs a server that denies by default.
+func withACLs(t *testing.T) *consultest.Server {
+	t.Helper()
+	return consultest.Start(t, map[string]any{
 		"primary_datacenter": "dc1",
 		"acl": map[string]any{
 			"enabled": true, "default_policy": "deny", "tokens": map[string]any{"initial_management": rootToken},
 		},
 	})
+}
+
+// With ACLs that deny by default, the policy in the package's comment is
+// enough, and less is ErrDenied, not an empty world.
+func TestACL(t *testing.T) {
+	defer http.DefaultClient.CloseIdleConnections()
+	srv := withACLs(t)
 	cfg := config(t, srv.Addr)
 	cfg.Prefix = "weft"
 

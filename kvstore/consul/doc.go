@@ -2,12 +2,14 @@
 // hosts. It is the only importer of Consul's API.
 //
 // TLS, ACL token, namespace and partition come from the standard CONSUL_*
-// variables. The least that a token needs, for hosts named h1 and up and the
-// prefix weft, is
+// variables. What a token for all hosts needs, with the prefix weft, is
 //
 //	key_prefix     "weft/" { policy = "write" }
 //	session_prefix "weft-" { policy = "write" }
 //	node_prefix    "weft-" { policy = "write" }
+//
+// and what one for a single host needs stands in docs/operations.md. Who looks in a
+// transaction whether a key is absent needs the right to write it.
 //
 // # What Consul does, and what follows
 //
