@@ -94,16 +94,33 @@ func (a *Allocator) requestAny(ctx context.Context, p *pool, v view) (netip.Addr
 	if addr, err := a.take(ctx, p, v, FromStock); err != nil || addr.IsValid() {
 		return addr, err
 	}
-	var addr netip.Addr
-	err := a.allowed(ctx, func(by permit) (err error) {
-		addr, err = a.claimAny(ctx, p, v, by)
-		return err
-	})
-	if err != nil {
-		return netip.Addr{}, a.outOfStock(p, v, err)
+	spared := v.live // others' addresses are known of networks only
+	for end := time.Now().Add(spareTime); ; {
+		var addr netip.Addr
+		err := a.allowed(ctx, func(by permit) (err error) {
+			addr, err = a.claimAny(ctx, p, v, by)
+			return err
+		})
+		if err == nil {
+			return addr, nil
+		}
+		if !errors.Is(err, errExhausted) || !spared || time.Now().After(end) {
+			return netip.Addr{}, a.outOfStock(p, v, err)
+		}
+		spared = a.spared(p.subnet) // before the next attempt: it may come free between the two
+		if pause(ctx, spareLook) != nil {
+			return netip.Addr{}, a.outOfStock(p, v, err)
+		}
 	}
-	return addr, nil
 }
+
+// How long a request for any address of a used-up pool waits for what other hosts
+// have in stock, and how often it looks. They give it back when they hear that
+// nothing is free, see target.
+const (
+	spareTime = 2 * time.Second
+	spareLook = 100 * time.Millisecond
+)
 
 // claimAny claims some addresses and hands out one.
 func (a *Allocator) claimAny(ctx context.Context, p *pool, v view, by permit) (netip.Addr, error) {
@@ -120,7 +137,7 @@ func (a *Allocator) claimAny(ctx context.Context, p *pool, v view, by permit) (n
 			return addr, err
 		}
 		a.mu.Lock()
-		n := max(p.targetLocked(v, a.cfg.Now()), 1)
+		n := max(a.targetLocked(p, v, a.cfg.Now()), 1)
 		a.mu.Unlock()
 		if err := a.claim(ctx, p, v, n, by); err != nil {
 			return netip.Addr{}, err
@@ -157,7 +174,7 @@ func (a *Allocator) take(ctx context.Context, p *pool, v view, event Event) (net
 	}
 	a.cfg.Observe(event)
 	p.recent.add(now)
-	if missing(len(some)-1, p.targetLocked(v, now)) > 0 {
+	if missing(len(some)-1, a.targetLocked(p, v, now), a.cfg.Stock) > 0 {
 		signal(a.kick)
 	}
 	return some[0], nil
@@ -307,5 +324,5 @@ func (a *Allocator) extraLocked(p *pool, v view, now time.Time) []netip.Addr {
 		return c.State == inStock && c.Lost == "" && !good(addr, c)
 	})
 	stock := oldest(p.claims, len(p.claims), good)
-	return append(extra, stock[:surplus(len(stock), p.targetLocked(v, now))]...)
+	return append(extra, stock[:surplus(len(stock), a.targetLocked(p, v, now))]...)
 }

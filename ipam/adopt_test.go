@@ -200,7 +200,7 @@ func TestClockJumps(t *testing.T) {
 			h.clock.add(jump)
 			h.open()
 			h.work()
-			if n := h.stock(id); n < largeStock/2 {
+			if n := h.stock(id); n < DefaultStock/2 {
 				t.Errorf("only %d are in stock", n)
 			}
 			fresh := h.mustAny(id) // handed out just now, its endpoint is still to come
@@ -224,7 +224,7 @@ func TestClockJumps(t *testing.T) {
 			if got := inUse(); len(got) != 1 || got[0] != used {
 				t.Errorf("in use are %v at last, want %v", got, used)
 			}
-			if n := h.stock(id); n < largeStock/2 || n > 2*maxStock {
+			if n := h.stock(id); n < DefaultStock/2 || n > 4*DefaultStock {
 				t.Errorf("%d are in stock", n)
 			}
 		})
@@ -279,7 +279,7 @@ func TestFullDisk(t *testing.T) {
 	if after := h.Claims(id.Subnet); !slices.Equal(after, before) {
 		t.Errorf("what could not be recorded has happened:\n%v\n%v", before, after)
 	}
-	if n := len(cluster.keys(addrPrefix)); n > claimed+maxStock+1 {
+	if n := len(cluster.keys(addrPrefix)); n > claimed+2*DefaultStock+1 {
 		t.Errorf("%d addresses were claimed before, %d now", claimed, n)
 	}
 
@@ -293,7 +293,7 @@ func TestFullDisk(t *testing.T) {
 		h.clock.add(checkTime)
 		h.work()
 	}
-	if n := len(cluster.keys(addrPrefix)); n > claimed+maxStock {
+	if n := len(cluster.keys(addrPrefix)); n > claimed+2*DefaultStock {
 		t.Errorf("%d addresses were claimed before, %d now that all is well", claimed, n)
 	}
 }
@@ -312,7 +312,7 @@ func TestFullDiskWithoutStock(t *testing.T) {
 			t.Fatalf("any address: %v, %v", a, err)
 		}
 	}
-	if n := len(cluster.keys(addrPrefix)); n > maxStock {
+	if n := len(cluster.keys(addrPrefix)); n > 2*DefaultStock {
 		t.Errorf("%d addresses were claimed", n)
 	}
 	disk.now = false

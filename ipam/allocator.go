@@ -16,8 +16,8 @@ import (
 	"github.com/weft-net/weft/kvstore"
 )
 
-// Config is what an Allocator works with. All fields but Auto, ULA, Routes, Fence,
-// Admit, Yield, Look, Lost, Skipped, Observe and Now are needed.
+// Config is what an Allocator works with. All fields but Auto, ULA, Routes, Stock,
+// Fence, Admit, Yield, Look, Lost, Skipped, Observe and Now are needed.
 type Config struct {
 	Host        string // this host's name, unique in the cluster
 	Incarnation string // new whenever this host lost its State
@@ -34,6 +34,10 @@ type Config struct {
 	ULA func() (netip.Prefix, error)
 	// Routes gives prefixes that automatic pools must not overlap.
 	Routes func(ctx context.Context) ([]netip.Prefix, error)
+	// Stock is how many addresses this host keeps claimed ahead in a pool of which
+	// enough is free, up to MaxStock; see target. 0: none, so that every address is
+	// claimed when it is asked for.
+	Stock int
 	// Fence gives what holds as long as this host may claim addresses: nobody has
 	// declared it dead or taken its place. It is part of every transaction that
 	// claims one. It must not block; nil: nothing.
@@ -100,6 +104,7 @@ type pool struct {
 	claims   map[netip.Addr]claim
 	recent   recent
 	taken    set                   // addresses that somebody has, as far as known; nil before the first check
+	others   int                   // addresses that other hosts say they have, as tend counted them last
 	strange  sightings             // keys that name this host in an earlier incarnation
 	orphans  map[netip.Addr]orphan // addresses in use that no endpoint has
 	looked   time.Time             // last search for orphans

@@ -25,12 +25,12 @@ func TestStartFromStockNeedsNoCluster(t *testing.T) {
 	h := newHost(t, "h1", f)
 	id := h.network("n", "10.1.0.0/16", "")
 	h.work()
-	if got := h.stock(id); got != largeStock {
-		t.Fatalf("stock is %d, want %d", got, largeStock)
+	if got := h.stock(id); got != DefaultStock {
+		t.Fatalf("stock is %d, want %d", got, DefaultStock)
 	}
 	down = true
 	seen := set{}
-	for range largeStock {
+	for range DefaultStock {
 		a := h.mustAny(id)
 		if seen.has(a) {
 			t.Fatalf("%v handed out twice", a)
@@ -117,12 +117,12 @@ func TestStockReturnsToTheOthers(t *testing.T) {
 		h.release(id, a)
 	}
 	h.work()
-	if got := h.stock(id); got > 2*maxStock {
+	if got := h.stock(id); got > 4*DefaultStock {
 		t.Errorf("stock is %d after all were released", got)
 	}
 	h.clock.add(lookBack)
 	h.work()
-	if got := len(cluster.keys(addrPrefix)); got > 2*largeStock || got != h.stock(id) {
+	if got := len(cluster.keys(addrPrefix)); got > 2*DefaultStock || got != h.stock(id) {
 		t.Errorf("%d claimed and %d in stock, long after", got, h.stock(id))
 	}
 }
@@ -133,7 +133,7 @@ func TestReleasedAddressIsUsedAgainLast(t *testing.T) {
 	h.work()
 	first := h.mustAny(id)
 	h.release(id, first)
-	for range largeStock - 1 {
+	for range DefaultStock - 1 {
 		if got := h.mustAny(id); got == first {
 			t.Fatalf("%v came back at once", got)
 		}

@@ -61,13 +61,13 @@ func (a *Allocator) claim(ctx context.Context, p *pool, v view, n int, by permit
 		for addr := range others {
 			p.taken[addr] = struct{}{}
 		}
-		some := p.dynamic().pick(min(n, maxStock), p.taken, share{v.before, v.hosts}, a.random)
+		some := p.dynamic().pick(min(n, atOnce), p.taken, share{v.before, v.hosts}, a.random)
 		a.mu.Unlock()
 		if len(some) == 0 && looked {
 			return a.exhausted(p, v)
 		}
 		// Somebody else's changes are not seen until one looks.
-		if len(some) == 0 || conflicts >= maxStock {
+		if len(some) == 0 || conflicts >= atOnce {
 			if err := a.check(ctx, p, v); err != nil {
 				return err
 			}

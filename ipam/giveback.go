@@ -13,7 +13,7 @@ import (
 // giveBack deletes the keys of addresses that are in stock or leaving, and
 // passes over those that were handed out meanwhile. The caller has the gate.
 func (a *Allocator) giveBack(ctx context.Context, p *pool, addrs []netip.Addr) error {
-	for some := range slices.Chunk(addrs, maxStock) {
+	for some := range slices.Chunk(addrs, atOnce) {
 		if err := a.giveBackSome(ctx, p, some); err != nil {
 			return fmt.Errorf("give back addresses of %v: %w", p.subnet, err)
 		}

@@ -59,7 +59,7 @@ func newHost(t testing.TB, name string, cluster kvstore.Store) *host {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	h.config = Config{
-		Host: name, Incarnation: "1", Networks: h.networks, Log: log, Now: h.clock.Now,
+		Host: name, Incarnation: "1", Networks: h.networks, Log: log, Now: h.clock.Now, Stock: DefaultStock,
 		doubt: time.Nanosecond,
 		Lost:  func(a netip.Addr, by string) { h.lost = append(h.lost, fmt.Sprintf("%v %s", a, by)) },
 	}

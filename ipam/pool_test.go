@@ -175,6 +175,6 @@ func BenchmarkPickFromCrowdedPool(b *testing.B) {
 		taken[s.at(rand.Uint64N(s.size()))] = struct{}{} //nolint:gosec // a test's
 	}
 	for b.Loop() {
-		s.pick(maxStock, taken, share{1, 3}, rand.Uint64N)
+		s.pick(atOnce, taken, share{1, 3}, rand.Uint64N)
 	}
 }

@@ -153,6 +153,7 @@ type work struct {
 
 // tend does what one pool needs.
 func (a *Allocator) tend(ctx context.Context, subnet netip.Prefix) (time.Duration, error) {
+	a.countOthers(subnet)
 	v := a.view(subnet)
 	a.mu.Lock()
 	p := a.pools[subnet]
@@ -202,6 +203,9 @@ func (a *Allocator) tend(ctx context.Context, subnet netip.Prefix) (time.Duratio
 		if err != nil && !errors.Is(err, errExhausted) {
 			return 0, err
 		}
+		if err == nil && w.claim > atOnce {
+			w.next = 0 // the rest
+		}
 	}
 	if !w.wanted {
 		return w.next, a.remove(ctx, p, v)
@@ -239,7 +243,7 @@ func (a *Allocator) workLocked(p *pool, v view) work {
 	}
 	w.back = append(w.back, a.extraLocked(p, v, now)...)
 	stock := oldest(p.claims, len(p.claims), p.stocked(v))
-	w.claim = missing(len(stock), p.targetLocked(v, now))
+	w.claim = missing(len(stock), a.targetLocked(p, v, now), a.cfg.Stock)
 	return w
 }
 

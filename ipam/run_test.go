@@ -40,9 +40,9 @@ func TestStockIsThereSoonAfterTheNetwork(t *testing.T) {
 	h.start()
 	begin := time.Now()
 	id := h.network("n", "10.1.0.0/16", "")
-	h.within(time.Second, "stock", func() bool { return h.stock(id) == largeStock })
+	h.within(time.Second, "stock", func() bool { return h.stock(id) == DefaultStock })
 	t.Logf("stock after %v", time.Since(begin).Round(time.Millisecond))
-	for range 4 * maxStock {
+	for range 8 * DefaultStock {
 		h.mustAny(id)
 		h.within(time.Second, "refill", func() bool { return h.stock(id) > 0 })
 	}
@@ -62,12 +62,12 @@ func TestRunCatchesUpOnceTheStoreIsBack(t *testing.T) {
 	h.open()
 	h.start()
 	id := h.network("n", "10.1.0.0/16", "")
-	h.within(time.Second, "stock", func() bool { return h.stock(id) == largeStock })
+	h.within(time.Second, "stock", func() bool { return h.stock(id) == DefaultStock })
 	down.Store(true)
-	for range largeStock {
+	for range DefaultStock {
 		h.mustAny(id)
 	}
 	time.Sleep(100 * time.Millisecond) // for some failures
 	down.Store(false)
-	h.within(lookTime, "stock after the outage", func() bool { return h.stock(id) >= largeStock })
+	h.within(lookTime, "stock after the outage", func() bool { return h.stock(id) >= DefaultStock })
 }

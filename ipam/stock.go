@@ -6,40 +6,54 @@ import (
 	"time"
 )
 
-// How many addresses a host keeps claimed ahead, and the time over which it
-// looks back for its need.
+// DefaultStock is how many addresses a host keeps claimed ahead in each pool, and
+// MaxStock the most that it can be told to keep.
 const (
-	minStock   = 2
-	largeStock = 8 // least, in a pool of at least largePool addresses
-	maxStock   = 16
+	DefaultStock = 8
+	MaxStock     = 64
+)
+
+// What a stock depends on besides, and how many addresses one transaction claims.
+const (
+	smallStock = 2 // enough for a pool of less than largePool addresses
 	largePool  = 200
-	lookBack   = 10 * time.Minute
+	lookBack   = 10 * time.Minute // over which a host looks back for its need
+	atOnce     = 16
 )
 
 // demand is what the size of a stock depends on.
 type demand struct {
+	ahead  int    // starts that a quiet host of a large pool is to serve without the store
 	recent int    // allocations within lookBack
 	size   uint64 // addresses of the pool
 	free   uint64 // of them that nobody has claimed
 	hosts  int    // that draw from the pool
 }
 
-// target is the stock to keep: twice what was needed lately, but so little in
-// a small pool that all hosts' stocks together leave most of it free.
+// target is the stock to keep: twice what was needed lately, and at least what
+// the host was told, or smallStock in a small pool. It is never more than the
+// host's fair share.
 func target(d demand) int {
-	least := minStock
-	if d.size >= largePool {
-		least = largeStock
+	least := d.ahead
+	if d.size < largePool {
+		least = min(d.ahead, smallStock)
 	}
-	t := min(max(2*d.recent, least), maxStock)
-	return int(min(uint64(t), d.free/(4*uint64(max(d.hosts, 1))))) //nolint:gosec // at most maxStock
+	t := min(max(2*d.recent, least), 2*d.ahead)
+	return int(min(uint64(t), fairShare(d))) //nolint:gosec // at most twice MaxStock
+}
+
+// fairShare is the most that one host may keep of what is free: all hosts
+// together a quarter of it. So a pool that is nearly used up has no stock, and
+// every host gives back what it had.
+func fairShare(d demand) uint64 {
+	return d.free / (4 * uint64(max(d.hosts, 1))) //nolint:gosec // hosts
 }
 
 // missing is how many addresses to claim. A stock is filled when half of the
 // target is gone, so that one transaction serves several starts, but not below
-// largeStock: so many starts are promised without the store, at any moment.
-func missing(stock, target int) int {
-	if stock > target/2 && stock >= largeStock || stock >= target {
+// ahead: so many starts are promised without the store, at any moment.
+func missing(stock, target, ahead int) int {
+	if stock > target/2 && stock >= ahead || stock >= target {
 		return 0
 	}
 	return target - stock
@@ -58,8 +72,8 @@ type recent []time.Time
 
 func (r *recent) add(now time.Time) {
 	*r = append(*r, now)
-	if len(*r) > maxStock/2 {
-		*r = slices.Delete(*r, 0, len(*r)-maxStock/2)
+	if len(*r) > MaxStock {
+		*r = slices.Delete(*r, 0, len(*r)-MaxStock)
 	}
 }
 

@@ -81,5 +81,5 @@ func (a *Allocator) stockWantedLocked(p *pool, v view) int {
 	if now.Before(p.settle) {
 		return 0
 	}
-	return p.targetLocked(v, now)
+	return a.targetLocked(p, v, now)
 }

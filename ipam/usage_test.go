@@ -31,7 +31,7 @@ func TestUsageAndEventsTellWhoHasWhat(t *testing.T) {
 		Subnet: id.Subnet, Network: "n", Name: u.Name, Used: 4, Stock: h.stock(id),
 		Size: 254, Free: 254 - 1 - 4 - uint64(h.stock(id)), Target: u.Target, //nolint:gosec // a few
 	}
-	if diff := cmp.Diff([]Usage{want}, h.Usage(), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" || u.Target < largeStock {
+	if diff := cmp.Diff([]Usage{want}, h.Usage(), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" || u.Target < DefaultStock {
 		t.Errorf("target %d, %s", u.Target, diff)
 	}
 

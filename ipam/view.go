@@ -124,10 +124,44 @@ func (p *pool) stocked(v view) func(netip.Addr, claim) bool {
 }
 
 // targetLocked is the stock that the pool should have now.
-func (p *pool) targetLocked(v view, now time.Time) int {
+func (a *Allocator) targetLocked(p *pool, v view, now time.Time) int {
 	size := p.dynamic().size()
-	taken := uint64(max(len(p.taken), len(p.claims)))
+	taken := uint64(max(len(p.taken), len(p.claims)+p.others))
 	return target(demand{
-		recent: p.recent.count(now), size: size, free: size - min(size, taken), hosts: p.hosts(v),
+		ahead: a.cfg.Stock, recent: p.recent.count(now), size: size, free: size - min(size, taken), hosts: p.hosts(v),
 	})
+}
+
+// countOthers counts what other hosts say they have of a pool. They say so as soon
+// as it changes, while Cluster is listed only now and then: a host that keeps
+// addresses of a pool that others have used up meanwhile must notice at once. A
+// pool that is not walked is large enough without.
+func (a *Allocator) countOthers(subnet netip.Prefix) {
+	a.mu.Lock()
+	p := a.pools[subnet]
+	small := p != nil && p.dynamic().size() <= walked
+	a.mu.Unlock()
+	if !small {
+		return
+	}
+	others := a.cfg.Networks.Claimed(subnet)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := p.dynamic()
+	p.others = 0
+	for addr := range others {
+		if _, own := p.claims[addr]; !own && s.contains(addr) {
+			p.others++
+		}
+	}
+}
+
+// spared says whether another host has addresses of the pool that no container uses.
+func (a *Allocator) spared(subnet netip.Prefix) bool {
+	for addr := range a.cfg.Networks.Claimed(subnet) {
+		if a.cfg.Networks.Owner(addr) == "" {
+			return true
+		}
+	}
+	return false
 }

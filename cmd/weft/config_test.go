@@ -113,3 +113,12 @@ func TestMetricsTakeAHostAndAPort(t *testing.T) {
 		}
 	}
 }
+
+func TestTheStockHasBounds(t *testing.T) {
+	for text, good := range map[string]bool{"0": true, "8": true, "64": true, "-1": false, "65": false} {
+		_, err := parse(t, map[string]string{"WEFT_STOCK": text})
+		if good && err != nil || !good && (err == nil || !strings.Contains(err.Error(), "it takes 0 to 64 addresses")) {
+			t.Errorf("%s: got %v", text, err)
+		}
+	}
+}

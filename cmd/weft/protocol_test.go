@@ -52,7 +52,7 @@ func recorded(tb testing.TB) (http.Handler, *registry.Registry, *test.Hook) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	a, err := ipam.Open(tb.Context(), ipam.Config{Host: "h1", Incarnation: "i", Cluster: cluster, State: state, Networks: r, ULA: r.ULA, Log: log})
+	a, err := ipam.Open(tb.Context(), ipam.Config{Host: "h1", Incarnation: "i", Cluster: cluster, State: state, Networks: r, ULA: r.ULA, Stock: ipam.DefaultStock, Log: log})
 	if err != nil {
 		tb.Fatal(err)
 	}

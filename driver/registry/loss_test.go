@@ -179,7 +179,7 @@ func (l *losses) open(name, dir string) *lossHost {
 	}
 	cfg := ipam.Config{
 		Host: name, Incarnation: h.Self().Incarnation, Cluster: h.cut, State: state, Networks: h.Registry,
-		Fence: h.Fence, Admit: h.Admit, Look: h.Look, Log: log,
+		Fence: h.Fence, Admit: h.Admit, Look: h.Look, Log: log, Stock: ipam.DefaultStock,
 		Lost: func(a netip.Addr, by string) {
 			l.lost.Add(1)
 			_ = h.Lose(context.Background(), a, by)
