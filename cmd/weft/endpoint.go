@@ -21,10 +21,12 @@ func endpointListCommand() *cobra.Command {
 		Use: "ls", Aliases: []string{"list"}, Short: "List the endpoints of all hosts", Args: noArgs,
 		Long: `List the endpoints of all hosts.
 
-PHASE is known of this host's own endpoints:
-  created  recorded, its container has not started
-  joined   its container has the interface
-  left     Docker is about to delete it`,
+PHASE is how far an endpoint has come:
+  created    recorded, its container has not started
+  joined     its container has the interface
+  left       Docker is about to delete it
+  lost       its address is another host's by now; it has no interface
+  published  another host's, which says that it has it; no more is known here`,
 		Example: "  weft endpoint ls\n  weft endpoint ls --network demo --host h2",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := client(cmd)
@@ -50,7 +52,7 @@ func endpointsText(endpoints []control.Endpoint) string {
 	var rows [][]string
 	for _, e := range endpoints {
 		rows = append(rows, []string{
-			short(e.ID), e.Container, cmp.Or(e.NetworkName, e.Network), e.Host, joined(e.Addrs), e.MAC.String(), string(e.Phase),
+			short(e.ID), e.Container, cmp.Or(e.NetworkName, e.Network), e.Host, joined(e.Addrs), e.MAC.String(), cmp.Or(string(e.Phase), "published"),
 		})
 	}
 	return table([]string{"ENDPOINT", "CONTAINER", "NETWORK", "HOST", "ADDRESSES", "MAC", "PHASE"}, rows)
