@@ -209,12 +209,17 @@ func (d *daemon) run(ctx context.Context) error {
 		end()
 	}
 	commands := control.New(d.view, d.log)
-	commands.Serve(control.Acts{Forget: d.registry.Forget, Leave: func(ctx context.Context, force bool) error {
-		if err := d.registry.MayLeave(ctx, force); err != nil {
-			return err
+	commands.Serve(control.Acts{Forget: d.registry.Forget, Leave: func(ctx context.Context, how control.Leaving) (control.Left, error) {
+		left, err := d.mayLeave(ctx, how.Force)
+		switch {
+		case err != nil:
+			return left, err
+		case how.Purge:
+			leave(d.purge)
+		default:
+			leave(d.retire)
 		}
-		leave(d.retire)
-		return nil
+		return left, nil
 	}, Away: func(context.Context) error {
 		d.registry.GoAway()
 		leave(d.registry.Depart)
@@ -268,17 +273,6 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	return &exitError{code: exitLeft}
-}
-
-// retire takes this host out of the cluster, and its guard out of the kernel.
-func (d *daemon) retire(ctx context.Context) error {
-	if err := d.registry.Retire(ctx); err != nil {
-		return err
-	}
-	if err := d.kernel.Unguard(); err != nil {
-		d.log.WithError(err).Warn("The nftables table of weft is left in the kernel.")
-	}
-	return nil
 }
 
 // passOn tells the records of changed addresses, the addresses of changed

@@ -43,9 +43,12 @@ func openBolt(path string, log logrus.FieldLogger) (kvstore.Store, error) {
 	return nil, err
 }
 
+// asideSuffix is behind the name of a file that is set aside, before the time.
+const asideSuffix = ".corrupt-"
+
 // setAside renames a damaged file, and says so.
 func setAside(path string, why error, log logrus.FieldLogger) error {
-	aside := path + ".corrupt-" + time.Now().UTC().Format("20060102T150405.000Z")
+	aside := path + asideSuffix + time.Now().UTC().Format("20060102T150405.000Z")
 	if err := os.Rename(path, aside); err != nil {
 		return fmt.Errorf("set the damaged file %s aside: %w", path, err)
 	}

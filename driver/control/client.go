@@ -66,16 +66,19 @@ func (c Client) Forget(ctx context.Context, host string) error {
 
 // Leave takes the daemon's host out of the cluster and ends the daemon, whose
 // process is gone when this returns, or goes on ending after 15 s.
-func (c Client) Leave(ctx context.Context, force bool) error {
+func (c Client) Leave(ctx context.Context, how Leaving) (Left, error) {
 	q := url.Values{}
-	if force {
-		q.Set("force", "true")
+	for name, set := range map[string]bool{"force": how.Force, "purge": how.Purge} {
+		if set {
+			q.Set(name, "true")
+		}
 	}
 	pid := c.process(ctx)
-	if _, err := send[done](ctx, c, http.MethodPost, "leave", q); err != nil {
-		return err
+	left, err := send[Left](ctx, c, http.MethodPost, "leave", q)
+	if err != nil {
+		return left, err
 	}
-	return gone(ctx, pid)
+	return left, gone(ctx, pid)
 }
 
 // Away tells the other hosts that the daemon's host shuts down, and ends the

@@ -66,7 +66,7 @@ func hostFaults() []*fault {
 					return err
 				}
 				began := time.Now()
-				if err := p.stage.cluster.Control(gone).Leave(ctx, false); err != nil {
+				if _, err := p.stage.cluster.Control(gone).Leave(ctx, control.Leaving{}); err != nil {
 					return err
 				}
 				return p.withdrawn(ctx, began, map[string]check{"left": seen(p.stage.listed)})
