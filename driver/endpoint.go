@@ -161,7 +161,9 @@ func (d *Driver) endpoint(dockerID, id string) (overlay.Endpoint, error) {
 // about is the log for what happens to an endpoint of Docker's network.
 func (d *Driver) about(dockerID string, e overlay.Endpoint) logrus.FieldLogger {
 	n, _ := d.registry.OfDocker(dockerID) // for its name
-	return d.log.WithFields(logrus.Fields{
-		"network": n.Name, "id": e.Network, "endpoint": e.ID, "container": e.Name, "addrs": e.Addrs,
-	})
+	log := d.log.WithFields(logrus.Fields{"network": n.Name, "id": e.Network, "endpoint": e.ID, "addrs": e.Addrs})
+	if e.Name == "" { // Docker's API tells it later
+		return log
+	}
+	return log.WithField("container", e.Name)
 }

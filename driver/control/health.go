@@ -17,7 +17,7 @@ func (x *index) problems(now time.Time) []string {
 	out := []string{}
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	if !x.Store.Reachable {
-		say("the store %s has not answered since %s: %s; what runs here goes on, but changes do not travel between hosts", x.Store.URL, stamp(x.Store.Since), cmp.Or(x.Store.Error, "no reason is known"))
+		say("the store %s has not answered since %s: %s; %s", x.Store.URL, stamp(x.Store.Since), cmp.Or(x.Store.Error, "no reason is known"), x.storeless())
 	}
 	switch d := x.Docker; {
 	case !d.Mirroring || d.Connected:
@@ -42,6 +42,27 @@ func (x *index) problems(now time.Time) []string {
 		say("host %s has no underlay address, so its containers do not reach other hosts: see --advertise", x.Snapshot.Self.Name)
 	}
 	return append(append(out, x.mismatches()...), x.duplicates()...)
+}
+
+// storeless says what goes on while the store does not answer.
+func (x *index) storeless() string {
+	heard, others := 0, 0
+	for _, h := range x.State.Hosts {
+		others++
+		if !h.Heard.IsZero() && !h.Silent {
+			heard++
+		}
+	}
+	switch {
+	case others == 0:
+		return "what runs here goes on, but no network can be created"
+	case heard == 0:
+		return "what runs here goes on, but changes do not travel between hosts, and no network can be created"
+	case heard < others:
+		return fmt.Sprintf("what runs here goes on, but changes travel only between hosts that hear each other directly, this one %d of %d, and no network can be created", heard, others)
+	default:
+		return "what runs here goes on, and changes travel directly from host to host, but no network can be created"
+	}
 }
 
 // mismatches says which hosts cannot exchange packets with this one.

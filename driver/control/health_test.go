@@ -34,7 +34,28 @@ func TestEachProblemIsOneSentence(t *testing.T) {
 		"nothing": {func(*State) {}, ""},
 		"the store is away": {
 			func(s *State) { s.Store = Store{URL: "consul://x:8500", Since: start, Error: "connection refused"} },
-			"the store consul://x:8500 has not answered since 2026-03-01T12:00:00Z: connection refused; what runs here goes on, but changes do not travel between hosts",
+			"the store consul://x:8500 has not answered since 2026-03-01T12:00:00Z: connection refused; what runs here goes on, but changes do not travel between hosts, and no network can be created",
+		},
+		"the store is away, and all hosts are heard": {
+			func(s *State) {
+				s.Store = Store{URL: "consul://x:8500", Since: start}
+				s.Hosts[0].Heard, s.Hosts[1].Heard = start, start
+			},
+			"the store consul://x:8500 has not answered since 2026-03-01T12:00:00Z: no reason is known; what runs here goes on, and changes travel directly from host to host, but no network can be created",
+		},
+		"the store is away, and one host is not heard any more": {
+			func(s *State) {
+				s.Store = Store{URL: "consul://x:8500", Since: start}
+				s.Hosts[0].Heard, s.Hosts[1].Heard, s.Hosts[1].Silent = start, start, true
+			},
+			"the store consul://x:8500 has not answered since 2026-03-01T12:00:00Z: no reason is known; what runs here goes on, but changes travel only between hosts that hear each other directly, this one 1 of 2, and no network can be created",
+		},
+		"the store is away, and there is no other host": {
+			func(s *State) {
+				s.Store = Store{URL: "consul://x:8500", Since: start}
+				s.Hosts = nil
+			},
+			"the store consul://x:8500 has not answered since 2026-03-01T12:00:00Z: no reason is known; what runs here goes on, but no network can be created",
 		},
 		"Docker is away": {
 			func(s *State) { s.Docker.Connected, s.Docker.Error = false, "no such file" },

@@ -42,9 +42,9 @@ var storeCheck = Check{
 }
 
 func serverFindings(host string, s consul.Health) []Finding {
-	severity, follows := control.Risk, "the others answer; with them gone too, changes would not travel between hosts"
+	severity, follows := control.Risk, "the others answer; with them gone too, changes would travel only directly from host to host, and no network could be created"
 	if !s.Answers() {
-		severity, follows = control.Broken, "no server does, so what runs goes on, but changes do not travel between hosts"
+		severity, follows = control.Broken, "no server does, so what runs goes on, but changes travel only directly from host to host, and no network can be created"
 	}
 	var out []Finding
 	for _, server := range s.Servers {

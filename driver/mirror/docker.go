@@ -243,17 +243,17 @@ func (d *docker) remove(ctx context.Context, dockerID string) error {
 	return nil
 }
 
-// create makes the cluster's network here.
-func (d *docker) create(ctx context.Context, driver, ipam string, n overlay.Network) error {
+// create makes the cluster's network here, and gives Docker's id for it.
+func (d *docker) create(ctx context.Context, driver, ipam string, n overlay.Network) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	options := createOptions(driver, ipam, n)
 	// An older Docker does not read the field, and asks for an IPv4 pool.
 	if v := d.api.ClientVersion(); options.EnableIPv4 != nil && versions.LessThan(v, ipv6AloneSince) {
-		return fmt.Errorf("it has no IPv4 subnet, which needs Docker 28 or newer (API %s, and this one has %s)", ipv6AloneSince, v)
+		return "", fmt.Errorf("it has no IPv4 subnet, which needs Docker 28 or newer (API %s, and this one has %s)", ipv6AloneSince, v)
 	}
-	_, err := d.api.NetworkCreate(ctx, n.Name, options)
-	return err
+	made, err := d.api.NetworkCreate(ctx, n.Name, options)
+	return made.ID, err
 }
 
 // createOptions gives the request that makes n on this host.

@@ -68,7 +68,7 @@ func TestOlderDockerIsNotAskedForIPv6Alone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = d.create(t.Context(), "weft", "weft", n)
+		_, err = d.create(t.Context(), "weft", "weft", n)
 		d.close()
 		if got := daemon.count("POST /networks/create"); got != asked || (err == nil) != (asked == 1) {
 			t.Errorf("API %s: asked %d times, %v", version, got, err)

@@ -333,9 +333,13 @@ func (h *turnHost) del(ctx context.Context, who, docker string) (gone string, er
 	return record.ID, nil
 }
 
-func (h *turnHost) create(ctx context.Context, _, _ string, n overlay.Network) error {
-	_, _, err := h.post(ctx, h.name+" mirror", n.Name, overlay.Network{VNI: n.VNI, Subnets: n.Subnets})
-	return err
+func (h *turnHost) create(ctx context.Context, _, _ string, n overlay.Network) (string, error) {
+	id, _, err := h.post(ctx, h.name+" mirror", n.Name, overlay.Network{VNI: n.VNI, Subnets: n.Subnets})
+	return id, err
+}
+
+func (h *turnHost) endpoints(context.Context, string) (map[string]sighting, bool, error) {
+	return nil, false, nil
 }
 
 func (h *turnHost) remove(ctx context.Context, docker string) error {

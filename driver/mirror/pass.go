@@ -107,10 +107,11 @@ func (s *session) do(ctx context.Context, a action) error {
 	case doCreate:
 		began := time.Now()
 		defer s.cfg.Registry.Mirroring(a.network.ID)()
-		if err := s.maker.create(ctx, s.cfg.Driver, s.cfg.IPAM, a.network); err != nil {
+		made, err := s.maker.create(ctx, s.cfg.Driver, s.cfg.IPAM, a.network)
+		if err != nil {
 			return fmt.Errorf("network %q of the cluster (created on host %s) could not be created in this host's Docker, which is tried again: %w", a.network.Name, a.network.Host, err)
 		}
-		log.WithField("took", time.Since(began).Round(time.Millisecond).String()).Info("A network of the cluster was created in this host's Docker.")
+		log.WithFields(map[string]any{"docker": made, "took": time.Since(began).Round(time.Millisecond).String()}).Info("A network of the cluster was created in this host's Docker.")
 	case doRemove:
 		if err := s.remove(ctx, a); err != nil {
 			return err
@@ -184,6 +185,10 @@ func (s *session) name(ctx context.Context, a action) error {
 func (s *session) remove(ctx context.Context, a action) error {
 	switch err := s.maker.remove(ctx, a.docker.ID); {
 	case errdefs.IsPermissionDenied(err):
+		// Docker's count may be wrong, https://github.com/moby/moby/issues/43286.
+		if found, there, err := s.maker.endpoints(ctx, a.docker.ID); err == nil && there && len(found) == 0 {
+			return fmt.Errorf("network %q (%.12s) of this host's Docker is in the way, since %s, and Docker says that containers use it but shows none, so it has miscounted: restart it (systemctl restart docker), and it counts anew", a.docker.Name, a.docker.ID, a.why)
+		}
 		return fmt.Errorf("network %q (%.12s) of this host's Docker is in the way, since %s, and containers use it: disconnect or remove them", a.docker.Name, a.docker.ID, a.why)
 	case err != nil:
 		return fmt.Errorf("network %q (%.12s) could not be removed from this host's Docker, which is tried again: %w", a.docker.Name, a.docker.ID, err)

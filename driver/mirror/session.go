@@ -38,7 +38,8 @@ type session struct {
 type maker interface {
 	networks(ctx context.Context) ([]dockerNetwork, error)
 	running(ctx context.Context) ([]found, error)
-	create(ctx context.Context, driver, ipam string, n overlay.Network) error
+	create(ctx context.Context, driver, ipam string, n overlay.Network) (dockerID string, err error)
+	endpoints(ctx context.Context, dockerID string) (map[string]sighting, bool, error)
 	remove(ctx context.Context, dockerID string) error
 }
 
