@@ -87,7 +87,7 @@ func leftText(left control.Left, purged bool) string {
 	switch {
 	case len(left.Docker) == 0:
 	case purged:
-		fmt.Fprintf(&b, "Docker here still has the networks %s: remove them with `docker network rm`, which waits 15 s for weft each time.\n", strings.Join(left.Docker, ", "))
+		fmt.Fprintf(&b, "Docker here still has the networks %s: remove them with `docker network rm`, which takes 46 s each without weft.\n", strings.Join(left.Docker, ", "))
 	default:
 		fmt.Fprintf(&b, "  - in its Docker the networks %s\n", strings.Join(left.Docker, ", "))
 	}

@@ -30,7 +30,7 @@ With --purge it would have kept nothing but the networks in its Docker.
 With --purge it would have kept nothing but the networks in its Docker.
 `},
 		{"purged", all, true, `Host "h1" has left the cluster. Nothing of weft's is left in its kernel, nor its state.
-Docker here still has the networks lab, web: remove them with ` + "`docker network rm`" + `, which waits 15 s for weft each time.
+Docker here still has the networks lab, web: remove them with ` + "`docker network rm`" + `, which takes 46 s each without weft.
 `},
 	} {
 		if got := leftText(tt.left, tt.purged); got != tt.want {
