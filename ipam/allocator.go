@@ -79,6 +79,8 @@ type Allocator struct {
 	changed chan struct{}
 	scanned time.Time // Run's alone: last look for own claims in unknown pools
 
+	shown shown
+
 	adopting sync.Mutex // one adoption at a time; taken before mu
 
 	mu       sync.Mutex // taken after a pool's gate; never while calling cfg.Networks, cfg.Lost or Cluster
@@ -185,9 +187,11 @@ func Open(ctx context.Context, cfg Config) (*Allocator, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
-		if a.poolLocked(subnet).claims[addr], err = decode[claim](pair); err != nil {
+		p := a.poolLocked(subnet)
+		if p.claims[addr], err = decode[claim](pair); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
+		a.shown.note(p, []netip.Addr{addr})
 	}
 	return a, nil
 }
@@ -206,7 +210,7 @@ func (a *Allocator) Claims(subnet netip.Prefix) []Claimed {
 	var out []Claimed
 	if p := a.pools[subnet.Masked()]; p != nil {
 		for addr, c := range p.claims {
-			if c.State != leaving && c.Lost == "" {
+			if c.held() {
 				out = append(out, Claimed{Addr: addr, Used: c.State == inUse, At: c.At})
 			}
 		}
@@ -313,6 +317,7 @@ func (a *Allocator) changeLocked(ctx context.Context, p *pool, addrs []netip.Add
 				delete(p.claims, addr)
 			}
 		}
+		a.shown.note(p, some)
 		signal(a.changed)
 	}
 	return nil

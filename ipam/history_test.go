@@ -190,14 +190,24 @@ func (w *world) reconcile(h *host) {
 			w.t.Fatal(err)
 		}
 	}
-	used := set{}
+	used, held := set{}, set{}
+	for _, a := range h.Held(theSubnet) {
+		held[a] = struct{}{}
+	}
 	for _, c := range h.Claims(theSubnet) {
+		if !held.has(c.Addr) {
+			w.t.Fatalf("%s does not show that it holds %v, after\n%q", h.name, c.Addr, w.trace)
+		}
+		delete(held, c.Addr)
 		if c.Used {
 			used[c.Addr] = struct{}{}
 			if w.use[c.Addr] != h {
 				h.release(w.id, c.Addr)
 			}
 		}
+	}
+	if len(held) > 0 {
+		w.t.Fatalf("%s shows that it holds %v, after\n%q", h.name, slices.Collect(maps.Keys(held)), w.trace)
 	}
 	for a, by := range w.use {
 		if by == h && !used.has(a) {

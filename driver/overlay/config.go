@@ -29,6 +29,7 @@ type NetworkConfig struct {
 	Remotes []Remote     // sorted by MAC
 	Flood   []netip.Addr // VTEPs that get broadcast, multicast and unknown unicast; sorted
 	Members []netip.Addr // VTEPs whose packets are accepted for this VNI; sorted, a superset of Flood
+	Gone    []netip.Addr // addresses of this host that no container has: what is sent to them is refused; sorted
 
 	// Address is this host's own in the network, its bridge's; the zero Prefix
 	// if it has none, as in all but the probe network.

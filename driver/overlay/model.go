@@ -150,6 +150,7 @@ type Snapshot struct {
 	Hosts    map[string]Host         // peers by name that are sent to, without Self
 	Networks map[string]Network      // live networks by id
 	Local    []Endpoint              // this host's endpoints
+	Held     map[string][]netip.Addr // by network id: addresses that this host has claimed, in use or not
 	Peers    map[string][]Attachment // by network id: other hosts' attachments
 	Partial  bool                    // Local may lack endpoints that this host has, see Config
 

@@ -79,6 +79,9 @@ func planNetwork(s Snapshot, n Network, endpoints []Endpoint) NetworkConfig {
 	for _, p := range out.Ports {
 		delete(remotes, p.MAC)
 	}
+	if !s.Partial && !n.Unguarded {
+		out.Gone = gone(s, n, remotes)
+	}
 	for _, r := range remotes {
 		out.Remotes = append(out.Remotes, r)
 	}
@@ -86,6 +89,43 @@ func planNetwork(s Snapshot, n Network, endpoints []Endpoint) NetworkConfig {
 	out.Flood = sorted(out.Flood)
 	out.Members = sorted(out.Members)
 	return out
+}
+
+// gone gives the addresses that this host holds in the network and no container
+// of it has. Not one of them is another host's, as far as is known, or the
+// network's own. From Leave on a container does not have its addresses.
+func gone(s Snapshot, n Network, remotes map[MAC]Remote) []netip.Addr {
+	had := map[netip.Addr]bool{}
+	for _, e := range s.Local {
+		if e.Network == n.ID && (e.Phase == Joined || e.Phase == Lost) {
+			for _, a := range e.Addrs {
+				had[a] = true
+			}
+		}
+	}
+	for _, at := range s.Peers[n.ID] {
+		for _, a := range at.Stock {
+			had[a] = true
+		}
+		for _, e := range at.Endpoints {
+			for _, a := range e.Addrs {
+				had[a] = true
+			}
+		}
+	}
+	for _, subnet := range n.Subnets {
+		had[subnet.Gateway] = true
+		for _, a := range subnet.Aux {
+			had[a] = true
+		}
+	}
+	var out []netip.Addr
+	for _, a := range s.Held[n.ID] {
+		if _, taken := remotes[MACOf(n.ID, a)]; !taken && !had[a] {
+			out = append(out, a)
+		}
+	}
+	return sorted(out)
 }
 
 // prefixed gives each address the length of the subnet it lies in.

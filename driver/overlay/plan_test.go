@@ -37,6 +37,7 @@ func snapshot() overlay.Snapshot {
 			ID: "e1", Network: "n1", Phase: overlay.Joined, Sandbox: "/run/sandbox", MAC: overlay.MACOf("n1", addr("10.128.0.5")),
 			Addrs: []netip.Addr{addr("10.128.0.5"), addr("fd00::5")},
 		}},
+		Held: map[string][]netip.Addr{"n1": {addr("10.128.0.5"), addr("10.128.0.7"), addr("fd00::5"), addr("fd00::7")}},
 		Peers: map[string][]overlay.Attachment{"n1": {
 			{Network: "n1", Host: "h3", Stock: []netip.Addr{addr("10.128.0.30")}},
 			{
@@ -63,6 +64,7 @@ func TestPlan(t *testing.T) {
 		},
 		Flood:   []netip.Addr{addr("192.0.2.2")},
 		Members: []netip.Addr{addr("192.0.2.2"), addr("192.0.2.3")},
+		Gone:    []netip.Addr{addr("10.128.0.7"), addr("fd00::7")},
 	}}}
 	if diff := cmp.Diff(want, overlay.Plan(snapshot()), byValue); diff != "" {
 		t.Errorf("plan (-want +got):\n%s", diff)
@@ -101,6 +103,39 @@ func TestPlanVariations(t *testing.T) {
 		"an address in use here is nobody's remote": {
 			func(s *overlay.Snapshot) { s.Peers["n1"][0].Stock = []netip.Addr{addr("10.128.0.5")} },
 			func(c overlay.Config) bool { return len(c.Networks[0].Remotes) == 2 },
+		},
+		"a container has its addresses until Leave": {
+			func(s *overlay.Snapshot) { s.Local[0].Phase = overlay.Left },
+			func(c overlay.Config) bool { return len(c.Networks[0].Gone) == 4 },
+		},
+		"what another host has or holds is not refused": {
+			func(s *overlay.Snapshot) {
+				s.Held["n1"] = []netip.Addr{addr("10.128.0.7"), addr("10.128.0.30"), addr("10.128.0.9"), addr("fd00::9")}
+			},
+			func(c overlay.Config) bool { return len(c.Networks[0].Gone) == 1 },
+		},
+		"nor what a host has that is not sent to": {
+			func(s *overlay.Snapshot) {
+				delete(s.Hosts, "h2")
+				s.Held["n1"] = []netip.Addr{addr("10.128.0.9"), addr("10.128.0.20")}
+			},
+			func(c overlay.Config) bool { return len(c.Networks[0].Gone) == 0 },
+		},
+		"nor the gateway and aux addresses": {
+			func(s *overlay.Snapshot) {
+				n := &s.Networks["n1"].Subnets[0]
+				n.Gateway, n.Aux = addr("10.128.0.1"), map[string]netip.Addr{"router": addr("10.128.0.2")}
+				s.Held["n1"] = []netip.Addr{addr("10.128.0.1"), addr("10.128.0.2")}
+			},
+			func(c overlay.Config) bool { return len(c.Networks[0].Gone) == 0 },
+		},
+		"nor where containers may send from any address": {
+			func(s *overlay.Snapshot) { n := s.Networks["n1"]; n.Unguarded = true; s.Networks["n1"] = n },
+			func(c overlay.Config) bool { return len(c.Networks[0].Gone) == 0 },
+		},
+		"nor anything while records are missing": {
+			func(s *overlay.Snapshot) { s.Partial = true },
+			func(c overlay.Config) bool { return len(c.Networks[0].Gone) == 0 },
 		},
 		"an IPv6 underlay costs 70 bytes": {
 			func(s *overlay.Snapshot) { s.Self.VTEP = addr("2001:db8::1") },

@@ -149,6 +149,10 @@ type Addresses interface {
 	// not handed out.
 	Stock(subnet netip.Prefix) []netip.Addr
 
+	// Held lists the addresses of the subnet that this host has claimed, handed
+	// out or not. It waits for nothing.
+	Held(subnet netip.Prefix) []netip.Addr
+
 	// Verify compares this host's claims with the cluster's store, and takes
 	// care of those that are lost. With yield another host keeps what it has,
 	// even if it claimed it only after the store had lost this host's claim.
@@ -252,7 +256,7 @@ func (r *Registry) Snapshot() overlay.Snapshot {
 	s := overlay.Snapshot{
 		Self: r.self, Partial: r.partialLocked(), Hosts: map[string]overlay.Host{}, Networks: map[string]overlay.Network{},
 		Local: slices.Collect(maps.Values(r.endpoints)), Peers: map[string][]overlay.Attachment{},
-		Silent: r.silencesLocked(), Probes: r.probesLocked(),
+		Silent: r.silencesLocked(), Probes: r.probesLocked(), Held: r.heldLocked(),
 	}
 	for name, p := range r.hosts {
 		// What is sent to this host's own address would come back to it.
@@ -271,6 +275,26 @@ func (r *Registry) Snapshot() overlay.Snapshot {
 		}
 	}
 	return s
+}
+
+// heldLocked are the addresses that this host holds in the networks in which it has
+// endpoints, by network id.
+func (r *Registry) heldLocked() map[string][]netip.Addr {
+	out := map[string][]netip.Addr{}
+	if r.addresses == nil {
+		return out
+	}
+	for _, e := range r.endpoints {
+		if _, done := out[e.Network]; done {
+			continue
+		}
+		var held []netip.Addr
+		for _, p := range prefixes(r.networks[e.Network]) {
+			held = append(held, r.addresses.Held(p)...)
+		}
+		out[e.Network] = held
+	}
+	return out
 }
 
 // inUseLocked says whether this host has an endpoint in the network.

@@ -38,6 +38,8 @@ type verified struct {
 
 func (v verified) Stock(p netip.Prefix) []netip.Addr { return v.stock[p] }
 
+func (v verified) Held(p netip.Prefix) []netip.Addr { return v.stock[p] }
+
 func (v verified) Verify(_ context.Context, yield bool) error {
 	v.times.Add(1)
 	if v.verify == nil {
@@ -250,6 +252,9 @@ func TestNetworkAndEndpointsReachOtherHosts(t *testing.T) {
 	eventually(t, "h1 sees h2 attached", func() bool { hosts, before := h1.Hosts(n.ID); return hosts == 2 && before == 0 })
 	if hosts, before := h2.Hosts(n.ID); hosts != 2 || before != 1 {
 		t.Errorf("h2 is number %d of %d hosts", before, hosts)
+	}
+	if held := h1.Snapshot().Held[n.ID]; !slices.Contains(held, netip.MustParseAddr("10.1.0.77")) {
+		t.Errorf("h1 holds %v in the network", held)
 	}
 	eventually(t, "h2 sees h1's stock", func() bool {
 		at := h2.Snapshot().Peers[n.ID]

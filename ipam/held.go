@@ -1,0 +1,50 @@
+package ipam
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+)
+
+// shown is which addresses this host holds, for those who must not wait until a
+// change of State is on the disk, as for Allocator.mu.
+type shown struct {
+	mu   sync.Mutex
+	held map[netip.Prefix]set
+}
+
+// note takes over what has become of the pool's claims of some addresses.
+func (s *shown) note(p *pool, addrs []netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held == nil {
+		s.held = map[netip.Prefix]set{}
+	}
+	held := s.held[p.subnet]
+	if held == nil {
+		held = set{}
+		s.held[p.subnet] = held
+	}
+	for _, addr := range addrs {
+		if c, known := p.claims[addr]; known && c.held() {
+			held[addr] = struct{}{}
+		} else {
+			delete(held, addr)
+		}
+	}
+	if len(held) == 0 {
+		delete(s.held, p.subnet)
+	}
+}
+
+// held says whether the address is this host's, now and for some time to come.
+func (c claim) held() bool { return c.State != leaving && c.Lost == "" }
+
+// Held lists the addresses of the subnet that this host has claimed, handed out or
+// not, in any order. It waits for nothing.
+func (a *Allocator) Held(subnet netip.Prefix) []netip.Addr {
+	a.shown.mu.Lock()
+	defer a.shown.mu.Unlock()
+	return slices.Collect(maps.Keys(a.shown.held[subnet.Masked()]))
+}
