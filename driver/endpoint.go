@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/docker/docker/api/types/versions"
 	"github.com/docker/go-plugins-helpers/network"
@@ -133,8 +134,23 @@ func (d *Driver) leave(ctx context.Context, req *network.LeaveRequest) (*plugin.
 	if err != nil {
 		return nil, fmt.Errorf("leave: %w", err)
 	}
+	d.refuse(ctx, req.NetworkID, e)
 	d.about(req.NetworkID, e).Info("Endpoint left.")
 	return &plugin.None{}, nil
+}
+
+// leaveWait is how long Docker waits at most until what comes for an endpoint that
+// has left is refused. A pass takes some milliseconds.
+const leaveWait = 200 * time.Millisecond
+
+// refuse waits until the kernel refuses what comes for the endpoint. Docker takes the
+// link away next, and a packet that is lost then is sent again only after a second.
+func (d *Driver) refuse(ctx context.Context, dockerID string, e overlay.Endpoint) {
+	ctx, cancel := context.WithTimeout(ctx, leaveWait)
+	defer cancel()
+	if err := d.kernel.Sync(ctx, e.Network); err != nil { // the next pass does it
+		d.about(dockerID, e).WithError(err).Debug("An endpoint leaves before what comes for it is refused.")
+	}
 }
 
 // network finds what Docker knows by its id here.

@@ -7,8 +7,10 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sirupsen/logrus/hooks/test"
 
@@ -34,6 +36,12 @@ func protocol(tb testing.TB) http.Handler {
 
 // recorded is protocol with the records and the log.
 func recorded(tb testing.TB) (http.Handler, *registry.Registry, *test.Hook) {
+	tb.Helper()
+	return recordedOn(tb, still{})
+}
+
+// recordedOn is recorded with some kernel.
+func recordedOn(tb testing.TB, kernel driver.Kernel) (http.Handler, *registry.Registry, *test.Hook) {
 	tb.Helper()
 	log, told := test.NewNullLogger()
 	open := func(name string) *bolt.Store {
@@ -67,7 +75,7 @@ func recorded(tb testing.TB) (http.Handler, *registry.Registry, *test.Hook) {
 		}
 	})
 	s := plugin.NewServer(log, nil)
-	driver.New("weft", r, still{}, a, func() string { return "" }, log).Register(s)
+	driver.New("weft", r, kernel, a, func() string { return "" }, log).Register(s)
 	ipam.NewDriver(a, log).Register(s)
 	return s, r, told
 }
@@ -87,6 +95,57 @@ func call(tb testing.TB, h http.Handler, method, body string) (int, map[string]a
 		tb.Fatalf("%s %s: %d %q", method, body, w.Code, text)
 	}
 	return w.Code, answer
+}
+
+// hung is a kernel that never comes to an end, once told to hang. It knows with what
+// endpoints it was asked.
+type hung struct {
+	records func() overlay.Snapshot
+	hangs   bool
+	phases  []overlay.Phase
+}
+
+func (h *hung) Sync(ctx context.Context, _ string) error {
+	for _, e := range h.records().Local {
+		h.phases = append(h.phases, e.Phase)
+	}
+	if !h.hangs {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// What comes for a container is refused before Docker takes its link, and Docker
+// waits for that only a moment.
+func TestLeaveWaitsForAPass(t *testing.T) {
+	kernel := &hung{}
+	h, r, _ := recordedOn(t, kernel)
+	kernel.records = r.Snapshot
+	network := `"NetworkID":"` + strings.Repeat("a", 64) + `"`
+	endpoint := network + `,"EndpointID":"` + strings.Repeat("b", 64) + `"`
+	ask := func(method, body string) map[string]any {
+		code, answer := call(t, h, method, body)
+		if code != http.StatusOK {
+			t.Fatalf("%s: %v", method, answer)
+		}
+		return answer
+	}
+	ask("IpamDriver.RequestPool", `{"AddressSpace":"weft","Pool":"10.9.0.0/16"}`)
+	gateway := ask("IpamDriver.RequestAddress", `{"PoolID":"10.9.0.0/16","Options":{"RequestAddressType":"com.docker.network.gateway"}}`)["Address"].(string)
+	ask("NetworkDriver.CreateNetwork", `{`+network+`,"IPv4Data":[{"AddressSpace":"weft","Gateway":"`+gateway+`","Pool":"10.9.0.0/16"}]}`)
+	address := ask("IpamDriver.RequestAddress", `{"PoolID":"10.9.0.0/16"}`)["Address"].(string)
+	ask("NetworkDriver.CreateEndpoint", `{`+endpoint+`,"Interface":{"Address":"`+address+`"}}`)
+	ask("NetworkDriver.Join", `{`+endpoint+`,"SandboxKey":"/var/run/docker/netns/x"}`)
+	kernel.hangs = true
+	began := time.Now()
+	ask("NetworkDriver.Leave", `{`+endpoint+`}`)
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("Docker waited %v", took)
+	}
+	if want := []overlay.Phase{overlay.Joined, overlay.Left}; !slices.Equal(kernel.phases, want) {
+		t.Errorf("passes saw the endpoint %v, want %v", kernel.phases, want)
+	}
 }
 
 // A container's whole life as Docker tells it, every call twice.

@@ -56,6 +56,7 @@ type Dataplane struct {
 	surroundings surroundings
 	ports        map[string]portMemory
 	swept        bool
+	refusal      ability
 }
 
 // applied is what a pass left in the kernel for one network.

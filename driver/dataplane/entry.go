@@ -71,13 +71,26 @@ func (e entry) String() string {
 // (RFC 8200 section 5); below it the kernel refuses IPv6 neighbours.
 const minMTU6 = 1280
 
+func neighbourable(n overlay.NetworkConfig, a netip.Addr) bool { return a.Is4() || n.MTU >= minMTU6 }
+
+// isGone says whether no container has the address, which this host holds.
+func isGone(n overlay.NetworkConfig, a netip.Addr) bool {
+	_, found := slices.BinarySearchFunc(n.Gone, a, netip.Addr.Compare)
+	return found
+}
+
 // entries gives all rows that n asks for, sorted by key. ports says which ports
 // exist.
 func entries(n overlay.NetworkConfig, ports func(overlay.Port) bool) []entry {
 	var forwards, neighbours []entry
 	local := map[overlay.MAC]bool{}
 	own := map[netip.Addr]bool{}
+	var gone []overlay.MAC
 	for _, p := range n.Ports {
+		if p.Keep && slices.ContainsFunc(p.Addrs, func(a netip.Prefix) bool { return isGone(n, a.Addr()) }) {
+			gone = append(gone, p.MAC)
+			continue
+		}
 		if !ports(p) {
 			continue
 		}
@@ -86,6 +99,20 @@ func entries(n overlay.NetworkConfig, ports func(overlay.Port) bool) []entry {
 			own[a.Addr()] = true
 		}
 		forwards = append(forwards, entry{table: forward, link: overlay.PortLink(p.Endpoint), mac: p.MAC})
+	}
+	for _, a := range n.Gone {
+		mac := overlay.MACOf(n.ID, a)
+		gone = append(gone, mac)
+		if !own[a] && neighbourable(n, a) {
+			neighbours = append(neighbours, entry{table: neighbour, link: overlay.Bridge, mac: mac, addr: a})
+		}
+	}
+	for _, mac := range gone { // what somebody has is never refused
+		_, remote := slices.BinarySearchFunc(n.Remotes, mac, func(r overlay.Remote, m overlay.MAC) int { return bytes.Compare(r.MAC[:], m[:]) })
+		if !local[mac] && !remote {
+			local[mac] = true
+			forwards = append(forwards, entry{table: forward, link: overlay.RefusePort, mac: mac})
+		}
 	}
 	out := make([]entry, 0, 3*len(n.Remotes)+len(n.Flood)+len(n.Ports))
 	for _, vtep := range n.Flood {
@@ -98,7 +125,7 @@ func entries(n overlay.NetworkConfig, ports func(overlay.Port) bool) []entry {
 		out = append(out, entry{table: tunnel, link: overlay.VXLAN, mac: r.MAC, addr: r.VTEP})
 		forwards = append(forwards, entry{table: forward, link: overlay.VXLAN, mac: r.MAC})
 		for _, a := range r.Addrs {
-			if !own[a] && (a.Is4() || n.MTU >= minMTU6) {
+			if !own[a] && neighbourable(n, a) {
 				neighbours = append(neighbours, entry{table: neighbour, link: overlay.Bridge, mac: r.MAC, addr: a})
 			}
 		}

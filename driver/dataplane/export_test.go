@@ -31,3 +31,10 @@ func (d *Dataplane) BreakNftables(number syscall.Errno) {
 
 // MendGuard looks whether the host's guard is as it was left, and makes it so.
 func (d *Dataplane) MendGuard() error { return d.border.mend() }
+
+// CannotRefuse is what a kernel without nftables' reject comes to.
+func (d *Dataplane) CannotRefuse() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.refusal = unable
+}

@@ -202,6 +202,7 @@ func (p *pass) guard(old applied) error {
 			}
 		}
 	}
+	delete(have, chainRefuse) // has a door of its own
 	hidden := &nftables.Chain{Table: table, Name: chainFragment}
 	was, exists := have[chainFragment]
 	spoilt := exists && !slices.Equal(was, texts(hiddenRules())) || !exists && p.verify && len(have) > 0

@@ -118,6 +118,7 @@ func (h *handle) removeAll(list []netlink.Link) error {
 // portFlags are the bridge's settings of one port.
 type portFlags struct {
 	learning, flood, suppress bool
+	quiet                     bool // neither broadcast nor multicast is sent to it
 }
 
 // bridgePorts gives the flags of every bridge port of the namespace by link index.
@@ -146,6 +147,7 @@ func (h *handle) bridgePorts() (map[int]portFlags, error) {
 					return nil, err
 				}
 				var f portFlags
+				broadcast, multicast := true, true // as on a kernel that does not tell
 				for _, i := range inner {
 					on := len(i.Value) > 0 && i.Value[0] != 0
 					switch i.Attr.Type {
@@ -155,8 +157,13 @@ func (h *handle) bridgePorts() (map[int]portFlags, error) {
 						f.flood = on
 					case nl.IFLA_BRPORT_NEIGH_SUPPRESS:
 						f.suppress = on
+					case nl.IFLA_BRPORT_BCAST_FLOOD:
+						broadcast = on
+					case nl.IFLA_BRPORT_MCAST_FLOOD:
+						multicast = on
 					}
 				}
+				f.quiet = !broadcast && !multicast
 				out[int(info.Index)] = f
 			}
 		}
@@ -174,6 +181,8 @@ func (h *handle) setBridgePort(index int, f portFlags) error {
 	info.AddRtAttr(nl.IFLA_BRPORT_LEARNING, flag(f.learning))
 	info.AddRtAttr(nl.IFLA_BRPORT_UNICAST_FLOOD, flag(f.flood))
 	info.AddRtAttr(nl.IFLA_BRPORT_NEIGH_SUPPRESS, flag(f.suppress))
+	info.AddRtAttr(nl.IFLA_BRPORT_BCAST_FLOOD, flag(!f.quiet))
+	info.AddRtAttr(nl.IFLA_BRPORT_MCAST_FLOOD, flag(!f.quiet))
 	req.AddData(info)
 	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: h.raw}}
 	_, err := req.Execute(unix.NETLINK_ROUTE, 0)

@@ -65,11 +65,12 @@ func (d *Dataplane) setNetwork(ctx context.Context, cfg overlay.Config, n overla
 	if err := p.tunnel(ctx); err != nil {
 		return applied{}, p.fixed, err
 	}
+	refuses, refusalErr := p.refusal()
 	portErr := p.ports(ctx)
 	guardErr := p.guard(old)
 	upErr := p.portsUp(guardErr)
-	now.entries, err = p.entries(old)
-	if err := errors.Join(portErr, guardErr, upErr, err, p.strays()); err != nil {
+	now.entries, err = p.entries(old, refuses)
+	if err := errors.Join(refusalErr, portErr, guardErr, upErr, err, p.strays()); err != nil {
 		return applied{}, p.fixed, err
 	}
 	now.vtep, now.port, now.config = cfg.VTEP, cfg.Port, n
@@ -88,8 +89,12 @@ func (p *pass) fix(format string, args ...any) {
 // entries brings the forwarding tables to what is wanted and returns that.
 // Without verify, and if no device is new, only the difference to what the last
 // pass left is sent.
-func (p *pass) entries(old applied) ([]entry, error) {
-	want := entries(p.n, func(port overlay.Port) bool {
+func (p *pass) entries(old applied, refuses bool) ([]entry, error) {
+	n := p.n
+	if !refuses {
+		n.Gone = nil
+	}
+	want := entries(n, func(port overlay.Port) bool {
 		_, ok := p.links[overlay.PortLink(port.Endpoint)]
 		return ok
 	})
@@ -117,7 +122,13 @@ func (p *pass) entries(old applied) ([]entry, error) {
 			p.fix("%s of network %s was not weft's", e, p.n.ID)
 		}
 	}
-	return want, p.h.apply(changes)
+	if err := p.h.apply(changes); err != nil {
+		return want, err
+	}
+	if p.fresh[overlay.Bridge] {
+		return want, nil // nobody has heard of any MAC yet
+	}
+	return want, p.tellMoved(moved(p.n, have, add, del))
 }
 
 // without leaves out the entries of links whose tables are empty.

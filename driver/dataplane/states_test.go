@@ -44,6 +44,9 @@ func states() map[string]overlay.Config {
 		change(&n)
 		return n
 	}
+	gone := with(peers, func(n *overlay.NetworkConfig) {
+		n.Gone = []netip.Addr{ip("10.1.0.20"), ip("10.1.0.21"), ip("fd01::20")}
+	})
 	vtep6 := cfg(peers)
 	vtep6.VTEP, vtep6.Port = ip("2001:db8::1"), 8472
 	six := []netip.Addr{ip("2001:db8::9")}
@@ -63,13 +66,21 @@ func states() map[string]overlay.Config {
 		"stock without flooding": cfg(with(peers, func(n *overlay.NetworkConfig) { n.Flood = nil })),
 		"an address moved":       cfg(with(peers, func(n *overlay.NetworkConfig) { n.Remotes = remotes(r1moved, r2) })),
 		"an endpoint moved away": cfg(with(peers, func(n *overlay.NetworkConfig) { n.Ports, n.Remotes = []overlay.Port{p1}, remotes(r1, r2, p2away) })),
-		"unguarded":              cfg(with(peers, func(n *overlay.NetworkConfig) { n.Guarded = false })),
-		"small MTU":              cfg(with(peers, func(n *overlay.NetworkConfig) { n.MTU = 1300 })),
-		"VNIs swapped":           cfg(with(peers, func(n *overlay.NetworkConfig) { n.VNI = 4098 }), with(other, func(n *overlay.NetworkConfig) { n.VNI = 4097 })),
-		"another VNI":            cfg(with(peers, func(n *overlay.NetworkConfig) { n.VNI = 77 })),
-		"the VNI of the other":   cfg(with(alone, func(n *overlay.NetworkConfig) { n.VNI = 4098 })),
-		"another VTEP":           moved,
-		"IPv6 underlay":          vtep6,
+		"addresses are gone":     cfg(gone),
+		"and one is taken": cfg(with(gone, func(n *overlay.NetworkConfig) {
+			n.Gone = gone.Gone[1:]
+			n.Ports = append(slices.Clone(n.Ports), port(a, "4", "10.1.0.20/24"))
+		})),
+		"one of them is left":  cfg(with(gone, func(n *overlay.NetworkConfig) { n.Gone = gone.Gone[:1] })),
+		"gone and unguarded":   cfg(with(gone, func(n *overlay.NetworkConfig) { n.Guarded = false })),
+		"gone and a small MTU": cfg(with(gone, func(n *overlay.NetworkConfig) { n.MTU = 1300 })),
+		"unguarded":            cfg(with(peers, func(n *overlay.NetworkConfig) { n.Guarded = false })),
+		"small MTU":            cfg(with(peers, func(n *overlay.NetworkConfig) { n.MTU = 1300 })),
+		"VNIs swapped":         cfg(with(peers, func(n *overlay.NetworkConfig) { n.VNI = 4098 }), with(other, func(n *overlay.NetworkConfig) { n.VNI = 4097 })),
+		"another VNI":          cfg(with(peers, func(n *overlay.NetworkConfig) { n.VNI = 77 })),
+		"the VNI of the other": cfg(with(alone, func(n *overlay.NetworkConfig) { n.VNI = 4098 })),
+		"another VTEP":         moved,
+		"IPv6 underlay":        vtep6,
 	}
 }
 

@@ -43,6 +43,16 @@ func wanted(cfg overlay.Config) string {
 				say("%s: guard %s", n.ID, overlay.PortLink(p.Endpoint))
 			}
 		}
+		if n.Guarded && len(n.Gone) > 0 {
+			say("%s: rf0 mtu %d up learning false suppress true", n.ID, n.MTU)
+			say("%s: rf1 mtu %d up", n.ID, n.MTU)
+			say("%s: guard rf1", n.ID)
+			for _, a := range n.Gone {
+				mac := overlay.MACOf(n.ID, a)
+				say("%s: bridge fdb %s at rf0", n.ID, mac)
+				say("%s: neighbour %s at %s", n.ID, a, mac)
+			}
+		}
 		for _, r := range n.Remotes {
 			say("%s: fdb %s to %s", n.ID, r.MAC, r.VTEP)
 			say("%s: bridge fdb %s at vx0", n.ID, r.MAC)
@@ -156,6 +166,10 @@ func (h *host) networkText(id string, say func(string, ...any)) {
 				}
 				say("%s: %s mtu %d %s vni %d port %d local %s learning %t suppress %t", id, a.Name, a.MTU, up(l), l.VxlanId, l.Port, local.Unmap(), info.Learning, info.NeighSuppress)
 			case *netlink.Veth:
+				if a.Name == "rf1" {
+					say("%s: rf1 mtu %d %s", id, a.MTU, up(l))
+					continue
+				}
 				info, err := nl.LinkGetProtinfo(l)
 				if _, gone := nl.LinkByIndex(a.Index); errors.As(gone, new(netlink.LinkNotFoundError)) {
 					continue // its sandbox died meanwhile
@@ -163,7 +177,11 @@ func (h *host) networkText(id string, say func(string, ...any)) {
 				if err != nil {
 					return err
 				}
-				say("%s: %s mtu %d %s learning %t", id, a.Name, a.MTU, up(l), info.Learning)
+				suppress := ""
+				if info.NeighSuppress {
+					suppress = " suppress true"
+				}
+				say("%s: %s mtu %d %s learning %t%s", id, a.Name, a.MTU, up(l), info.Learning, suppress)
 			}
 		}
 		fdb, err := whole(func() ([]netlink.Neigh, error) { return nl.NeighList(0, unix.AF_BRIDGE) })

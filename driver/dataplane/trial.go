@@ -94,6 +94,7 @@ type Lack struct {
 	What   string // as in "VXLAN devices"
 	Option string // of the kernel's configuration
 	Module string // that has it
+	Minor  bool   // weft goes without it
 	Err    error
 }
 
@@ -104,7 +105,7 @@ func (i *Inspector) Lacks(ctx context.Context) ([]Lack, error) {
 		try := func(what, option, module string, f func() error) bool {
 			err := f()
 			if err != nil {
-				out = append(out, Lack{what, option, module, err})
+				out = append(out, Lack{What: what, Option: option, Module: module, Err: err})
 			}
 			return err == nil
 		}
@@ -128,8 +129,9 @@ func (i *Inspector) Lacks(ctx context.Context) ([]Lack, error) {
 			try("suppression of ARP by bridges (Linux 4.15)", "CONFIG_BRIDGE", "bridge", func() error { return tryPort(h) })
 		}
 		inet := try("nftables", "CONFIG_NF_TABLES_INET", "nf_tables", func() error { return tryGuard(ns) })
-		if inet && veth {
-			try("nftables on the ingress of links", "CONFIG_NF_TABLES_NETDEV", "nf_tables", func() error { return tryNetdev(ns) })
+		netdev := inet && veth && try("nftables on the ingress of links", "CONFIG_NF_TABLES_NETDEV", "nf_tables", func() error { return tryNetdev(ns) })
+		if netdev && !try("nftables' reject on the ingress of links (Linux 5.9)", "CONFIG_NFT_REJECT_NETDEV", "nft_reject_netdev", func() error { return tryRefusal(ns, "a") }) {
+			out[len(out)-1].Minor = true
 		}
 		return nil
 	})

@@ -22,11 +22,15 @@ var kernelCheck = Check{
 func kernelFindings(host string, lacks []dataplane.Lack) []Finding {
 	var out []Finding
 	for _, l := range lacks {
+		costs, severity := "so networks with containers here fail", control.Broken
+		if l.Minor {
+			costs, severity = "so who connects to a container of this host that is just gone waits for its own time-out", control.Risk
+		}
 		out = append(out, Finding{
 			Object:   host,
-			Problem:  fmt.Sprintf("the kernel of %s has no %s (%v), so networks with containers here fail", host, l.What, l.Err),
+			Problem:  fmt.Sprintf("the kernel of %s has no %s (%v), %s", host, l.What, l.Err, costs),
 			Cure:     fmt.Sprintf("load the module %s (modprobe %s), or use a kernel with %s", l.Module, l.Module, l.Option),
-			Severity: control.Broken,
+			Severity: severity,
 		})
 	}
 	return out

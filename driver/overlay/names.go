@@ -12,6 +12,13 @@ const (
 	VXLAN  = "vx0"
 )
 
+// Names of the veth pair by which a network refuses what is sent to addresses
+// that no container has.
+const (
+	RefusePort = "rf0" // a bridge port
+	RefuseEnd  = "rf1" // where the kernel answers
+)
+
 // NamespacePrefix begins the name of every network's namespace.
 const NamespacePrefix = mark
 
