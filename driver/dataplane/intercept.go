@@ -130,13 +130,29 @@ func (t *tap) fill(udp, tcp netip.AddrPort, ttl time.Duration) error {
 	chain := func(name string, kind nftables.ChainType, priority nftables.ChainPriority, rules ...rule) {
 		addRules(t.nft, t.table, t.nft.AddChain(&nftables.Chain{
 			Name: name, Table: t.table, Type: kind, Hooknum: nftables.ChainHookOutput, Priority: &priority,
-		}), append([]rule{{text: "queries of weft's own pass", exprs: []expr.Any{
-			meta(expr.MetaKeyMARK), equal(binaryutil.NativeEndian.PutUint32(bypass)...), verdict(expr.VerdictReturn),
-		}}}, rules...))
+		}), append([]rule{othersPass(), ownPass()}, rules...))
 	}
 	chain("udp", nftables.ChainTypeFilter, rawPriority, t.divert(udp), t.restore(udp))
 	chain("tcp", nftables.ChainTypeNAT, tapPriority, t.redirect(tcp))
 	return t.flush()
+}
+
+// loopback is the index of the interface lo in each namespace (LOOPBACK_IFINDEX in
+// the kernel's include/net/net_namespace.h).
+const loopback = 1
+
+// othersPass comes first: what leaves the sandbox is for no resolver in it, and it
+// is nearly all that a container sends, so it pays for one comparison.
+func othersPass() rule {
+	return rule{text: "what leaves by another interface than lo passes", exprs: []expr.Any{
+		meta(expr.MetaKeyOIF), unequal(binaryutil.NativeEndian.PutUint32(loopback)...), verdict(expr.VerdictAccept),
+	}}
+}
+
+func ownPass() rule {
+	return rule{text: "queries of weft's own pass", exprs: []expr.Any{
+		meta(expr.MetaKeyMARK), equal(binaryutil.NativeEndian.PutUint32(bypass)...), verdict(expr.VerdictReturn),
+	}}
 }
 
 // divert writes our socket's port into queries by UDP, and restore the port that

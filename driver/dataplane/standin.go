@@ -142,9 +142,8 @@ func newStandIn(ns netns.NsHandle, ttl time.Duration) (*standIn, error) {
 	out := c.AddChain(&nftables.Chain{Name: "out", Table: s.table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookOutput, Priority: &priority})
 	addRules(c, s.table, fail, []rule{becomesAnswer()})
 	addRules(c, s.table, out, []rule{
-		{text: "queries of weft's own pass", exprs: []expr.Any{
-			meta(expr.MetaKeyMARK), equal(binaryutil.NativeEndian.PutUint32(bypass)...), verdict(expr.VerdictReturn),
-		}},
+		othersPass(),
+		ownPass(),
 		{text: "plain queries of one question are looked at", exprs: []expr.Any{
 			load(expr.PayloadBaseNetworkHeader, destIP, 4, 0),
 			&expr.Lookup{SourceRegister: reg32, SetName: s.alive.Name, SetID: s.alive.ID},
