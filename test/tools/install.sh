@@ -4,7 +4,7 @@
 #
 #   install.sh [--check] consul | golangci-lint | weft-old | docker-20.10 | docker-26.1 | docker-28.5 | docker-29 ...
 #
-# weft-old is the weft that test/upgrade begins with, of a commit of this repository.
+# weft-old is the weft that test/upgrade begins with, an early one of this repository.
 # docker-VERSION is a directory with a Debian of that Docker's age, see docker.sh.
 # Each is built once per version into a folder outside the checkout,
 # ${WEFT_CACHE:-${XDG_CACHE_HOME:-~/.cache}/weft}/bin/NAME-VERSION, and linked
@@ -24,7 +24,8 @@ cache=${WEFT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/weft}/bin
 consul_version=$(sed -n 's|.*github.com/hashicorp/consul v\([^ ]*\).*|\1|p' "$here/go.mod")
 golangci_version=2.15.0
 
-# A commit whose weft has no format, no keys and no machines in its records.
+# A commit whose weft has no format, no keys and no machines in its records. Its
+# source is in test/upgrade/testdata, without tests: a checkout may have no history.
 old_commit=91e3e6582b4a71cbad1a5aebac975e07d47552c7
 
 # Docker 29 is in no Debian yet: its daemon is built from source.
@@ -56,15 +57,8 @@ compile() {
 			"github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$golangci_version"
 		;;
 	weft-old)
-		# A shallow clone has no old commits, and may get one by itself. The
-		# checkout may be another user's.
-		git() { command git -C "$root" -c safe.directory='*' "$@"; }
-		if ! git cat-file -e "$old_commit^{commit}" && ! git fetch --depth 1 origin "$old_commit"; then
-			echo "this checkout does not have the commit $old_commit, nor has its origin: make it a clone with the whole history, as with 'git fetch --unshallow'"
-			exit 1
-		fi
 		mkdir "$2/source"
-		git archive "$old_commit" | tar -x -C "$2/source"
+		tar -xzf "$root/test/upgrade/testdata/weft-${old_commit:0:7}.tar.gz" -C "$2/source"
 		cd "$2/source"
 		exec nice -n 10 go build "${flags[@]}" -ldflags "-s -w -X main.version=old -X main.commit=${old_commit:0:12}" -o "$2/weft-old" ./cmd/weft
 		;;
@@ -108,7 +102,7 @@ build() {
 	trap 'kill "$pid" 2>/dev/null || true; rm -rf "$dir"' EXIT
 	if ! watch "$pid" "$dir/log" "$name"; then
 		tail -n 20 "$dir/log" >&2
-		echo "install.sh: building $name $version failed, see above; it needs Go (see go.mod) and the Go module proxy, for docker-* a Debian mirror, and for weft-old the history of this repository" >&2
+		echo "install.sh: building $name $version failed, see above; it needs Go (see go.mod) and the Go module proxy, and for docker-* a Debian mirror" >&2
 		exit 1
 	fi
 	mv "$dir/$name" "$cache/$name-$version"

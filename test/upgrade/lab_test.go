@@ -49,7 +49,7 @@ func run(m *testing.M) int {
 func programs() error {
 	old, err := os.ReadFile(cmp.Or(os.Getenv("WEFT_OLD"), "../../.cache/bin/weft-old"))
 	if err != nil {
-		return fmt.Errorf("read the old weft: %w; test/tools/install.sh weft-old builds it, in a clone with the whole history", err)
+		return fmt.Errorf("read the old weft: %w; test/tools/install.sh weft-old builds it", err)
 	}
 	if newer, err = filepath.Abs(cmp.Or(os.Getenv("WEFT_BIN"), "../../bin/weft")); err != nil {
 		return err
