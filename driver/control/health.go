@@ -47,7 +47,7 @@ func (x *index) problems(now time.Time) []string {
 // storeless says what goes on while the store does not answer.
 func (x *index) storeless() string {
 	heard, others := 0, 0
-	for _, h := range x.State.Hosts {
+	for _, h := range x.Hosts {
 		others++
 		if !h.Heard.IsZero() && !h.Silent {
 			heard++

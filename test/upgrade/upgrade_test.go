@@ -88,8 +88,10 @@ func TestHostByHost(t *testing.T) {
 func newBox(ctx context.Context, h *lab.Host) (*box, error) {
 	b := &box{host: h}
 	for _, args := range [][]string{
-		{"run", "-d", "--name", b.name(), "--hostname", b.name(), "--network", "shop", "--network-alias", "web", "-p", "8080:80", "busybox",
-			"sh", "-c", "mkdir /www && hostname >/www/index.html && exec httpd -f -h /www"},
+		{
+			"run", "-d", "--name", b.name(), "--hostname", b.name(), "--network", "shop", "--network-alias", "web", "-p", "8080:80", "busybox",
+			"sh", "-c", "mkdir /www && hostname >/www/index.html && exec httpd -f -h /www",
+		},
 		{"network", "connect", "six", b.name()},
 	} {
 		if _, err := h.Docker(ctx, args...); err != nil {
