@@ -34,8 +34,9 @@ type portMemory struct {
 }
 
 // stuckFactor makes the wait for Docker to fetch a link longer than the wait
-// before a lost one is replaced: a busy dockerd may take seconds.
-const stuckFactor = 4
+// before a lost one is replaced, a minute in all: an overloaded Docker has been seen
+// to take 22 s from Join, and cannot start the container once its link is gone.
+const stuckFactor = 12
 
 // ports makes and repairs the veth pairs, down.
 func (p *pass) ports(ctx context.Context) error {

@@ -206,7 +206,7 @@ func TestLinkThatDockerDidNotFetchIsMadeInTheSandbox(t *testing.T) {
 	h.set()
 	name := overlay.ContainerLink(p.Endpoint)
 	h.verify()
-	h.clock = h.clock.Add(19 * time.Second)
+	h.clock = h.clock.Add(59 * time.Second)
 	h.verify()
 	if out := must(t, h.ns, "ip", "-o", "link"); !strings.Contains(out, name) {
 		t.Fatalf("taken from Docker too early:\n%s", out)
