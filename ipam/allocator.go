@@ -78,6 +78,8 @@ type Allocator struct {
 	kick    chan struct{}
 	changed chan struct{}
 	scanned time.Time // Run's alone: last look for own claims in unknown pools
+	reread  time.Time // Run's alone: last look at what is passed over
+	passed  passed
 
 	shown shown
 
@@ -273,6 +275,7 @@ func (a *Allocator) leave(p *pool) {
 	if !p.recorded() && len(p.claims) == 0 {
 		p.gone = true
 		delete(a.pools, p.subnet)
+		a.passOver(addrsPrefix(p.subnet), nil) // nobody checks it any more
 	}
 	a.mu.Unlock()
 	<-p.gate

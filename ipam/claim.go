@@ -147,12 +147,12 @@ func (a *Allocator) exhausted(p *pool, v view) error {
 // caller has the gate, so nothing of this host's is under way but late
 // deletes of leaving addresses and late creates of what nobody uses.
 func (a *Allocator) check(ctx context.Context, p *pool, v view) error {
-	pairs, _, err := a.cfg.Cluster.List(ctx, addrPrefix+slot(p.subnet)+"/")
+	pairs, _, err := a.cfg.Cluster.List(ctx, addrsPrefix(p.subnet))
 	if err != nil {
 		return fmt.Errorf("read the addresses of %v: %w", p.subnet, err)
 	}
 	read := readHolders(pairs)
-	a.passOver(addrPrefix+slot(p.subnet)+"/", read.passed...)
+	a.passOver(addrsPrefix(p.subnet), pairs, read.passed...)
 	holders, revisions, unread := read.of[p.subnet], read.revisions, read.unread[p.subnet]
 	by, frozen := a.ask()
 	if err := a.settleUnknown(ctx, p, holders, revisions, by, frozen != nil); err != nil {

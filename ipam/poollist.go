@@ -50,7 +50,7 @@ func (a *Allocator) listPools(ctx context.Context) (poolList, error) {
 		l.records = append(l.records, r)
 		l.revisions = append(l.revisions, pair.Revision)
 	}
-	a.passOver(poolPrefix, passed...)
+	a.passOver(poolPrefix, pairs, passed...)
 	return l, nil
 }
 

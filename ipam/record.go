@@ -262,14 +262,6 @@ func readHolders(pairs []kvstore.Pair) holders {
 	return out
 }
 
-// passOver notes what a reading of Cluster passes over, and says it once.
-func (a *Allocator) passOver(scope string, passed ...skipped.Record) {
-	if news := a.cfg.Skipped.Saw(scope, passed...); len(news) > 0 {
-		a.cfg.Log.WithField("first", news[0].Text()).
-			Warnf("Records of the store cannot be used and are passed over, everything else goes on: %s; `weft doctor` says what to do.", skipped.Names(news))
-	}
-}
-
 // encode cannot fail for this package's own records.
 func encode(v any) []byte {
 	b, err := json.Marshal(v)

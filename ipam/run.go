@@ -66,6 +66,7 @@ func (a *Allocator) pass(ctx context.Context) (time.Duration, error) {
 	if err := a.adopt(ctx); err != nil {
 		return 0, err
 	}
+	a.rereadPassed(ctx)
 	lost, _ := a.cfg.Networks.Rebuilding() // which containers have addresses is not known then
 	if now := a.cfg.Now(); !lost && now.Sub(a.scanned) >= scanTime {
 		if err := a.scan(ctx); err != nil {
@@ -115,7 +116,7 @@ func (a *Allocator) scan(ctx context.Context) error {
 		return err
 	}
 	read := readHolders(pairs)
-	a.passOver(addrPrefix, read.passed...)
+	a.passOver(addrPrefix, pairs, read.passed...)
 	own := map[netip.Prefix][]netip.Addr{}
 	for subnet, addrs := range read.of {
 		for addr, h := range addrs {
