@@ -76,9 +76,9 @@ func (r *Registry) ownerFence() kvstore.Op {
 	return op
 }
 
-// checkOwner notes that the store has another owner of this host's place than
+// doubtOwner notes that the store has another owner of this host's place than
 // this process, or none.
-func (r *Registry) checkOwner(pairs []kvstore.Pair) {
+func (r *Registry) doubtOwner(pairs []kvstore.Pair) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := ownerKey(r.self.Name)

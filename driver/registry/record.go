@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/weft-net/weft/driver/format"
+	"github.com/weft-net/weft/driver/identity"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -117,6 +118,16 @@ func checkHost(name string, doc peer) error {
 		}
 	}
 	return nil
+}
+
+// checkOwner says with a format.Fault why the record says of nobody that he has the
+// host's place. A host that runs writes its own anew, see place.go.
+func checkOwner(value []byte) error {
+	owner, err := format.Decode[identity.Owner](value)
+	if err == nil && owner == (identity.Owner{}) {
+		return format.Faultf(format.Senseless, "names no owner")
+	}
+	return err
 }
 
 // reachable says whether another host may have the address.

@@ -151,6 +151,10 @@ func readHosts(pairs []kvstore.Pair) hostRecords {
 			u.marked = true
 		case "heard":
 			u.veto = readVeto(p)
+		case "owner":
+			if err := checkOwner(p.Value); err != nil {
+				pass(p.Key, err)
+			}
 		}
 		out.updates[name] = u
 	}
@@ -169,7 +173,7 @@ func (r *Registry) applyHosts(ctx context.Context, pairs []kvstore.Pair) error {
 	r.watchLosses(hostPrefix, pairs, read.unread)
 	r.passOver(hostPrefix, append(read.passed, r.ownAddress(updates)...)...)
 	r.checkOwn(pairs)
-	r.checkOwner(pairs)
+	r.doubtOwner(pairs)
 	r.saw(pairs)
 	delete(updates, r.Self().Name)
 	fetched, err := r.fetchAttachments(ctx, updates)

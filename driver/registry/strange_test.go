@@ -64,6 +64,7 @@ var strangeRecords = map[string]string{
 	"host/h7/doc":       `{"name":"h7","inc":"7","vtep":"0.0.0.0"}`,
 	"host/h6/doc":       `{"name":"h6","inc":"6","vtep":"192.0.2.2"}`, // h1's own
 	"host/h5/doc":       `{"name":"h4","inc":"5","vtep":"192.0.2.5"}`,
+	"host/h3/owner":     `{}`,
 	"host/h4/doc":       `{"name":"h4","inc":"4","vtep":"192.0.2.44","v":2}`,
 	"net/":              "",
 	"net/abcabcabcab0":  `{"id":"abcabcabcab0","vni":"70000"}`,
@@ -179,6 +180,30 @@ func TestAHostMendsItsOwnRecord(t *testing.T) {
 	put(t, cluster, "host/h2/doc", "x")
 	eventually(t, "h2 has written it again", func() bool { return json.Valid(read(t, cluster, "host/h2/doc").Value) })
 	eventually(t, "nothing is passed over", func() bool { return h1.passes() && h2.passes() })
+}
+
+// The owner's record of a host that has left is nobody's to mend: it is told until a
+// person has mended or deleted it. A host that runs mends its own at once.
+func TestAnUnusableOwnerIsTold(t *testing.T) {
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
+	eventually(t, "h1 knows h2", func() bool { return len(h1.HostStates()) == 1 })
+	owner := string(read(t, cluster, "host/h2/owner").Value)
+	put(t, cluster, "host/h2/owner", "x")
+	eventually(t, "h2 has written it again", func() bool { return json.Valid(read(t, cluster, "host/h2/owner").Value) && h1.passes() && h2.passes() })
+	h2.stop()
+	h2.do("retire", h2.Retire(t.Context()))
+	eventually(t, "h2 has left", func() bool { return len(h1.HostStates()) == 0 })
+	for _, value := range []string{"x", "null", "{}", `{"run":7}`, owner[:len(owner)/2], strings.TrimSuffix(owner, "}") + `,"v":2}`} {
+		put(t, cluster, "host/h2/owner", value)
+		eventually(t, "h1 tells "+value, func() bool { return h1.passes("host/h2/owner") })
+		put(t, cluster, "host/h2/owner", owner)
+		eventually(t, "it is mended", func() bool { return h1.passes() })
+	}
+	put(t, cluster, "host/h2/owner", "x")
+	eventually(t, "h1 tells it", func() bool { return h1.passes("host/h2/owner") })
+	remove(t, cluster, "host/h2/owner")
+	eventually(t, "it is deleted", func() bool { return h1.passes() })
 }
 
 // An epoch that cannot be read stops new claims and nothing else. It is no loss.

@@ -96,6 +96,7 @@ func (c *Cluster) host(rnd *rand.Rand, name string, i int) {
 		"name": name, "inc": "inc-" + name, "vtep": fmt.Sprintf("192.0.2.%d", 10+i), "port": 4789, "mtu": 1500, "version": "v",
 		"digests": digests, "seq": len(c.networks), "epoch": epochID, "settled": true,
 	})
+	c.put("host/"+name+"/owner", map[string]any{"machine": map[string]any{"id": name}, "inc": "inc-" + name, "run": "run-" + name, "vtep": fmt.Sprintf("192.0.2.%d", 10+i)})
 }
 
 func slot(p netip.Prefix) string { return strings.Replace(p.String(), "/", "_", 1) }
