@@ -272,7 +272,7 @@ func (a *Allocator) enter(ctx context.Context, subnet netip.Prefix) (p *pool, le
 
 func (a *Allocator) leave(p *pool) {
 	a.mu.Lock()
-	if !p.recorded() && len(p.claims) == 0 {
+	if !p.recorded() && len(p.claims) == 0 && a.pools[p.subnet] == p { // else another one has come
 		p.gone = true
 		delete(a.pools, p.subnet)
 		a.passOver(addrsPrefix(p.subnet), nil) // nobody checks it any more

@@ -246,3 +246,25 @@ func TestAddressesOfALostStateAreLeftAlone(t *testing.T) {
 		t.Errorf("the one in use is gone: %v", err)
 	}
 }
+
+// Whoever lets go of a pool that was removed leaves the one alone that was made
+// of the same subnet since.
+func TestAPoolThatWasMadeAgainStays(t *testing.T) {
+	h := newHost(t, "h1", newMemory())
+	subnet := netip.MustParsePrefix("10.1.0.0/16")
+	old, leave, err := h.enter(t.Context(), subnet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.mu.Lock()
+	old.gone = true // as remove leaves it
+	delete(h.pools, subnet)
+	again := h.poolLocked(subnet)
+	h.mu.Unlock()
+	leave()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.pools[subnet] != again {
+		t.Error("the pool that was made again is forgotten")
+	}
+}
