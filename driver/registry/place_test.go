@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -59,11 +61,27 @@ func refuses(t *testing.T, err error, words ...string) {
 	if !errors.Is(err, registry.ErrPlace) {
 		t.Fatalf("it was not refused: %v", err)
 	}
+	if strings.Contains(err.Error(), "\n") {
+		t.Errorf("that is not one sentence: %q", err)
+	}
 	for _, word := range words {
 		if !strings.Contains(err.Error(), word) {
 			t.Errorf("%q does not say %q", err, word)
 		}
 	}
+}
+
+// keysOf are the keys of the store's records.
+func keysOf(t *testing.T, s kvstore.Store) (out []string) {
+	t.Helper()
+	pairs, _, err := s.List(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range pairs {
+		out = append(out, p.Key)
+	}
+	return out
 }
 
 // running is h1 on its machine, with one claim.
@@ -122,9 +140,16 @@ func TestAStateOfAnotherMachine(t *testing.T) {
 	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1 := running(t, cluster)
 	copied := snapshotOf(t, h1.state)
+	before, _, err := copied.List(t.Context(), "")
+	h1.do("read the copy", err)
 	id := identify(t, copied, "h1", "m2", "192.0.2.2")
 	refuses(t, id.Bind(""), `"h1"`, "another machine", "--adopt m1")
 	refuses(t, id.Bind("m3"), "--adopt m1")
+	after, _, err := copied.List(t.Context(), "")
+	h1.do("read the copy", err)
+	if !reflect.DeepEqual(before, after) {
+		t.Error("the refusal has changed the copy")
+	}
 	h1.do("adopt", id.Bind("m1"))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
@@ -260,11 +285,25 @@ func TestAStoreOfAnotherCluster(t *testing.T) {
 	t.Cleanup(func() { other.stop() })
 	eventually(t, "the other cluster is there", func() bool { _, err := theirs.Get(t.Context(), "host/h1/doc"); return err == nil })
 	h1.stop()
+	before := keysOf(t, theirs)
+	state, _, err := h1.state.List(t.Context(), "")
+	h1.do("read its state", err)
 	id := identify(t, h1.state, "h1", "m1", "192.0.2.1")
 	refuses(t, id.Await(t.Context(), theirs, false, nil), "another cluster", "--store", "weft leave")
+	after, _, err := h1.state.List(t.Context(), "")
+	h1.do("read its state", err)
+	if !reflect.DeepEqual(state, after) {
+		t.Error("the refusal has changed the state")
+	}
 	h1.refused = true
 	h1.start(theirs)
 	refuses(t, h1.end(), "another cluster")
+	if after := keysOf(t, theirs); !slices.Equal(before, after) {
+		t.Errorf("the other cluster had the records %v, and has %v", before, after)
+	}
+	if p := read(t, theirs, "host/h1/owner"); !strings.Contains(string(p.Value), "192.0.2.9") {
+		t.Errorf("the other cluster's h1 has lost its place: %s", p.Value)
+	}
 
 	h2.stop()
 	wiped := registrytest.OpenStore(t, "wiped.db")

@@ -85,6 +85,17 @@ var strangeRecords = map[string]string{
 	"pool/oops":         "x",
 }
 
+// strangeWords are in what is said of some of them.
+var strangeWords = map[string]string{
+	"host/h9/doc":      "underlay address 224.0.0.1, at which no host can be reached",
+	"host/h8/doc":      "underlay address 127.0.0.1, at which no host can be reached",
+	"host/h7/doc":      "underlay address 0.0.0.0, at which no host can be reached",
+	"host/h6/doc":      "192.0.2.2",
+	"net/abcabcabcab3": "VNI 0",
+	"net/abcabcabcab4": "VNI 16777215",
+	"net/abcabcabcab5": "subnet",
+}
+
 // One unusable record after the other is passed over and named, and everything else
 // goes on: what others have is seen, and a host that starts takes part.
 func TestUnusableRecordsStopNothing(t *testing.T) {
@@ -116,6 +127,19 @@ func TestUnusableRecordsStopNothing(t *testing.T) {
 		keys = append(keys, key)
 	}
 	eventually(t, "it names all of them, "+skipped.Names(h1.skipped.Records()), func() bool { return h1.passes(keys...) })
+	for _, r := range h1.skipped.Records() {
+		if text := r.Text(); strings.Contains(text, "\n") || !strings.Contains(text, strangeWords[r.Key]) {
+			t.Errorf("%q is not one sentence with %q", text, strangeWords[r.Key])
+		}
+	}
+	if known := len(h1.Networks()); known != 2 {
+		t.Errorf("it knows %d networks, not 2", known)
+	}
+	for _, s := range h1.HostStates() {
+		if s.Name != "h2" && s.Name != "h6" { // who is h6 may be told, and nothing is sent to it
+			t.Errorf("it knows a host %q", s.Name)
+		}
+	}
 	h2.stop()
 	within(t, 30*time.Second, "h1 sees that h2 has no lease", func() bool {
 		return slices.ContainsFunc(h1.HostStates(), func(s registry.HostState) bool { return s.Name == "h2" && !s.Live })
