@@ -368,6 +368,43 @@ func TestAHostSignsForItself(t *testing.T) {
 	within(t, 3*time.Second, "h1 takes what h2 has signed", func() bool { return h1.Snapshot().Silent["h2"] })
 }
 
+// What a host has said before it was started anew, its last word too, is old to one
+// that has been started anew since as well.
+func TestReplayedAfterARestart(t *testing.T) {
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
+	n := network(t, h1, h2)
+	acquainted(t, h1, h2)
+	h2.endpoint("e2", n, "10.1.0.6")
+	within(t, 5*time.Second, "h1 sees e2", func() bool { return h1.sees(h2, n, "e2") })
+	h2.do("delete", h2.DeleteEndpoint(t.Context(), "e2"))
+	within(t, 5*time.Second, "h1 sees e2 gone", func() bool { return !h1.sees(h2, n, "e2") })
+	h2.stop()
+	within(t, 5*time.Second, "h1 hears h2's last word", func() bool { return !h1.hears(h2) })
+	h1.mu.Lock()
+	old := slices.Clone(h1.heard)
+	h1.mu.Unlock()
+	h2.start()
+	h1.stop()
+	h1.start()
+	acquainted(t, h1, h2)
+
+	f, before := forge(t, h2, hostsAddr), h1.push.Stats()
+	for _, b := range old {
+		f.write(h1, b)
+	}
+	within(t, 5*time.Second, "h1 has got it", func() bool { return h1.push.Stats().Received >= before.Received+uint64(len(old)) })
+	if refused := h1.push.Stats().Refused - before.Refused; refused == 0 {
+		t.Error("nothing of it was refused")
+	}
+	if !h1.hears(h2) || h1.Snapshot().Silent["h2"] {
+		t.Error("h1 has heard h2's last word of before")
+	}
+	if h1.sees(h2, n, "e2") {
+		t.Error("h1 sees a container that is gone")
+	}
+}
+
 // A host of a weft that does not sign is heard, as long as its record has no key,
 // and can read what the others say.
 func TestAHostThatDoesNotSign(t *testing.T) {
