@@ -19,7 +19,7 @@ func (c Cluster) Broken(ctx context.Context) []string {
 	say := func(format string, args ...any) { reasons = append(reasons, fmt.Sprintf(format, args...)) }
 	docker := map[string]map[string]DockerNetwork{}
 	var first []control.Network
-	for i, h := range c.Lab.Hosts() {
+	for i, h := range c.Hosts() {
 		s, err := c.Control(h.Name()).Status(ctx)
 		if err != nil {
 			say("%s: %v", h.Name(), err)

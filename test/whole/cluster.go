@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/weft-net/weft/driver/control"
@@ -14,7 +15,15 @@ import (
 const patience = 20 * time.Second
 
 // Cluster is the cluster of a lab.
-type Cluster struct{ Lab *lab.Lab }
+type Cluster struct {
+	Lab   *lab.Lab
+	Spare string // a host of the lab that is none of the cluster's; empty: there is none
+}
+
+// Hosts are the cluster's, h1 first.
+func (c Cluster) Hosts() []*lab.Host {
+	return slices.DeleteFunc(slices.Clone(c.Lab.Hosts()), func(h *lab.Host) bool { return h.Name() == c.Spare })
+}
 
 // Control asks the weft of the host.
 func (c Cluster) Control(host string) control.Client {

@@ -59,7 +59,7 @@ func (c Cluster) Containers() ([]Container, error) {
 // runs in them or not: what has an address answers for it. They have no PID.
 func (c Cluster) Sandboxes() []Container {
 	var out []Container
-	for _, h := range c.Lab.Hosts() {
+	for _, h := range c.Hosts() {
 		dir := h.Path("/run/docker/netns")
 		for _, name := range filesOf(dir) {
 			addrs, err := addresses(filepath.Join(dir, name))

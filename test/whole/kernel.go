@@ -51,12 +51,12 @@ func (c Cluster) KernelDiffers(ctx context.Context) ([]string, error) {
 		}
 	}
 	var out []string
-	for _, self := range c.Lab.Hosts() {
+	for _, self := range c.Hosts() {
 		s := overlay.Snapshot{
 			Self: overlay.Host{Name: self.Name(), VTEP: self.Addr()}, Hosts: map[string]overlay.Host{},
 			Networks: networks, Peers: map[string][]overlay.Attachment{},
 		}
-		for _, h := range c.Lab.Hosts() {
+		for _, h := range c.Hosts() {
 			if h.Name() != self.Name() {
 				s.Hosts[h.Name()] = overlay.Host{Name: h.Name(), VTEP: h.Addr()}
 			}

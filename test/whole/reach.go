@@ -28,7 +28,7 @@ func (c Cluster) Unreached(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	hosts := c.Lab.Hosts()
+	hosts := c.Hosts()
 	networks, err := c.Networks(ctx, hosts[0].Name())
 	if err != nil {
 		return nil, err
