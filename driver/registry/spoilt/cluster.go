@@ -110,26 +110,36 @@ func (c *Cluster) Spoil(rnd *rand.Rand, n int) {
 		key := keys[rnd.IntN(len(keys))]
 		value := c.Pairs[key]
 		switch rnd.IntN(8) {
-		case 0: // cut off
-			c.spoil(key, value[:rnd.IntN(max(len(value), 1))])
-		case 1: // a byte is another
-			if b := []byte(value); len(b) > 0 {
-				b[rnd.IntN(len(b))] = byte(rnd.IntN(256)) //nolint:gosec // a byte
-				c.spoil(key, string(b))
-			}
-		case 2: // something else
-			c.spoil(key, garbage[rnd.IntN(len(garbage))])
+		case 0, 1, 2:
+			c.spoil(Broken(rnd, key, value))
 		case 3: // a member is something else
 			c.spoil(key, bent(rnd, value))
 		case 4: // for a later version
 			c.spoil(key, strings.TrimSuffix(value, "}")+`,"v":2}`)
 		case 5: // twice
 			c.spoil(key[:1+rnd.IntN(len(key))]+fmt.Sprintf("x%d", rnd.IntN(100)), value)
-		case 6: // a key of nobody's
-			c.spoil(strangeKeys[rnd.IntN(len(strangeKeys))], garbage[rnd.IntN(len(garbage))])
+		case 6: // a byte is another
+			if b := []byte(value); len(b) > 0 {
+				b[rnd.IntN(len(b))] = byte(rnd.IntN(256)) //nolint:gosec // a byte
+				c.spoil(key, string(b))
+			}
 		case 7: // another record under its key
 			c.spoil(key, c.Pairs[keys[rnd.IntN(len(keys))]])
 		}
+	}
+}
+
+// Broken gives a key and a value of which everybody sees that it is no record of
+// weft's: the record cut off, something else under its key, or something under a key
+// of nobody's.
+func Broken(rnd *rand.Rand, key, value string) (string, string) {
+	switch rnd.IntN(3) {
+	case 0:
+		return key, value[:rnd.IntN(max(len(value), 1))]
+	case 1:
+		return key, garbage[rnd.IntN(len(garbage))]
+	default:
+		return strangeKeys[rnd.IntN(len(strangeKeys))], garbage[rnd.IntN(len(garbage))]
 	}
 }
 
