@@ -24,7 +24,7 @@ func TestChaos(t *testing.T) {
 	ctx := context.Background()
 	c := lab.Config{
 		Name: fmt.Sprintf("chaos-%d-%d", *seed, os.Getpid()), Progress: os.Stderr,
-		Consuls: 1, WeftArgs: []string{"--log-level=debug"},
+		Hosts: 4, Consuls: 1, WeftArgs: []string{"--log-level=debug", "--metrics=" + metrics},
 	}
 	if *seed%3 == 0 {
 		c.Consuls = 3
@@ -45,7 +45,7 @@ func TestChaos(t *testing.T) {
 	began := time.Now()
 	failures, history := Run(ctx, Config{
 		Lab: l, Seed: *seed, Long: time.Duration(*minutes * float64(time.Minute)),
-		LiveRestore: live, Servers: c.Consuls,
+		LiveRestore: live, Servers: c.Consuls, Spare: l.Hosts()[3].Name(),
 		Say: func(format string, args ...any) {
 			t.Logf("%s  %s", time.Since(began).Round(time.Second), fmt.Sprintf(format, args...))
 		},
@@ -73,6 +73,9 @@ func keepLogs(t *testing.T, l *lab.Lab, history string) {
 	}
 	for _, h := range l.Hosts() {
 		// The log then says what each goroutine was doing.
+		if !h.Running(lab.Weft) {
+			continue
+		}
 		if err := h.Signal(lab.Weft, unix.SIGQUIT); err != nil {
 			t.Error(err)
 		}

@@ -36,7 +36,7 @@ func (r *runner) heal(ctx context.Context) bool {
 		r.history.fail(time.Now(), "heal: %v", err)
 		return false
 	}
-	for _, h := range r.Lab.Hosts() {
+	for _, h := range r.cluster.Hosts() {
 		for _, s := range h.Services() {
 			if err := h.Start(ctx, s); err != nil {
 				r.history.fail(time.Now(), "heal: %v", err)
@@ -49,14 +49,15 @@ func (r *runner) heal(ctx context.Context) bool {
 	})
 }
 
-// broken says what is not whole.
+// broken says what is not whole. A host whose disk was set back keeps what it had in
+// stock then from others, for ten minutes.
 func (r *runner) broken(ctx context.Context) []string {
 	reasons := r.cluster.Broken(ctx)
 	kernel, err := r.cluster.KernelDiffers(ctx)
 	if err != nil {
 		reasons = append(reasons, err.Error())
 	}
-	return append(reasons, kernel...)
+	return slices.DeleteFunc(append(reasons, kernel...), whole.Stranded)
 }
 
 // await waits until there is no reason any more, and tells those that remain.
@@ -108,7 +109,7 @@ func (r *runner) runNew(ctx context.Context) {
 	}
 	slices.SortFunc(networks, func(a, b control.Network) int { return strings.Compare(a.ID, b.ID) }) // random
 	var g errgroup.Group
-	for _, h := range r.Lab.Hosts() {
+	for _, h := range r.cluster.Hosts() {
 		g.Go(func() error {
 			for _, n := range networks[:min(len(networks), maxNetworks)] {
 				o := op{kind: runBox, host: h.Name(), net: n.Name, box: fmt.Sprintf("new%d-%s", r.newest.Add(1), n.Name)}
@@ -133,7 +134,7 @@ func (r *runner) runNew(ctx context.Context) {
 
 // removeNew removes what runNew ran.
 func (r *runner) removeNew(ctx context.Context) {
-	for _, h := range r.Lab.Hosts() {
+	for _, h := range r.cluster.Hosts() {
 		if err := h.RemoveContainers(ctx, "name=^new"); err != nil {
 			r.history.fail(time.Now(), "remove containers of %s: %s", h.Name(), complaint(err.Error()))
 		}
@@ -143,14 +144,14 @@ func (r *runner) removeNew(ctx context.Context) {
 // check looks at what must hold in the end.
 func (r *runner) check(ctx context.Context) {
 	r.await(ctx, poolTime, "without what came to nothing", func() []string { return r.broken(ctx) })
-	for _, h := range r.Lab.Hosts() {
+	for _, h := range r.cluster.Hosts() {
 		r.panics(h)
 	}
 }
 
 func (r *runner) repairs(ctx context.Context) map[string]uint64 {
 	out := map[string]uint64{}
-	for _, h := range r.Lab.Hosts() {
+	for _, h := range r.cluster.Hosts() {
 		s, err := r.cluster.Control(h.Name()).Status(ctx)
 		if err != nil {
 			r.history.fail(time.Now(), "%v", err)

@@ -29,7 +29,7 @@ func (r *runner) docker(ctx context.Context, o op) {
 	for try := 1; ; try++ {
 		why := r.try(ctx, o)
 		switch {
-		case why != "weft away" && why != "store away" && why != "dockerd away" && why != "out of stock" && why != "network not there":
+		case why != "weft away" && why != "store away" && why != "dockerd away" && why != "out of stock" && why != "network not there" && why != "record spoilt":
 			return
 		case try == again || o.kind == connectBox || o.kind == disconnectBox:
 			return
@@ -180,6 +180,8 @@ func (r *runner) excuse(ctx context.Context, o op, text string, began, ended tim
 	case has("store") && troubled("store", 10*time.Second),
 		has("the store has lost data") && troubled("store", 75*time.Second): // hosts that do not record again are waited for
 		return "store away"
+	case has("record") && troubled("records", 10*time.Second):
+		return "record spoilt"
 	case o.box != "" && (box.doubtful || r.troubles.within(o.host+"/dockerd", box.since, ended, 0)) &&
 		has("No such container", "is not running", "not connected", "already", "No such", "marked for removal", "not found", "cannot join network of a non running"):
 		return "container not as drawn"

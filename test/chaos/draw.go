@@ -17,6 +17,9 @@ const (
 // rest is how long whatever was broken is left alone afterwards.
 const rest = 5 * time.Second
 
+// twinTime is how long a copy of a host waits for the end of the host's lease.
+const twinTime = 30 * time.Second
+
 // What faults of Consul are done to: the server that leads then, or all of them.
 const (
 	leader  = "consul's leader"
@@ -34,6 +37,7 @@ type op struct {
 	box   string        // a container's name
 	args  []string      // more for create and run
 	last  time.Duration // how long a fault lasts
+	dice  uint64        // decides what the fault takes of what there is then
 }
 
 // String is the operation as a person would tell it.
@@ -69,6 +73,12 @@ func (o op) keys() []string {
 		return []string{servers}
 	case cutStore, cutHosts:
 		return []string{"cut " + o.host + o.peer}
+	case renameHost, cloneHost, forgeMessages:
+		return []string{o.host + "/weft"}
+	case spoilStore:
+		return []string{servers}
+	case setBack, twinHost: // the store has to know the host, and goes on to
+		return []string{o.host + "/weft", servers, "cut " + o.host + servers}
 	}
 	return nil
 }
@@ -135,6 +145,12 @@ func (s *script) next() op {
 
 func (s *script) host() string { return s.hosts[s.rand.IntN(len(s.hosts))] }
 
+// other is another host.
+func (s *script) other(host string) string {
+	i := slices.Index(s.hosts, host)
+	return s.hosts[(i+1+s.rand.IntN(len(s.hosts)-1))%len(s.hosts)]
+}
+
 func (s *script) kind() (kind, time.Duration) {
 	total := 0
 	for _, w := range weights {
@@ -167,8 +183,13 @@ func (s *script) fault(o op, longest time.Duration) (op, bool) {
 	case cutStore:
 		o.peer = servers
 	case cutHosts:
-		i := slices.Index(s.hosts, o.host)
-		o.peer = s.hosts[(i+1+s.rand.IntN(len(s.hosts)-1))%len(s.hosts)]
+		o.peer = s.other(o.host)
+	case renameHost:
+		o.args = []string{[]string{o.host, "localhost", fmt.Sprintf("node%d", o.n)}[s.rand.IntN(3)]}
+	case spoilStore:
+		o.host, o.dice = servers, s.rand.Uint64()
+	case forgeMessages:
+		o.peer, o.dice = s.other(o.host), s.rand.Uint64()
 	default:
 	}
 	for _, key := range o.keys() {
@@ -178,6 +199,9 @@ func (s *script) fault(o op, longest time.Duration) (op, bool) {
 	}
 	for _, key := range o.keys() {
 		s.broken[key] = s.clock + o.last + rest
+		if o.kind == twinHost {
+			s.broken[key] += twinTime
+		}
 	}
 	if o.kind == killDockerd || o.kind == restartDockerd || o.kind == crashHost {
 		for _, b := range s.boxes {

@@ -39,21 +39,50 @@ func (r *runner) spoilt(o op) []string {
 	switch o.kind {
 	case killWeft, freezeWeft, restartWeft:
 		return []string{o.host + "/weft"}
-	case killDockerd, restartDockerd, freezeDockerd:
+	case freezeDockerd:
 		return []string{o.host + "/dockerd"}
+	case killDockerd, restartDockerd:
+		return append([]string{o.host + "/dockerd"}, r.ended(o.host)...)
 	case crashHost:
-		return []string{o.host + "/weft", o.host + "/dockerd"}
+		return append([]string{o.host + "/weft", o.host + "/dockerd"}, r.ended(o.host)...)
 	case cutStore:
 		return []string{o.host + "/store"}
 	case cutHosts:
-		return nil
+		return []string{way(o.host, o.peer)}
+	case renameHost:
+		return []string{o.host + "/weft"}
+	case setBack:
+		return []string{o.host + "/weft", o.host + "/state"}
+	case cloneHost, twinHost, forgeMessages:
+		return nil // nobody may notice
+	case spoilStore:
+		return r.everywhere("/records")
 	default:
-		var all []string
-		for _, h := range r.Lab.Hosts() {
-			all = append(all, h.Name()+"/store")
-		}
-		return all
+		return r.everywhere("/store")
 	}
+}
+
+// ended is the trouble of a host's containers when its dockerd ends.
+func (r *runner) ended(host string) []string {
+	if r.LiveRestore {
+		return nil
+	}
+	return []string{host + "/containers"}
+}
+
+// everywhere is the trouble on each host.
+func (r *runner) everywhere(what string) []string {
+	var all []string
+	for _, h := range r.cluster.Hosts() {
+		all = append(all, h.Name()+what)
+	}
+	return all
+}
+
+// way is the trouble of a cut between two hosts.
+func way(a, b string) string {
+	p := pair(a, b)
+	return p[0] + "-" + p[1]
 }
 
 // harm brings the fault about, and gives what ends it.
@@ -97,6 +126,18 @@ func (r *runner) harm(ctx context.Context, o op) (undo func() error, err error) 
 		}, err
 	case cutHosts:
 		return func() error { return r.cuts.remove(ctx, o.host, o.peer) }, r.cuts.add(ctx, o.host, o.peer)
+	case renameHost:
+		return r.rename(ctx, o)
+	case setBack:
+		return r.setBack(ctx, o)
+	case cloneHost:
+		return nil, r.clone(ctx, o)
+	case twinHost:
+		return nil, r.twin(ctx, o)
+	case spoilStore:
+		return r.spoil(ctx, o)
+	case forgeMessages:
+		return nil, r.forge(ctx, o)
 	default:
 		return r.consulFault(ctx, o)
 	}

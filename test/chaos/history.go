@@ -11,6 +11,7 @@ import (
 // history is what has been done, and how it went, by time.
 type history struct {
 	began time.Time
+	say   func(format string, args ...any) // failures at once
 
 	mu       sync.Mutex
 	lines    []line
@@ -33,6 +34,7 @@ func (h *history) note(at time.Time, format string, args ...any) {
 func (h *history) fail(at time.Time, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	h.note(at, "FAILURE: %s", text)
+	h.say("FAILURE: %s", text)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.failures = append(h.failures, fmt.Sprintf("%s %s", h.stamp(at), text))

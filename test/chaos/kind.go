@@ -32,6 +32,12 @@ const (
 	cutStore       kind = "cut from consul"
 	cutHosts       kind = "cut from host"
 	cutLeader      kind = "cut from the other servers" // Consul's leader
+	renameHost     kind = "rename the machine"
+	setBack        kind = "set back the disk"   // weft's part of it
+	cloneHost      kind = "start a clone"       // with a machine-id of its own
+	twinHost       kind = "start a clone as is" // with the host's machine-id
+	spoilStore     kind = "spoil records of"
+	forgeMessages  kind = "forge messages to"
 )
 
 // weights say how often a kind is drawn when it can be.
@@ -65,4 +71,10 @@ var weights = []struct {
 	{cutStore, 4, 12 * time.Second},
 	{cutHosts, 4, 10 * time.Second},
 	{cutLeader, 3, 10 * time.Second}, // of three servers only
+	{renameHost, 2, 2 * time.Second},
+	{setBack, 8, 3 * time.Second},
+	{cloneHost, 2, time.Second},
+	{twinHost, 3, time.Second},
+	{spoilStore, 4, 8 * time.Second},
+	{forgeMessages, 6, time.Second},
 }

@@ -20,7 +20,7 @@ const spare = 6
 // settleIdle notes what a weft holds at most with nothing to do.
 func (r *runner) settleIdle(ctx context.Context) {
 	time.Sleep(2 * time.Second)
-	for _, h := range r.Lab.Hosts() {
+	for _, h := range r.cluster.Hosts() {
 		u, err := r.cluster.Usage(ctx, h.Name())
 		if err != nil {
 			r.history.fail(time.Now(), "%v", err)
@@ -36,7 +36,7 @@ func (r *runner) settleIdle(ctx context.Context) {
 // clear removes all containers and networks, and waits until nothing is left.
 func (r *runner) clear(ctx context.Context) {
 	r.history.note(time.Now(), "remove everything")
-	for _, h := range r.Lab.Hosts() {
+	for _, h := range r.cluster.Hosts() {
 		if err := h.RemoveContainers(ctx); err != nil {
 			r.history.fail(time.Now(), "remove all containers: %v", err)
 		}
@@ -45,7 +45,7 @@ func (r *runner) clear(ctx context.Context) {
 	if err != nil {
 		r.history.fail(time.Now(), "%v", err)
 	}
-	hosts := r.Lab.Hosts()
+	hosts := r.cluster.Hosts()
 	i := 0
 	for name := range nets {
 		// The store has to know first that the last container is gone.
@@ -61,7 +61,7 @@ func (r *runner) clear(ctx context.Context) {
 // users are the endpoints that any host believes to be in the network.
 func (r *runner) users(ctx context.Context, network string) []string {
 	var out []string
-	for _, h := range r.Lab.Hosts() {
+	for _, h := range r.cluster.Hosts() {
 		list, err := r.cluster.Control(h.Name()).Endpoints(ctx, control.Filter{Network: network})
 		if err != nil {
 			out = append(out, err.Error())
@@ -77,7 +77,7 @@ func (r *runner) users(ctx context.Context, network string) []string {
 func (r *runner) left(ctx context.Context) []string {
 	var out []string
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	for _, h := range r.Lab.Hosts() {
+	for _, h := range r.cluster.Hosts() {
 		if list, err := h.Docker(ctx, "network", "ls", "--filter", driverArg, "--format", "{{.Name}}"); err != nil || list != "" {
 			say("Docker on %s has networks %q (%v)", h.Name(), strings.Fields(list), err)
 		}

@@ -68,7 +68,7 @@ func (r *runner) pingAll(ctx context.Context) {
 // the containers' ids.
 func (r *runner) containerNames(ctx context.Context) (map[string]string, error) {
 	out := map[string]string{}
-	for _, h := range r.Lab.Hosts() {
+	for _, h := range r.cluster.Hosts() {
 		nets, err := r.cluster.DockerNetworks(ctx, h.Name())
 		if err != nil {
 			return nil, err

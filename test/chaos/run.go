@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"crypto/ed25519"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -25,7 +26,8 @@ type Config struct {
 	Long time.Duration // how long operations are drawn
 	// LiveRestore says that containers outlive their dockerd.
 	LiveRestore bool
-	Servers     int // of Consul
+	Servers     int    // of Consul
+	Spare       string // a host of the lab for others' machines; neither its weft nor its dockerd runs
 	Say         func(format string, args ...any)
 }
 
@@ -36,6 +38,9 @@ type runner struct {
 	history  history
 	troubles troubles
 	cuts     cuts
+	disks    disks
+	keys     map[string]ed25519.PrivateKey // by which hosts sign, at the start; the spare one was a member then
+	ears     *ears
 
 	mu       sync.Mutex
 	tails    map[string]chan struct{} // of each key: closed when its last operation is done
@@ -67,14 +72,32 @@ type boxFate struct {
 // Run plays, heals and checks. It gives the failures, and the history.
 func Run(ctx context.Context, c Config) (failures []string, history string) {
 	r := &runner{
-		Config: c, cluster: whole.Cluster{Lab: c.Lab}, tails: map[string]chan struct{}{}, networks: map[string]*networkFate{},
+		Config: c, cluster: whole.Cluster{Lab: c.Lab, Spare: c.Spare}, tails: map[string]chan struct{}{}, networks: map[string]*networkFate{},
 		boxes: map[string]*boxFate{}, counts: map[string]int{}, first: map[string][]string{},
+		keys: map[string]ed25519.PrivateKey{},
 	}
-	r.history.began = time.Now()
+	r.history.began, r.history.say = time.Now(), r.Say
 	r.cuts.lab = c.Lab
+	if err := r.retire(ctx); err != nil {
+		return []string{err.Error()}, ""
+	}
 	r.settleIdle(ctx)
+	if err := r.overhear(); err != nil {
+		return []string{err.Error()}, ""
+	}
+	defer func() { _ = r.ears.close() }()
+	if err := r.genuine(ctx); err != nil {
+		return []string{err.Error()}, ""
+	}
+	standers, err := r.stand(ctx)
+	if err != nil {
+		return []string{err.Error()}, ""
+	}
+	sending, stop := context.WithCancel(ctx)
+	var packets sync.WaitGroup
+	packets.Go(func() { r.packets(sending, standers) })
 	var hosts []string
-	for _, h := range r.Lab.Hosts() {
+	for _, h := range r.cluster.Hosts() {
 		hosts = append(hosts, h.Name())
 	}
 	s := newScript(c, hosts)
@@ -88,6 +111,10 @@ func Run(ctx context.Context, c Config) (failures []string, history string) {
 	}
 	if sound {
 		r.check(ctx)
+	}
+	stop()
+	packets.Wait()
+	if sound {
 		r.clear(ctx)
 	}
 	r.history.mu.Lock()
