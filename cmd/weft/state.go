@@ -82,7 +82,11 @@ func (d *daemon) openStores(ctx context.Context) error {
 	if err := guarded.Check(ctx, metaTime); err != nil {
 		return err
 	}
-	return d.takePlace(ctx)
+	if err := d.takePlace(ctx); err != nil {
+		return err
+	}
+	d.recordUnderlay(ctx, d.self)
+	return nil
 }
 
 // metaTime is how long the start waits for the store to say whether this weft is too

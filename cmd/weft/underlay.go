@@ -20,8 +20,7 @@ type lastUnderlay struct {
 	MTU       int        `json:"mtu"`
 }
 
-// underlay finds the address and MTU by which other hosts reach this one, and
-// records them.
+// underlay finds the address and MTU by which other hosts reach this one.
 func (d *daemon) underlay(ctx context.Context) (dataplane.Underlay, error) {
 	var peers []netip.Addr
 	if d.registry != nil { // at the start nobody is known yet
@@ -34,9 +33,15 @@ func (d *daemon) underlay(ctx context.Context) (dataplane.Underlay, error) {
 	if d.cfg.MTU != 0 {
 		u.MTU = d.cfg.MTU
 	}
+	return u, nil
+}
+
+// recordUnderlay records it in this host's state. A process that may be refused, as
+// its state or its place is another machine's, does not do that yet.
+func (d *daemon) recordUnderlay(ctx context.Context, u dataplane.Underlay) {
 	now := lastUnderlay{d.cfg.Advertise, u.Addr, u.MTU}
 	if was, _ := d.recordedUnderlay(ctx); was == now {
-		return u, nil
+		return
 	}
 	b, err := json.Marshal(now)
 	if err == nil {
@@ -45,7 +50,6 @@ func (d *daemon) underlay(ctx context.Context) (dataplane.Underlay, error) {
 	if err != nil { // it is of use only to a start without a network
 		d.log.WithError(err).Debug("The underlay could not be recorded.")
 	}
-	return u, nil
 }
 
 // firstUnderlay is the underlay at the start. A machine may boot while its
@@ -89,6 +93,7 @@ func (d *daemon) followUnderlay(ctx context.Context) {
 		d.found = dataplane.Underlay{} // once it is back, what hung on it may be gone
 		return
 	}
+	d.recordUnderlay(ctx, u)
 	if u == d.found {
 		return
 	}

@@ -7,11 +7,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/weft-net/weft/kvstore/bolt"
 	"github.com/weft-net/weft/test/lab"
 	"github.com/weft-net/weft/test/lab/labtest"
 )
@@ -98,7 +100,7 @@ func storeURL() string { return fmt.Sprintf("consul://%s:8500", cluster.Consul(1
 // while, with one sentence that has all the words. It gives the sentence.
 func refused(t *testing.T, h *lab.Host, dir string, args []string, words ...string) string {
 	t.Helper()
-	before := keys(t)
+	before, state := keys(t), stateIn(t, dir)
 	_, err := h.Run(t.Context(), serving(h, dir, "refused", args...)...)
 	if err == nil {
 		t.Fatalf("weft with %q was not refused", args)
@@ -106,6 +108,9 @@ func refused(t *testing.T, h *lab.Host, dir string, args []string, words ...stri
 	sentence := said(t, err.Error(), words...)
 	if after := keys(t); after != before {
 		t.Errorf("weft with %q was refused, and has changed what the store has:\n%s\n%s", args, before, after)
+	}
+	if after := stateIn(t, dir); !reflect.DeepEqual(state, after) {
+		t.Errorf("weft with %q was refused, and has changed its state from %q to %q", args, state, after)
 	}
 	return sentence
 }
@@ -130,18 +135,41 @@ func said(t *testing.T, text string, words ...string) string {
 	return sentence
 }
 
-// keys are the keys of hosts and addresses in the store.
+// keys are the keys of hosts and addresses in the store, and of another cluster there.
 func keys(t *testing.T) string {
 	t.Helper()
 	var out []string
-	for _, prefix := range []string{"host/", "addr/"} {
-		text, err := cluster.Consul(1).Request(t.Context(), "GET", "/v1/kv/weft/"+prefix+"?keys", nil)
-		if err != nil {
+	for _, prefix := range []string{"weft/host/", "weft/addr/", "theirs/"} {
+		text, err := cluster.Consul(1).Request(t.Context(), "GET", "/v1/kv/"+prefix+"?keys", nil)
+		if err != nil && !strings.Contains(err.Error(), "404") { // there are none
 			t.Fatal(err)
 		}
 		out = append(out, string(text))
 	}
 	return strings.Join(out, "\n")
+}
+
+// stateIn is what the state in the directory has; nothing if there is none.
+func stateIn(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	path := filepath.Join(dir, "state.db")
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return out
+	}
+	s, err := bolt.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	pairs, _, err := s.List(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range pairs {
+		out[p.Key] = string(p.Value)
+	}
+	return out
 }
 
 func address(t *testing.T, h *lab.Host, container string) netip.Addr {
