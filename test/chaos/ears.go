@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -75,11 +76,10 @@ func (e *ears) hear(f *os.File) {
 		}
 		way := [2]netip.Addr{netip.AddrFrom4([4]byte(b[12:])), netip.AddrFrom4([4]byte(b[16:]))}
 		e.mu.Lock()
-		all := append(e.kept[way], append([]byte(nil), b[head+8:n]...))
-		if len(all) > 2*remembered {
-			all = append(all[:remembered], all[remembered+1:]...)
+		e.kept[way] = append(e.kept[way], slices.Clone(b[head+8:n]))
+		if len(e.kept[way]) > 2*remembered {
+			e.kept[way] = slices.Delete(e.kept[way], remembered, remembered+1)
 		}
-		e.kept[way] = all
 		e.mu.Unlock()
 	}
 }
@@ -88,7 +88,7 @@ func (e *ears) hear(f *os.File) {
 func (e *ears) heard(from, to string) [][]byte {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return append([][]byte(nil), e.kept[[2]netip.Addr{e.of[from], e.of[to]}]...)
+	return slices.Clone(e.kept[[2]netip.Addr{e.of[from], e.of[to]}])
 }
 
 // overhear has the run's ears listen, and reads the keys by which hosts sign.
