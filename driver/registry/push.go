@@ -34,7 +34,6 @@ type link struct {
 	spoken      map[uint64]spoken // by the number of the process, see hearing.go
 	heard       time.Time         // zero: not yet, or the host said that it rests
 	quiet       int               // silence's ticks since heard
-	vacant      int               // silence's ticks for which its machine's answer counts, see Vacant
 	storeOK     bool
 	storeSince  time.Time
 	away        bool   // the host said that its machine shuts down
@@ -116,9 +115,10 @@ func (r *Registry) Heard(b Beat) bool {
 	if mayAsk(b.Number, b.Probe) && r.askedLocked(&p, b.Probe, len(l.spoken) == 0) {
 		defer r.any.send()
 	}
+	p.vacant = 0
 	r.hosts[b.Host] = p
 	l.note(b.Number, p.Runs, now)
-	l.heard, l.quiet, l.vacant = now, 0, 0
+	l.heard, l.quiet = now, 0
 	l.heardBy(r.meta.ring(), b.Key)
 	if p.credible(b.Seq) {
 		l.announced = max(l.announced, b.Seq)

@@ -128,6 +128,7 @@ type peer struct {
 	dead    bool      // it has the mark of a dead host, see reap.go
 	down    bool      // peers neither send to it nor take from it
 	rests   bool      // it would be down if it had not said that its containers run on
+	vacant  int       // silence's ticks for which its machine counts as one that lives, see vacant.go
 
 	veto    veto      // whether somebody hears it though its lease is free
 	unheard time.Time // when that last changed, or this host last heard it so

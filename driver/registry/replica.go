@@ -295,6 +295,7 @@ func (r *Registry) updateHostsLocked(updates map[string]hostUpdate, fetched []re
 		doc.live, doc.lease, doc.since, doc.down = u.live, u.lease, old.since, old.down && !u.live
 		doc.dead = u.marked
 		doc.rests = old.rests && !u.live && doc.Rests
+		doc.vacant = r.vacantLocked(doc)
 		if doc.veto, doc.unheard = u.veto, old.unheard; !known || old.veto != u.veto {
 			doc.unheard = now
 		}

@@ -35,11 +35,12 @@ func (r *Registry) countSilence() {
 		r.any.send()
 	}
 	for host, l := range r.links {
+		was := r.namelessLocked(host)
+		r.countVacantLocked(host)
 		if l.heard.IsZero() {
 			continue
 		}
-		was := r.namelessLocked(host)
-		l.quiet, l.vacant = l.quiet+1, max(0, l.vacant-1)
+		l.quiet++
 		switch now := r.namelessLocked(host); {
 		case now && !was:
 			r.log.WithField("host", host).Info("A host has fallen silent: its names are withdrawn until it is heard again, its packets go on.")

@@ -18,6 +18,13 @@ import (
 // and refuses nothing: its names go. And a machine that answers again after it did
 // not has started anew, without its containers: nothing comes back before its weft
 // is heard.
+//
+// A weft whose state is lost or was set back begins with another incarnation, of which
+// nothing is heard before its record is seen, and that comes before its lease. Whether
+// the machine lives has nothing to do with that: a host at the same addresses that was
+// sent to when the record came is sent to as if its machine had refused then. So that is
+// for as long as a refusal counts, and not beyond the reap time of the lease that ended.
+// A host that was not sent to gains nothing by a new record.
 
 const (
 	// vacantAsk is the silence, in ticks, after which a host's machine is asked:
@@ -35,9 +42,7 @@ func (r *Registry) Quiet() []overlay.Host {
 	defer r.mu.RUnlock()
 	var out []overlay.Host
 	for host, l := range r.links {
-		p := r.hosts[host]
-		if l.incarnation == p.Incarnation && !l.heard.IsZero() && l.quiet >= vacantAsk && p.Push.IsValid() &&
-			!p.returning && !r.namelessLocked(host) {
+		if p := r.hosts[host]; quiet(p, l) && p.Push.IsValid() && !p.returning && !r.namelessLocked(host) {
 			out = append(out, p.Host)
 		}
 	}
@@ -45,26 +50,55 @@ func (r *Registry) Quiet() []overlay.Host {
 	return out
 }
 
+// quiet says whether the host was heard and is not any more, or its machine counted as
+// one that lives and it has not been heard since.
+func quiet(p peer, l *link) bool {
+	return p.vacant > 0 || l.incarnation == p.Incarnation && !l.heard.IsZero() && l.quiet >= vacantAsk
+}
+
 // Vacant says that the host's machine answers, and that no weft runs on it.
 func (r *Registry) Vacant(host overlay.Host) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l, p := r.links[host.Name], r.hosts[host.Name]
-	if l == nil || p.Host != host || l.incarnation != p.Incarnation || l.quiet < vacantAsk || r.namelessLocked(host.Name) {
+	if l == nil || p.Host != host || !quiet(p, l) || r.namelessLocked(host.Name) {
 		return
 	}
-	l.vacant = vacantTicks
+	p.vacant = vacantTicks
+	r.hosts[host.Name] = p
+}
+
+// vacantLocked is what counts of the host's machine when the store has this record of
+// the host.
+func (r *Registry) vacantLocked(doc peer) int {
+	old := r.hosts[doc.Name]
+	switch {
+	case old.VTEP != doc.VTEP || old.Push != doc.Push:
+		return 0
+	case old.Incarnation != doc.Incarnation && r.sentToLocked(doc.Name):
+		return vacantTicks
+	}
+	return old.vacant
+}
+
+// countVacantLocked counts a tick of what counts of the host's machine.
+func (r *Registry) countVacantLocked(host string) {
+	p, sent := r.hosts[host], r.sentToLocked(host)
+	p.vacant = max(0, p.vacant-1)
+	r.hosts[host] = p
+	if sent && !r.sentToLocked(host) {
+		r.any.send()
+	}
 }
 
 // sentToLocked says whether packets go to the host and are taken from it: it is not
 // down, or only its weft is or was, and its addresses are not to be freed yet.
 func (r *Registry) sentToLocked(host string) bool {
-	p, l := r.hosts[host], r.links[host]
+	p := r.hosts[host]
 	if !p.down {
 		return true
 	}
-	vacant := l != nil && l.incarnation == p.Incarnation && l.vacant > 0
-	return (vacant || r.heardLocked(host)) && !p.returning && !r.awayLocked(host) && (r.reapAfter == 0 || time.Since(p.since) < r.reapAfter)
+	return (p.vacant > 0 || r.heardLocked(host)) && !p.returning && !r.awayLocked(host) && (r.reapAfter == 0 || time.Since(p.since) < r.reapAfter)
 }
 
 // namelessLocked says whether the host's names are withdrawn: it is silent, and
@@ -73,6 +107,6 @@ func (r *Registry) namelessLocked(host string) bool {
 	if !r.silentLocked(host) {
 		return false
 	}
-	l := r.links[host]
-	return l == nil || l.vacant == 0 || r.awayLocked(host) || r.hosts[host].rests
+	p := r.hosts[host]
+	return p.vacant == 0 || r.awayLocked(host) || p.rests
 }

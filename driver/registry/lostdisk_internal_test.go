@@ -1,0 +1,157 @@
+package registry
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus/hooks/test"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/registrytest"
+)
+
+// killed is a host that sees h2, whose weft was killed on a machine that lives: its
+// lease has ended, and its machine refuses connections.
+type killed struct {
+	*Registry
+	t   *testing.T
+	doc peer // h2's record
+}
+
+func newKilled(t *testing.T) *killed {
+	t.Helper()
+	log, _ := test.NewNullLogger()
+	r, err := Open(t.Context(), Config{
+		Self:  overlay.Host{Name: "h1", VTEP: netip.MustParseAddr("192.0.2.1"), Push: netip.MustParseAddrPort("192.0.2.1:7947")},
+		State: registrytest.OpenStore(t, "h1.db"), Reap: time.Minute, Log: log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.contact = Contact{}
+	k := &killed{Registry: r, t: t, doc: peer{Runs: 1, Host: overlay.Host{
+		Name: "h2", Incarnation: "before", VTEP: netip.MustParseAddr("192.0.2.2"), Push: netip.MustParseAddrPort("192.0.2.2:7947"),
+	}}}
+	k.see(hostUpdate{live: true, lease: 1})
+	if !r.Heard(Beat{Host: "h2", Incarnation: "before", Number: 1<<32 + 1}) {
+		t.Fatal("h2 is not heard")
+	}
+	for range silentTicks {
+		k.tick(true)
+	}
+	k.see(hostUpdate{lease: 1})
+	k.judge(time.Now().Add(silentDownAfter))
+	if !r.hosts["h2"].down || !k.sentTo() {
+		t.Fatalf("h2 is down: %v, and sent to: %v", r.hosts["h2"].down, k.sentTo())
+	}
+	return k
+}
+
+// see is what the store says of h2 now.
+func (k *killed) see(u hostUpdate) {
+	k.t.Helper()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	u.doc = k.doc
+	if _, err := k.updateHostsLocked(map[string]hostUpdate{"h2": u}, nil); err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+// tick is a tick of silence, in which h2's machine may refuse a connection.
+func (k *killed) tick(refuses bool) {
+	k.countSilence()
+	if refuses {
+		for _, host := range k.Quiet() {
+			k.Vacant(host)
+		}
+	}
+	k.judge(time.Now())
+}
+
+func (k *killed) sentTo() bool { return slices.Contains(k.VTEPs(), k.doc.VTEP) }
+
+// A weft that begins with a new state writes its record before it has its lease and
+// before what it says can count. Its containers have run all the time.
+func TestAHostWithANewStateIsSentToBeforeItHasItsLease(t *testing.T) {
+	k := newKilled(t)
+	for range vacantTicks / 2 { // it listens, and has written nothing
+		k.tick(false)
+	}
+	k.doc.Incarnation, k.doc.Seq = "after", 1
+	k.see(hostUpdate{lease: 1})
+	for i := range vacantTicks - 1 {
+		if !k.sentTo() {
+			t.Fatalf("nothing is sent to h2 %d ticks after its new record was seen", i)
+		}
+		k.tick(false)
+	}
+	k.see(hostUpdate{live: true, lease: 2})
+	k.judge(time.Now())
+	if !k.sentTo() || k.hosts["h2"].down {
+		t.Error("h2 has its lease, and nothing is sent to it")
+	}
+}
+
+// The same weft ends before it has its lease.
+func TestAHostWithANewStateIsSentToWhileItsMachineAnswers(t *testing.T) {
+	k := newKilled(t)
+	k.doc.Incarnation = "after"
+	k.see(hostUpdate{lease: 1})
+	for i := range 3 * vacantTicks {
+		if k.tick(true); !k.sentTo() {
+			t.Fatalf("nothing is sent to h2 %d ticks after its new record was seen", i)
+		}
+	}
+	changes, stop := k.Changes()
+	defer stop()
+	for range vacantTicks {
+		k.tick(false)
+	}
+	if k.sentTo() {
+		t.Error("h2 is sent to, and its machine does not answer")
+	}
+	select {
+	case <-changes:
+	default:
+		t.Error("nobody is told that nothing is sent to h2 any more")
+	}
+}
+
+// A new record brings nobody back who is not sent to, and does not put off the time
+// from which h2's addresses may be others'.
+func TestANewStateAloneBringsNoHostBack(t *testing.T) {
+	for name, c := range map[string]struct {
+		before func(*killed)
+		update hostUpdate
+	}{
+		"its machine did not answer": {before: func(k *killed) {
+			for range vacantTicks {
+				k.tick(false)
+			}
+		}},
+		"it has another address": {before: func(k *killed) { k.doc.VTEP = netip.MustParseAddr("192.0.2.3") }},
+		"it listens elsewhere":   {before: func(k *killed) { k.doc.Push = netip.MustParseAddrPort("192.0.2.3:7947") }},
+		"it was declared dead":   {before: func(*killed) {}, update: hostUpdate{marked: true}},
+		"it may be reaped": {before: func(k *killed) {
+			p := k.hosts["h2"]
+			p.since = time.Now().Add(-time.Minute)
+			k.hosts["h2"] = p
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := newKilled(t)
+			c.before(k)
+			k.doc.Incarnation, c.update.lease = "after", 1
+			k.see(c.update)
+			for range vacantTicks {
+				if k.sentTo() {
+					t.Fatal("h2 is sent to")
+				}
+				k.tick(true)
+			}
+		})
+	}
+}
