@@ -54,7 +54,7 @@ func (c Cluster) KernelDiffers(ctx context.Context) ([]string, error) {
 	for _, self := range c.Hosts() {
 		s := overlay.Snapshot{
 			Self: overlay.Host{Name: self.Name(), VTEP: self.Addr()}, Hosts: map[string]overlay.Host{},
-			Networks: networks, Peers: map[string][]overlay.Attachment{},
+			Networks: networks, Peers: map[string][]overlay.Attachment{}, Held: held(self.Name(), records, networks),
 		}
 		for _, h := range c.Hosts() {
 			if h.Name() != self.Name() {
@@ -82,6 +82,30 @@ func (c Cluster) KernelDiffers(ctx context.Context) ([]string, error) {
 	return out, nil
 }
 
+// held gives, by the networks' ids, the addresses that the host has claimed since it
+// last lost its state.
+func held(host string, records map[string][]byte, networks map[string]overlay.Network) map[string][]netip.Addr {
+	out := map[string][]netip.Addr{}
+	for key, text := range records {
+		rest, ok := strings.CutPrefix(key, "addr/")
+		if !ok {
+			continue
+		}
+		subnet, addr, _ := strings.Cut(rest, "/")
+		a, err := netip.ParseAddr(addr)
+		by, lost := claimant(text, records)
+		if err != nil || by != host || lost {
+			continue
+		}
+		for id, n := range networks {
+			if slices.ContainsFunc(n.Subnets, func(s overlay.Subnet) bool { return slot(s.Prefix) == subnet }) {
+				out[id] = append(out[id], a)
+			}
+		}
+	}
+	return out
+}
+
 // kernelDiffers says how the namespace differs from the network's plan.
 func kernelDiffers(path string, n overlay.NetworkConfig) []string {
 	have, err := tables(path)
@@ -97,6 +121,9 @@ func kernelDiffers(path string, n overlay.NetworkConfig) []string {
 		for _, a := range r.Addrs {
 			want[fmt.Sprintf("%s is %s", a, r.MAC)] = true
 		}
+	}
+	for _, a := range n.Gone {
+		want[fmt.Sprintf("%s is %s", a, overlay.MACOf(n.ID, a))] = true
 	}
 	for _, a := range n.Flood {
 		want[fmt.Sprintf("%s behind %s", overlay.MAC{}, a)] = true

@@ -202,18 +202,27 @@ func StoreDiffers(records map[string][]byte, networks []control.Network, docker 
 			continue
 		}
 		why := "which nobody uses or keeps"
-		var by struct {
-			Host        string `json:"h"`
-			Incarnation string `json:"i"`
-		}
-		var now overlay.Host
-		if json.Unmarshal(text, &by) == nil && json.Unmarshal(records["host/"+by.Host+"/doc"], &now) == nil && by.Incarnation != now.Incarnation {
+		if _, lost := claimant(text, records); lost {
 			why = stranded
 		}
 		say("%s %s %s, %s", tooMuch, key, text, why)
 	}
 	slices.Sort(out)
 	return out
+}
+
+// claimant is the host that has made a claim, empty if that cannot be told, and
+// whether the host has lost its state since.
+func claimant(text []byte, records map[string][]byte) (host string, lost bool) {
+	var by struct {
+		Host        string `json:"h"`
+		Incarnation string `json:"i"`
+	}
+	var now overlay.Host
+	if json.Unmarshal(text, &by) != nil || json.Unmarshal(records["host/"+by.Host+"/doc"], &now) != nil {
+		return "", false
+	}
+	return by.Host, by.Incarnation != now.Incarnation
 }
 
 func slot(p netip.Prefix) string { return strings.Replace(p.String(), "/", "_", 1) }
