@@ -180,6 +180,8 @@ func (r *runner) excuse(ctx context.Context, o op, text string, began, ended tim
 	case has("store") && troubled("store", 10*time.Second),
 		has("the store has lost data") && troubled("store", 75*time.Second): // hosts that do not record again are waited for
 		return "store away"
+	case has("weft does not know Docker's network") && troubled("state", healTime):
+		return "network forgotten" // with the disk, until Docker has been asked, which may be away itself
 	case has("record") && troubled("records", 10*time.Second):
 		return "record spoilt"
 	case o.box != "" && (box.doubtful || r.troubles.within(o.host+"/dockerd", box.since, ended, 0)) &&
