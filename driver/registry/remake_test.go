@@ -95,9 +95,9 @@ func TestNetworksAreMadeAgainFromKernels(t *testing.T) {
 			t.Errorf("%s has %+v", m.name, n)
 		}
 	}
-	if !h1.peerHas(a.ID, "h2", "e2") || !h2.peerHas(a.ID, "h1", "e1") {
-		t.Error("the hosts do not know each other's endpoints")
-	}
+	eventually(t, "the hosts know each other's endpoints", func() bool {
+		return h1.peerHas(a.ID, "h2", "e2") && h2.peerHas(a.ID, "h1", "e1")
+	})
 	h3.remade(none)
 	eventually(t, "h1 has it too", func() bool { return h1.sees("b") })
 	h1.remade(none)
