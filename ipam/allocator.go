@@ -272,10 +272,14 @@ func (a *Allocator) enter(ctx context.Context, subnet netip.Prefix) (p *pool, le
 
 func (a *Allocator) leave(p *pool) {
 	a.mu.Lock()
-	if !p.recorded() && len(p.claims) == 0 && a.pools[p.subnet] == p { // else another one has come
+	if !p.recorded() && len(p.claims) == 0 {
 		p.gone = true
-		delete(a.pools, p.subnet)
-		a.passOver(addrsPrefix(p.subnet), nil) // nobody checks it any more
+		if a.pools[p.subnet] == p { // else it has gone before, and another may have come
+			delete(a.pools, p.subnet)
+		}
+		if a.pools[p.subnet] == nil {
+			a.passOver(addrsPrefix(p.subnet), nil) // nobody checks it any more
+		}
 	}
 	a.mu.Unlock()
 	<-p.gate
