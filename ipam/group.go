@@ -12,7 +12,7 @@ import (
 // joinGroup gives the pool that networks of other drivers on several hosts
 // share, and makes it if this is the first one.
 func (a *Allocator) joinGroup(ctx context.Context, group string, r PoolRequest, by permit) (PoolID, error) {
-	for range attempts(ctx) {
+	for range kvstore.Attempts(ctx) {
 		if id, ok, err := a.rejoin(ctx, group, r); ok || err != nil { // another request was first
 			return id, err
 		}

@@ -90,7 +90,7 @@ func (a *Allocator) claimNamed(ctx context.Context, p *pool, addr netip.Addr, by
 // before it lost its State, or without noticing, is its own if it still is then.
 func (a *Allocator) createNamed(ctx context.Context, p *pool, addr netip.Addr, by permit) (revision uint64, err error) {
 	op := kvstore.Op{Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.mark(birth{Epoch: by.epoch})}
-	for range attempts(ctx) {
+	for range kvstore.Attempts(ctx) {
 		made, err := a.cfg.Cluster.Txn(ctx, append([]kvstore.Op{op}, by.checks...)...)
 		if err == nil {
 			return made[0].Revision, nil

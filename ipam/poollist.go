@@ -70,7 +70,7 @@ func (l *poolList) bump(a *Allocator) kvstore.Op {
 func (a *Allocator) changePool(
 	ctx context.Context, subnet netip.Prefix, change func(*poolRecord) error, checks ...kvstore.Op,
 ) (poolRecord, error) {
-	for range attempts(ctx) {
+	for range kvstore.Attempts(ctx) {
 		pair, err := a.cfg.Cluster.Get(ctx, poolKey(subnet))
 		if err != nil {
 			return poolRecord{}, fmt.Errorf("pool %v: %w", subnet, err)

@@ -188,7 +188,7 @@ func (a *Allocator) auto(ctx context.Context, v6 bool, group string, by permit) 
 	}
 	// A default route is no network that a pool could clash with.
 	routes = slices.DeleteFunc(slices.Clone(routes), func(p netip.Prefix) bool { return p.Bits() == 0 })
-	for range attempts(ctx) {
+	for range kvstore.Attempts(ctx) {
 		pools, err := a.listPools(ctx)
 		if err != nil {
 			return PoolID{}, fmt.Errorf("cannot choose a subnet: %w", err)
@@ -246,7 +246,7 @@ func (a *Allocator) bases(v6 bool) ([]Auto, error) {
 
 // create makes the pool that a person has named, or fails with the reason.
 func (a *Allocator) create(ctx context.Context, id PoolID, group string, by permit) (PoolID, error) {
-	for range attempts(ctx) {
+	for range kvstore.Attempts(ctx) {
 		pools, err := a.listPools(ctx)
 		if err != nil {
 			return PoolID{}, fmt.Errorf("cannot make pool %v: %w", id.Subnet, err)

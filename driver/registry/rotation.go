@@ -225,13 +225,10 @@ func (r *Registry) keysDue() bool {
 	return due || r.rotation.unmet
 }
 
-// changeAttempts is how often a change is tried that somebody else's comes before.
-const changeAttempts = 5
-
 // changeKeys writes the ring that decide wants for what the store has.
 func (r *Registry) changeKeys(ctx context.Context, decide func(keys.State) (keys.Ring, bool)) error {
 	var err error
-	for range changeAttempts {
+	for range kvstore.Attempts(ctx) {
 		if err = r.tryChange(ctx, decide); !errors.Is(err, kvstore.ErrConflict) {
 			return err
 		}

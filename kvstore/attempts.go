@@ -1,4 +1,4 @@
-package ipam
+package kvstore
 
 import (
 	"context"
@@ -17,19 +17,21 @@ const (
 	longestPause = 100 * time.Millisecond
 )
 
-// attempts yields the number of each attempt, from 0, after its pause. It does not
+// Attempts yields the number of each attempt, from 0, after its pause. It does not
 // wait once ctx has ended: the store's answer says so.
-func attempts(ctx context.Context) iter.Seq[int] {
+func Attempts(ctx context.Context) iter.Seq[int] {
 	return func(yield func(int) bool) {
 		pause := backoff.NewExponentialBackOff()
 		pause.InitialInterval, pause.MaxInterval = firstPause, longestPause
 		for i := range maxAttempts {
+			if i > 0 {
+				select {
+				case <-ctx.Done():
+				case <-time.After(pause.NextBackOff()):
+				}
+			}
 			if !yield(i) {
 				return
-			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(pause.NextBackOff()):
 			}
 		}
 	}
