@@ -27,9 +27,9 @@ export WEFT_CONSUL := $(CURDIR)/.cache/bin/consul
 LINT := .cache/bin/golangci-lint
 
 # Three kinds of packages. HOSTS brings labs of whole Docker hosts up, each in
-# namespaces of its own, so two packages run at once: hosts mostly wait. HEAVY
-# uses the kernel, a dockerd or a Consul: those named here, and those whose
-# tests import what makes namespaces and servers; they run one after the other.
+# namespaces of its own, so two packages run at once. HEAVY uses the kernel, a
+# dockerd or a Consul: those named here, and those whose tests import what makes
+# namespaces and servers, all of their own; they mostly wait, so two run at once.
 # Everything else needs nothing and may run side by side.
 MODULE := github.com/weft-net/weft
 HOSTS := ./test/...
@@ -44,6 +44,9 @@ UNIT_PACKAGES = $(filter-out $(HEAVY_PACKAGES),$(PACKAGES))
 # make hosts TESTFLAGS='-run Partition'.
 TESTFLAGS ?=
 GOTEST = go test -race -shuffle=on $(TESTFLAGS)
+# lint vets, and nobody debugs the tests' binaries: both would take a CPU long.
+TESTED = $(GOTEST) -vet=off -ldflags='-s -w' -json
+REPORT = go run ./test/report $(filter -v,$(TESTFLAGS))
 FUZZTIME ?= 30s
 
 # What make chaos plays, and how long.
@@ -202,7 +205,7 @@ lab-down: root ## stops the lab and removes all of it (root)
 
 .PHONY: test
 test: root deps-check tools ## everything: lint, then unit, heavy and hosts (root)
-	@MAKE='$(MAKE)' test/tools/steps.sh build lint unit heavy hosts
+	@MAKE='$(MAKE)' test/tools/steps.sh build lint unit+heavy hosts
 
 .PHONY: lint
 lint: go ## go.mod, the rules of .golangci.yml, formatting, the shell scripts
@@ -213,17 +216,18 @@ lint: go ## go.mod, the rules of .golangci.yml, formatting, the shell scripts
 	shellcheck .ci/run test/tools/*.sh deploy/plugin/*.sh deploy/deb/p* || { echo "shellcheck found something, or is missing: 'sudo make deps' installs it"; bad=1; }; \
 	exit $$bad
 
+# Parallel tests mostly wait.
 .PHONY: unit
 unit: go ## the tests that need neither root nor another program
-	$(GOTEST) -timeout 5m $(UNIT_PACKAGES)
+	$(TESTED) -parallel 8 -timeout 5m $(UNIT_PACKAGES) | $(REPORT)
 
 .PHONY: heavy
 heavy: root deps-check consul ## the tests against this kernel, a real dockerd and a real Consul (root)
-	$(GOTEST) -p 1 -timeout 5m $(HEAVY_PACKAGES)
+	$(TESTED) -p 2 -timeout 5m $(HEAVY_PACKAGES) | $(REPORT)
 
 .PHONY: hosts
 hosts: root deps-check consul old build ## the tests on labs of several Docker hosts, and the house rules (root)
-	$(GOTEST) -v -p 2 -timeout 15m $(HOSTS)
+	$(TESTED) -p 2 -timeout 15m $(HOSTS) | $(REPORT) -v
 
 .PHONY: doctor-table
 doctor-table: root deps-check consul build ## the table in docs/doctor.md anew: every fault that weft doctor must find, ROUNDS times (root)
