@@ -203,9 +203,11 @@ lab-down: root ## stops the lab and removes all of it (root)
 
 ##@ Tests
 
+# A recipe that names make itself is run even by make -n.
+THIS_MAKE := $(MAKE)
 .PHONY: test
 test: root deps-check tools ## everything: lint, then unit, heavy and hosts (root)
-	@MAKE='$(MAKE)' test/tools/steps.sh build lint unit+heavy hosts
+	@MAKE='$(THIS_MAKE)' test/tools/steps.sh build lint unit+heavy hosts
 
 .PHONY: lint
 lint: go ## go.mod, the rules of .golangci.yml, formatting, the shell scripts
