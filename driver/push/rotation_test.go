@@ -116,6 +116,7 @@ func deaf(t *testing.T, key string, hosts ...*host) {
 }
 
 func TestAChangeOfTheKeyLosesNothing(t *testing.T) {
+	t.Parallel()
 	cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
 	h1, h2, h3 := newHost(t, "h1", cluster), newHost(t, "h2", cluster), newHost(t, "h3", cluster)
 	hosts := []*host{h1, h2, h3}
@@ -161,6 +162,7 @@ func TestAChangeOfTheKeyLosesNothing(t *testing.T) {
 }
 
 func TestWhoHasLeftReadsNothing(t *testing.T) {
+	t.Parallel()
 	for name, goes := range map[string]func(t *testing.T, h1, h3 *host){
 		"leave": func(t *testing.T, _, h3 *host) {
 			h3.stop()
@@ -195,6 +197,7 @@ func TestWhoHasLeftReadsNothing(t *testing.T) {
 // A host that the store does not reach goes on hearing and being heard while the key is
 // changed, twice, and follows when the store is back.
 func TestAHostWithoutTheStoreIsNotLost(t *testing.T) {
+	t.Parallel()
 	store := registrytest.OpenStore(t, "cluster.db")
 	alone := newCable(store)
 	h1, h2, h3 := newHost(t, "h1", store), newHost(t, "h2", store), newHost(t, "h3", alone)
@@ -234,6 +237,7 @@ func TestAHostWithoutTheStoreIsNotLost(t *testing.T) {
 }
 
 func TestTwoChangesAtOnce(t *testing.T) {
+	t.Parallel()
 	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2, h3 := newHost(t, "h1", cluster), newHost(t, "h2", cluster), newHost(t, "h3", cluster)
 	hosts := []*host{h1, h2, h3}
@@ -258,6 +262,7 @@ func TestTwoChangesAtOnce(t *testing.T) {
 // A store that was set back to a snapshot has the former key again, and learns the newer
 // one from the hosts.
 func TestAStoreThatWasSetBackLearnsTheKeyAgain(t *testing.T) {
+	t.Parallel()
 	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
 	acquainted(t, h1, h2)
@@ -298,6 +303,7 @@ func TestAStoreThatWasSetBackLearnsTheKeyAgain(t *testing.T) {
 // Hosts of a weft that knows no change of keys are named, and nothing is changed; what is
 // due is made up for when there is none left.
 func TestAWeftThatKnowsNoChangeOfKeys(t *testing.T) {
+	t.Parallel()
 	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2, h3 := newHost(t, "h1", cluster), newHost(t, "h2", cluster), newHost(t, "h3", cluster)
 	acquainted(t, h1, h2, h3)
