@@ -135,10 +135,7 @@ func (s *site) networks() {
 			}
 			n.vni = uint32(number)
 		} else {
-			labtest.Eventually(s.t, 20*time.Second, "h2 has network "+name, func() error {
-				_, err := s.h2.Docker(s.t.Context(), "network", "inspect", name)
-				return err
-			})
+			labtest.Mirrored(s.t, 20*time.Second, name, s.h2)
 			for _, d := range labtest.Weft[[]control.Network](s.t, s.h1, "network", "ls") {
 				if d.Name == name {
 					n.vni, n.netns = d.VNI, "/run/netns/"+overlay.Namespace(d.ID)

@@ -113,11 +113,8 @@ func box(t *testing.T, host string) {
 	docker(t, host, runBox...)
 }
 
-// docker runs a docker command, which must succeed.
-func docker(t *testing.T, host string, args ...string) {
-	t.Helper()
-	labtest.Docker(t, cluster.Host(host), args...)
-}
+// docker runs a docker command that must succeed.
+var docker = labtest.DockerOn(&cluster)
 
 // ask runs a weft command on the host and decodes its JSON.
 func ask[T any](t *testing.T, host string, args ...string) T {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/control"
+	"github.com/weft-net/weft/test/lab/labtest"
 )
 
 var recordFaults = []fault{
@@ -60,10 +61,7 @@ var recordFaults = []fault{
 // refused since.
 func madeOld(t *testing.T) func() {
 	docker(t, "h1", "network", "create", "-d", "weft", "--ipam-driver", "weft", "old")
-	eventually(t, 10*time.Second, "the network is on h2", func() error {
-		_, err := cluster.Host("h2").Docker(t.Context(), "network", "inspect", "old")
-		return err
-	})
+	labtest.Mirrored(t, 10*time.Second, "old", cluster.Host("h2"))
 	old := ask[[]control.NetworkDetail](t, "h1", "network", "inspect", "old")[0].Record
 	old.Options, old.Version = map[string]string{"encrypted": ""}, old.Version+1
 	record(t, http.MethodPut, "net/"+old.ID, old)

@@ -31,7 +31,7 @@ func TestAddressesAreUnique(t *testing.T) {
 		for i := range 12 {
 			host := []string{"h1", "h2", "h3"}[i%3]
 			go func() {
-				b := box{t: t, host: host, name: name(t, fmt.Sprintf("%d-%d", round, i)), network: n}
+				b := called(t, host, n, name(t, fmt.Sprintf("%d-%d", round, i)))
 				if _, err := cluster.Host(host).Docker(t.Context(), "run", "-d", "--name", b.name, "--network", n, "busybox", "sleep", "100000"); err != nil {
 					t.Errorf("start %d: %v", i, err)
 				}
@@ -46,7 +46,7 @@ func TestAddressesAreUnique(t *testing.T) {
 				t.Errorf("%s and %s have %s", by, b.name, ip)
 			}
 			seen[ip] = b.name
-			defer b.remove()
+			defer b.Remove()
 		}
 	}
 }
@@ -76,7 +76,7 @@ func TestRangeAndExplicitAddresses(t *testing.T) {
 		return nil
 	})
 	refused(t, "h1", []string{"10.61.200.7", "in use", "h2"}, "run", "--rm", "--network", n, "--ip", "10.61.200.7", "busybox", "true")
-	b.remove()
+	b.Remove()
 	c := container(t, "h1", n, "--ip", "10.61.200.7")
 	if c.ip() != "10.61.200.7" {
 		t.Errorf("a released address is not given again: %s", c.ip())
@@ -104,8 +104,8 @@ const debianDocker = "/usr/bin/docker"
 func TestAChosenMAC(t *testing.T) {
 	n := network(t, "h1")
 	mirrored(t, "h2", n)
-	a, b := box{t: t, host: "h1", name: name(t, "h1"), network: n}, container(t, "h2", n)
-	t.Cleanup(a.remove)
+	a, b := called(t, "h1", n, name(t, "h1")), container(t, "h2", n)
+	t.Cleanup(a.Remove)
 	if _, err := cluster.Host("h1").Run(t.Context(), debianDocker, "run", "-d", "--name", a.name, "--network", n,
 		"--mac-address", "02:00:00:00:77:01", "busybox", "sleep", "100000"); err != nil {
 		t.Fatal(err)

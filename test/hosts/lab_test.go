@@ -25,10 +25,7 @@ func TestMain(m *testing.M) {
 }
 
 // docker runs a docker command that must succeed.
-func docker(t *testing.T, host string, args ...string) string {
-	t.Helper()
-	return labtest.Docker(t, cluster.Host(host), args...)
-}
+var docker = labtest.DockerOn(&cluster)
 
 // refused runs a docker command that must fail with all the words.
 func refused(t *testing.T, host string, words []string, args ...string) {
@@ -78,62 +75,44 @@ func removeNetwork(t *testing.T, host, n string) {
 		t.Errorf("remove network %s: %v", n, err)
 		return
 	}
-	eventually(t, 10*time.Second, "network "+n+" is gone everywhere", func() error {
-		for _, h := range cluster.Hosts() {
-			list, err := h.Docker(ctx, "network", "ls", "--format", "{{.Name}}")
-			if err != nil {
-				return err
-			}
-			if slices.Contains(strings.Fields(list), n) {
-				return fmt.Errorf("%s still has it", h.Name())
-			}
-		}
-		return nil
-	})
+	labtest.Gone(t, 10*time.Second, n, cluster.Hosts()...)
 }
 
 // mirrored waits until the host's Docker has the network.
 func mirrored(t *testing.T, host, n string) {
 	t.Helper()
-	eventually(t, 5*time.Second, host+" has network "+n, func() error {
-		_, err := cluster.Host(host).Docker(t.Context(), "network", "inspect", n)
-		return err
-	})
+	labtest.Mirrored(t, 5*time.Second, n, cluster.Host(host))
 }
 
 // container starts a busybox that idles, and removes it after the test.
 func container(t *testing.T, host, n string, args ...string) box {
 	t.Helper()
-	b := box{t: t, host: host, name: name(t, host+"-"+fmt.Sprint(time.Now().UnixNano()%1e6)), network: n}
-	docker(t, host, slices.Concat([]string{"run", "-d", "--name", b.name, "--network", n}, args, []string{"busybox", "sleep", "100000"})...)
-	t.Cleanup(b.remove)
-	return b
+	unique := name(t, host+"-"+fmt.Sprint(time.Now().UnixNano()%1e6))
+	labtest.Start(t, cluster.Host(host), n, unique, args...)
+	return called(t, host, n, unique)
+}
+
+// called is the container of that name, whoever starts it.
+func called(t *testing.T, host, n, name string) box {
+	t.Helper()
+	return box{
+		Box: labtest.Box{TB: t, Host: cluster.Host(host), Name: name, Network: n},
+		t:   t, host: host, name: name, network: n,
+	}
 }
 
 // box is a running container.
 type box struct {
+	labtest.Box
 	t                   *testing.T
 	host, name, network string
 }
 
-func (b box) remove() {
-	b.t.Helper()
-	ctx := context.WithoutCancel(b.t.Context())
-	if _, err := cluster.Host(b.host).Docker(ctx, "rm", "-f", b.name); err != nil && !strings.Contains(err.Error(), "No such container") {
-		b.t.Errorf("remove container %s: %v", b.name, err)
-	}
-}
-
 // ip is the container's address in its network.
-func (b box) ip() string { return b.inspect("IPAddress") }
+func (b box) ip() string { return b.Address("IPAddress") }
 
 // ip6 is the container's IPv6 address in its network.
-func (b box) ip6() string { return b.inspect("GlobalIPv6Address") }
-
-func (b box) inspect(field string) string {
-	b.t.Helper()
-	return docker(b.t, b.host, "inspect", "-f", fmt.Sprintf("{{(index .NetworkSettings.Networks %q).%s}}", b.network, field), b.name)
-}
+func (b box) ip6() string { return b.Address("GlobalIPv6Address") }
 
 // exec runs a command in the container, which must succeed.
 func (b box) exec(args ...string) string {
@@ -144,8 +123,8 @@ func (b box) exec(args ...string) string {
 // pings says whether the container reaches the address with its first packet.
 func (b box) pings(address string) {
 	b.t.Helper()
-	if out, err := cluster.Host(b.host).Docker(b.t.Context(), "exec", b.name, "ping", "-c1", "-W2", address); err != nil {
-		b.t.Errorf("%s$ ping %s from %s: %v\n%s", b.host, address, b.name, err, out)
+	if err := b.Ping(address); err != nil {
+		b.t.Error(err)
 	}
 }
 

@@ -144,7 +144,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	mirrored(t, "h2", n)
 	for _, host := range []string{"h1", "h2"} {
 		b := container(t, host, n)
-		b.remove()
+		b.Remove()
 	}
 	for _, host := range []string{"h1", "h2"} {
 		eventually(t, 10*time.Second, host+" holds nothing", func() error {

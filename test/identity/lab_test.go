@@ -51,7 +51,9 @@ func begin(ctx context.Context, l *lab.Lab) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			_, err = h.Docker(ctx, "network", "inspect", network)
+			if _, err = h.Docker(ctx, "network", "inspect", network); err != nil {
+				time.Sleep(50 * time.Millisecond)
+			}
 		}
 		if _, err := h.Docker(ctx, "run", "-d", "--name", h.Name(), "--network", network, "busybox", "sleep", "100000"); err != nil {
 			return err

@@ -1,7 +1,6 @@
 package install
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/test/lab"
+	"github.com/weft-net/weft/test/lab/labtest"
 )
 
 // composer is a Compose: the docker-compose 1.29 of this machine, or the host's own
@@ -109,20 +109,12 @@ func shop(t *testing.T, l *lab.Lab, with composer) {
 		mirrored(t, h2, "shop")
 		with.compose(t, h1, env, example, "down", "-t", "1")
 		for _, h := range l.Hosts() {
-			eventually(t, 10*time.Second, h.Name()+" has no network shop", func() error {
-				if _, err := h.Docker(t.Context(), "network", "inspect", "shop"); err == nil {
-					return errors.New("it has")
-				}
-				return nil
-			})
+			labtest.Gone(t, 10*time.Second, "shop", h)
 		}
 	})
 }
 
 func mirrored(t *testing.T, h *lab.Host, name string) {
 	t.Helper()
-	eventually(t, 5*time.Second, h.Name()+" has network "+name, func() error {
-		_, err := h.Docker(t.Context(), "network", "inspect", name)
-		return err
-	})
+	labtest.Mirrored(t, 5*time.Second, name, h)
 }

@@ -112,12 +112,7 @@ func docker(t *testing.T, h *lab.Host, args ...string) string {
 func network(t *testing.T, l *lab.Lab, driver, name string) {
 	t.Helper()
 	docker(t, l.Host("h1"), "network", "create", "-d", driver, "--ipam-driver", driver, name)
-	for _, h := range l.Hosts() {
-		eventually(t, 5*time.Second, h.Name()+" has network "+name, func() error {
-			_, err := h.Docker(t.Context(), "network", "inspect", name)
-			return err
-		})
-	}
+	labtest.Mirrored(t, 5*time.Second, name, l.Hosts()...)
 }
 
 // box is a running container.

@@ -146,7 +146,7 @@ func TestAContainerThatStopsIsRefusedAtOnce(t *testing.T) {
 				})
 			}
 		}
-		goes.remove()
+		goes.Remove()
 		for _, l := range all {
 			l.mu.Lock()
 			if l.silent > 0 || l.strange != nil {
@@ -177,6 +177,6 @@ func TestAContainerThatStopsIsRefusedAtOnce(t *testing.T) {
 				t.Errorf("to the next container that has %s, from %s: %v", l.to, l.host, err)
 			}
 		}
-		next.remove()
+		next.Remove()
 	}
 }

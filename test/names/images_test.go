@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"github.com/weft-net/weft/test/lab/labtest"
 )
 
 // image gives h1 an image of the files, by their path in it.
@@ -93,6 +95,19 @@ func muslImage(t *testing.T) string {
 	return image(t, "musl-lookup", map[string]string{"/bin/lookup": path})
 }
 
+// library starts a container on h1 that idles, whatever is in its image.
+func library(t *testing.T, name, image string, args ...string) labtest.Box {
+	t.Helper()
+	busybox, err := exec.LookPath("busybox") // static, or there was no lab
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := labtest.Box{TB: t, Host: cluster.Host("h1"), Name: name}
+	t.Cleanup(b.Remove)
+	docker(t, "h1", slices.Concat([]string{"run", "-d", "--name", name, "-v", busybox + ":/busybox:ro", "--entrypoint", "/busybox"}, args, []string{image, "sleep", "100000"})...)
+	return b
+}
+
 func TestResolverLibraries(t *testing.T) {
 	n := network(t, "libraries")
 	world(t, func(w dns.ResponseWriter, m *dns.Msg) { _ = w.WriteMsg(new(dns.Msg).SetRcode(m, dns.RcodeNameError)) })
@@ -103,11 +118,11 @@ func TestResolverLibraries(t *testing.T) {
 		"musl":    {muslImage(t), "/bin/lookup", "-4"},
 		"busybox": {"busybox", "ping", "-c1"},
 	} {
-		for _, target := range []string{"target", "web", "TARGET", "target.libraries", "target."} {
-			for _, search := range []string{".", "example.com"} {
-				args := append([]string{"run", "--rm", "--network", n, "--dns-search", search}, run...)
-				if out := docker(t, "h1", append(args, target)...); !strings.Contains(out, ip) {
-					t.Errorf("%s: %s with search domain %s: %s", name, target, search, out)
+		for _, search := range []string{".", "example.com"} {
+			b := library(t, name+"-"+strings.Trim(search, "."), run[0], "--network", n, "--dns-search", search)
+			for _, target := range []string{"target", "web", "TARGET", "target.libraries", "target."} {
+				if out, err := b.Run(slices.Concat(run[1:], []string{target})...); err != nil || !strings.Contains(out, ip) {
+					t.Errorf("%s: %s with search domain %s: %v: %s", name, target, search, err, out)
 				}
 			}
 		}
@@ -131,13 +146,15 @@ func TestResolverLibrariesOnADualStackNetwork(t *testing.T) {
 	})
 	far := start(t, "h2", "target", "--network", n, "--network-alias", "web")
 	ip, ip6 := far.ip(n), docker(t, "h2", "inspect", "-f", "{{.NetworkSettings.Networks.families.GlobalIPv6Address}}", "target")
-	for name, c := range map[string]struct{ run, any, v6, back []string }{
-		"glibc": {[]string{glibcImage(t), "/bin/lookup"}, []string{"ahosts"}, []string{"ahostsv6"}, []string{"hosts"}},
-		"musl":  {[]string{muslImage(t), "/bin/lookup"}, nil, []string{"-6"}, []string{"-x"}},
+	for name, c := range map[string]struct {
+		image         string
+		any, v6, back []string
+	}{
+		"glibc": {glibcImage(t), []string{"ahosts"}, []string{"ahostsv6"}, []string{"hosts"}},
+		"musl":  {muslImage(t), nil, []string{"-6"}, []string{"-x"}},
 	} {
-		look := func(args ...string) (string, error) {
-			return cluster.Host("h1").Docker(t.Context(), slices.Concat([]string{"run", "--rm", "--network", n}, c.run, args)...)
-		}
+		b := library(t, name, c.image, "--network", n)
+		look := func(args ...string) (string, error) { return b.Run(slices.Concat([]string{"/bin/lookup"}, args)...) }
 		check := func(how []string, target string, want ...string) {
 			t.Helper()
 			out, err := look(slices.Concat(how, []string{target})...)

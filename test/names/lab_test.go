@@ -41,36 +41,20 @@ func TestMain(m *testing.M) {
 }
 
 // docker runs a docker command that must succeed.
-func docker(tb testing.TB, host string, args ...string) string {
-	tb.Helper()
-	return labtest.Docker(tb, cluster.Host(host), args...)
-}
+var docker = labtest.DockerOn(&cluster)
 
 // network makes a network on h1 and waits until h2 has it.
 func network(tb testing.TB, name string, args ...string) string {
 	tb.Helper()
-	docker(tb, "h1", slices.Concat([]string{"network", "create", "-d", "weft", "--ipam-driver", "weft"}, args, []string{name})...)
-	tb.Cleanup(func() {
-		ctx := context.WithoutCancel(tb.Context())
-		if _, err := cluster.Host("h1").Docker(ctx, "network", "rm", name); err != nil {
-			tb.Errorf("remove network %s: %v", name, err)
-		}
-		eventually(tb, 10*time.Second, "network "+name+" is gone from h2", func() error {
-			if _, err := cluster.Host("h2").Docker(ctx, "network", "inspect", name); err == nil {
-				return errors.New("it is there")
-			}
-			return nil
-		})
-	})
-	eventually(tb, 5*time.Second, "h2 has network "+name, func() error {
-		_, err := cluster.Host("h2").Docker(tb.Context(), "network", "inspect", name)
-		return err
-	})
+	tb.Cleanup(func() { labtest.Gone(tb, 10*time.Second, name, cluster.Host("h2")) })
+	labtest.Network(tb, cluster.Host("h1"), name, args...)
+	labtest.Mirrored(tb, 5*time.Second, name, cluster.Host("h2"))
 	return name
 }
 
 // box is a running container.
 type box struct {
+	labtest.Box
 	tb         testing.TB
 	host, name string
 	netns      string
@@ -80,9 +64,7 @@ type box struct {
 // network in args it has Docker's default.
 func start(tb testing.TB, host, name string, args ...string) box {
 	tb.Helper()
-	b := box{tb: tb, host: host, name: name}
-	tb.Cleanup(b.remove)
-	docker(tb, host, slices.Concat([]string{"run", "-d", "--name", name}, args, []string{"busybox", "sleep", "100000"})...)
+	b := box{Box: labtest.Start(tb, cluster.Host(host), "", name, args...), tb: tb, host: host, name: name}
 	path, err := cluster.Host(host).ContainerNetns(tb.Context(), name)
 	if err != nil {
 		tb.Fatal(err)
@@ -91,22 +73,11 @@ func start(tb testing.TB, host, name string, args ...string) box {
 	return b
 }
 
-func (b box) remove() {
-	ctx := context.WithoutCancel(b.tb.Context())
-	if _, err := cluster.Host(b.host).Docker(ctx, "rm", "-f", b.name); err != nil && !strings.Contains(err.Error(), "No such container") {
-		b.tb.Errorf("remove container %s: %v", b.name, err)
-	}
-}
-
-// exec runs a command in the container.
-func (b box) exec(args ...string) (string, error) {
-	return cluster.Host(b.host).Docker(b.tb.Context(), append([]string{"exec", b.name}, args...)...)
-}
-
 // ip is the container's address in a network.
 func (b box) ip(network string) string {
 	b.tb.Helper()
-	return docker(b.tb, b.host, "inspect", "-f", fmt.Sprintf("{{(index .NetworkSettings.Networks %q).IPAddress}}", network), b.name)
+	b.Network = network
+	return b.Address("IPAddress")
 }
 
 // dial connects to the container's resolver as the container does.

@@ -31,7 +31,7 @@ func TestNamesOfContainersOnOtherHosts(t *testing.T) {
 		b.finds("bbox1", dns.TypeA, one.ip(n))
 	}
 	for _, host := range []string{"bbox2", "bbox2.ov_net1", "web"} {
-		if out, err := one.exec("ping", "-c1", "-W2", host); err != nil {
+		if out, err := one.Run("ping", "-c1", "-W2", host); err != nil {
 			t.Errorf("ping %s: %v\n%s", host, err, out)
 		}
 	}
@@ -120,13 +120,13 @@ func TestKindsOfContainers(t *testing.T) {
 	} {
 		t.Run(kind, func(t *testing.T) {
 			b := start(t, "h1", "kind", args...)
-			if out, err := b.exec("nslookup", "-type=a", "target."); err != nil || !strings.Contains(out, ip) {
+			if out, err := b.Run("nslookup", "-type=a", "target."); err != nil || !strings.Contains(out, ip) {
 				t.Errorf("nslookup: %v\n%s", err, out)
 			}
 			if kind == "no capability" || kind == "not root" {
 				return // which ping needs
 			}
-			if out, err := b.exec("ping", "-c1", "-W2", "target"); err != nil {
+			if out, err := b.Run("ping", "-c1", "-W2", "target"); err != nil {
 				t.Errorf("ping: %v\n%s", err, out)
 			}
 		})

@@ -46,7 +46,7 @@ func TestBoot(t *testing.T) {
 	usual := bootTime(t, h1, inOrder)
 	t.Logf("with %d containers on Docker's bridge, Docker starts in %s", boxes, usual.Round(10*time.Millisecond))
 	for _, b := range own {
-		b.remove()
+		b.Remove()
 	}
 
 	n := network(t, "--subnet", "10.83.0.0/24", "--ip-range", "10.83.0.128/25")
@@ -124,7 +124,7 @@ func TestBoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, b := range all {
-		b.remove()
+		b.Remove()
 	}
 	eventually(t, 15*time.Second, "a network can be made", func() error {
 		_, err := h1.Docker(t.Context(), "network", "create", "-d", "weft", "--ipam-driver", "weft", n+"-after")

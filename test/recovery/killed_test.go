@@ -101,7 +101,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		t.Error("too few commands succeeded to say anything")
 	}
 	asks := container(t, "h2", killed.name, "asks")
-	if err := asks.ping(killed.name); err != nil {
+	if err := asks.Ping(killed.name); err != nil {
 		t.Error(err)
 	}
 	// weft doubts no endpoint and no network that is not a minute old.

@@ -90,11 +90,8 @@ func sh(t *testing.T, host, command string) string {
 	return out
 }
 
-// docker runs a docker command, which must succeed.
-func docker(t *testing.T, host string, args ...string) string {
-	t.Helper()
-	return labtest.Docker(t, cluster.Host(host), args...)
-}
+// docker runs a docker command that must succeed.
+var docker = labtest.DockerOn(&cluster)
 
 // eventually waits for what other processes bring about.
 var eventually = labtest.Eventually
@@ -103,21 +100,14 @@ var eventually = labtest.Eventually
 func network(t *testing.T, args ...string) string {
 	t.Helper()
 	n := strings.ToLower(strings.TrimPrefix(t.Name(), "Test"))
-	docker(t, "h1", slices.Concat([]string{"network", "create", "-d", "weft", "--ipam-driver", "weft"}, args, []string{n})...)
-	t.Cleanup(func() {
-		if _, err := cluster.Host("h1").Docker(context.WithoutCancel(t.Context()), "network", "rm", n); err != nil {
-			t.Errorf("remove network %s: %v", n, err)
-		}
-	})
-	eventually(t, 5*time.Second, "h2 has the network", func() error {
-		_, err := cluster.Host("h2").Docker(t.Context(), "network", "inspect", n)
-		return err
-	})
+	labtest.Network(t, cluster.Host("h1"), n, args...)
+	labtest.Mirrored(t, 5*time.Second, n, cluster.Host("h2"))
 	return n
 }
 
 // box is a running container.
 type box struct {
+	labtest.Box
 	t                       *testing.T
 	host, name, network, ip string
 }
@@ -125,38 +115,19 @@ type box struct {
 func container(t *testing.T, host, n, name string, args ...string) box {
 	t.Helper()
 	b := box{t: t, host: host, name: n + "-" + name, network: n}
-	docker(t, host, slices.Concat([]string{"run", "-d", "--name", b.name, "--network", n}, args, []string{"busybox", "sleep", "100000"})...)
-	t.Cleanup(b.remove)
+	b.Box = labtest.Start(t, cluster.Host(host), n, b.name, args...)
 	b.ip = b.address()
 	return b
 }
 
 // address is what Docker says that the container has now.
-func (b box) address() string {
-	b.t.Helper()
-	return docker(b.t, b.host, "inspect", "-f", fmt.Sprintf("{{(index .NetworkSettings.Networks %q).IPAddress}}", b.network), b.name)
-}
-
-func (b box) remove() {
-	ctx := context.WithoutCancel(b.t.Context())
-	if _, err := cluster.Host(b.host).Docker(ctx, "rm", "-f", b.name); err != nil && !strings.Contains(err.Error(), "No such container") {
-		b.t.Errorf("remove container %s: %v", b.name, err)
-	}
-}
+func (b box) address() string { return b.Address("IPAddress") }
 
 // reaches says why the container does not reach the other with its first packet.
-func (b box) reaches(to box) error { return b.ping(to.ip) }
+func (b box) reaches(to box) error { return b.Ping(to.ip) }
 
 // finds says why the container does not reach the other by its name.
-func (b box) finds(to box) error { return b.ping(to.name) }
-
-func (b box) ping(to string) error {
-	out, err := cluster.Host(b.host).Docker(b.t.Context(), "exec", b.name, "ping", "-c1", "-W2", to)
-	if err != nil {
-		return fmt.Errorf("%s does not reach %s: %w: %s", b.name, to, err, out)
-	}
-	return nil
-}
+func (b box) finds(to box) error { return b.Ping(to.name) }
 
 // pings sends packets to the other until the returned function is called, which
 // gives how many were sent and lost.

@@ -46,5 +46,5 @@ func TestWeftComesTooLate(t *testing.T) {
 		return err
 	})
 	asks := container(t, "h2", late.name, "asks")
-	eventually(t, 5*time.Second, "it is found", func() error { return asks.ping(late.name) })
+	eventually(t, 5*time.Second, "it is found", func() error { return asks.Ping(late.name) })
 }

@@ -102,8 +102,8 @@ func TestLostState(t *testing.T) {
 			docker(t, "h2", "exec", b.name, "ping", "-c1", "-W2", a.name)
 		})
 	}
-	a.remove()
-	a2.remove()
+	a.Remove()
+	a2.Remove()
 	eventually(t, 10*time.Second, "nothing is left on h1", func() error {
 		if spaces := sh(t, "h1", "ls /run/netns | grep weft- || true"); spaces != "" {
 			return fmt.Errorf("namespaces %s", spaces)

@@ -70,11 +70,8 @@ func write(name, text string) {
 	}
 }
 
-// docker runs a docker command, which must succeed.
-func docker(t *testing.T, host string, args ...string) string {
-	t.Helper()
-	return labtest.Docker(t, cluster.Host(host), args...)
-}
+// docker runs a docker command that must succeed.
+var docker = labtest.DockerOn(&cluster)
 
 // must fails the test for an error.
 func must(t *testing.T, err error) {
@@ -173,10 +170,7 @@ func newScene(t *testing.T, args ...string) *scene {
 	s.store = func() string { return cluster.Consul(leader(t)).URL() }
 	docker(t, "h1", append([]string{"network", "create", "-d", "weft", "--ipam-driver", "weft", s.n}, args...)...)
 	for _, h := range cluster.Hosts() {
-		eventually(t, 10*time.Second, h.Name()+" has the network", func() error {
-			_, err := h.Docker(t.Context(), "network", "inspect", s.n)
-			return err
-		})
+		labtest.Mirrored(t, 10*time.Second, s.n, h)
 		s.ips[h.Name()] = s.start(h.Name(), s.box(h.Name()))
 	}
 	t.Cleanup(s.remove)

@@ -65,12 +65,7 @@ func wipedWith(t *testing.T, hosts ...string) {
 	})
 	docker(t, "h3", "network", "rm", empty)
 	s.each(func(h *lab.Host) error {
-		eventually(t, 10*time.Second, empty+" is gone from "+h.Name(), func() error {
-			if _, err := h.Docker(t.Context(), "network", "inspect", empty); err == nil {
-				return fmt.Errorf("it is there")
-			}
-			return nil
-		})
+		labtest.Gone(t, 10*time.Second, empty, h)
 		return nil
 	})
 	s.survived()

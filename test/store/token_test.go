@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/test/lab"
+	"github.com/weft-net/weft/test/lab/labtest"
 	"github.com/weft-net/weft/test/policy"
 )
 
@@ -71,21 +72,11 @@ func TestATokenForEachHost(t *testing.T) {
 	s := newScene(t)
 	other := s.n + "-other"
 	docker(t, "h2", "network", "create", "-d", "weft", "--ipam-driver", "weft", "--subnet", "10.77.0.0/24", other)
-	eventually(t, 10*time.Second, "h3 has the network that h2 has made", func() error {
-		_, err := cluster.Host("h3").Docker(t.Context(), "network", "inspect", other)
-		return err
-	})
+	labtest.Mirrored(t, 10*time.Second, other, cluster.Host("h3"))
 	docker(t, "h3", "run", "--rm", "--network", other, "--ip", "10.77.0.9", "busybox", "true")
 	owned(t, tokens["h2"], "h1")
 	docker(t, "h3", "network", "rm", other)
-	eventually(t, 10*time.Second, "the network is gone", func() error {
-		for _, h := range cluster.Hosts() {
-			if _, err := h.Docker(t.Context(), "network", "inspect", other); err == nil {
-				return fmt.Errorf("%s has it", h.Name())
-			}
-		}
-		return nil
-	})
+	labtest.Gone(t, 10*time.Second, other, cluster.Hosts()...)
 	s.survived()
 
 	h3 := cluster.Host("h3")

@@ -26,6 +26,15 @@ func Docker(tb testing.TB, h *lab.Host, args ...string) string {
 	return out
 }
 
+// DockerOn gives what runs a docker command on the host of that name of the lab that
+// is there by then.
+func DockerOn(l **lab.Lab) func(tb testing.TB, host string, args ...string) string {
+	return func(tb testing.TB, host string, args ...string) string {
+		tb.Helper()
+		return Docker(tb, (*l).Host(host), args...)
+	}
+}
+
 // Weft runs a weft command on the host and decodes its JSON. Its exit code does not
 // matter: that of status tells what the JSON says.
 func Weft[T any](tb testing.TB, h *lab.Host, args ...string) T {
@@ -49,17 +58,20 @@ func Logged(tb testing.TB, h *lab.Host, text string) int {
 }
 
 // Eventually waits for what other processes bring about, and gives how long it took.
+// It asks again after as long as the answer took, but soon: who waits leaves a CPU to
+// those it waits for.
 func Eventually(tb testing.TB, limit time.Duration, what string, check func() error) time.Duration {
 	tb.Helper()
 	began := time.Now()
 	var err error
 	for time.Since(began) < limit {
+		asked := time.Now()
 		if err = check(); err == nil {
 			took := time.Since(began)
 			tb.Logf("after %s: %s", took.Round(100*time.Millisecond), what)
 			return took
 		}
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(min(max(time.Since(asked), 50*time.Millisecond), 250*time.Millisecond))
 	}
 	tb.Fatalf("not within %s: %s: %v", limit, what, err)
 	return limit
