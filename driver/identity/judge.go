@@ -1,6 +1,9 @@
 package identity
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Owner is who has a host's place, as the store has it.
 type Owner struct {
@@ -14,14 +17,16 @@ type Owner struct {
 // Self is the process that wants the place.
 type Self struct {
 	Owner
-	Was      string // the machine whose place this one takes, as somebody has told it to
-	New      bool   // the state has no word of a process before this one
-	Revision uint64 // of the state
+	Was      string   // the machine whose place this one takes, as somebody has told it to
+	New      bool     // the state has no word of a process before this one
+	Revision uint64   // of the state
+	Former   []string // incarnations that the host had before this one, as far as known; the newest last
 }
 
 // Found is what the store has of the host of that name.
 type Found struct {
 	Owner       Owner      // zero: none, or weft there is older than this record
+	Former      []string   // incarnations that the host had before the owner's; the newest last
 	Known       bool       // there is a record of the host
 	Left        bool       // which says that it has left
 	Incarnation string     // the record's
@@ -37,23 +42,40 @@ type Standing int
 const (
 	Free    Standing = iota // it may take the place
 	Busy                    // another process of this host lives, or has died without a word in the last seconds
-	Older                   // its state is older than what it has told the store
+	Older                   // its state is older than what its host has told the store
 	Foreign                 // another machine has the place
 )
 
 // Judge says how s stands to the place.
 func (s Self) Judge(f Found) Standing {
+	former := slices.Contains(f.Former, s.Incarnation)
 	switch {
+	case f.vacant() && former:
+		return Older
 	case f.vacant():
 		return Free
 	case !s.is(f):
 		return Foreign
 	case f.Lease != "" && f.Lease != s.Run && !s.Inherits(f):
 		return Busy
-	case f.Incarnation == s.Incarnation && s.Revision < f.Revision:
+	case f.Incarnation == s.Incarnation && s.Revision < f.Revision, former:
 		return Older
 	}
 	return Free
+}
+
+// mostFormer is how many former incarnations of a host are known.
+const mostFormer = 16
+
+// Succeeds gives the incarnations that the host had before s once s has the place.
+func (s Self) Succeeds(f Found) []string {
+	var out []string
+	for _, was := range slices.Concat(s.Former, f.Former, []string{f.Incarnation, f.Owner.Incarnation}) {
+		if was != "" && was != s.Incarnation && !slices.Contains(out, was) {
+			out = append(out, was)
+		}
+	}
+	return out[max(len(out)-mostFormer, 0):]
 }
 
 // vacant says whether nobody has the place. The record of a host that has left says

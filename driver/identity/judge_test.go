@@ -1,7 +1,9 @@
 package identity_test
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/weft-net/weft/driver/identity"
@@ -84,6 +86,24 @@ func TestWhoMayTakeAHostsPlace(t *testing.T) {
 			identity.Self{Owner: identity.Owner{Machine: m1, Incarnation: "j", Run: "q", VTEP: there}, New: true}, place(live), identity.Busy,
 		},
 		"a disk that was set back": {self(func(s *identity.Self) { s.Revision = 9 }), place(nil), identity.Older},
+		"a disk that was set back to before its state was lost": {
+			self(nil), place(func(f *identity.Found) {
+				f.Former, f.Incarnation, f.Owner.Incarnation = []string{"i"}, "j", "j"
+			}), identity.Older,
+		},
+		"the same, while a process lives": {
+			self(func(s *identity.Self) { s.Run = "other" }), place(func(f *identity.Found) {
+				f.Former, f.Incarnation, f.Owner.Incarnation, f.Lease = []string{"i"}, "j", "j", "r"
+			}), identity.Busy,
+		},
+		"the same, after the host has left": {
+			self(nil), place(func(f *identity.Found) {
+				f.Former, f.Incarnation, f.Owner.Incarnation, f.Left = []string{"i"}, "j", "j", true
+			}), identity.Older,
+		},
+		"a store that was set back to before the state was lost": {
+			self(func(s *identity.Self) { s.Incarnation, s.Former = "j", []string{"i"} }), place(nil), identity.Free,
+		},
 		"an upgrade": {
 			self(func(s *identity.Self) { s.New, s.Run = true, "q" }),
 			place(func(f *identity.Found) { f.Owner, f.Revision, f.Lease = identity.Owner{}, 0, "i" }), identity.Free,
@@ -100,5 +120,40 @@ func TestWhoMayTakeAHostsPlace(t *testing.T) {
 		if got := tt.self.Judge(tt.have); got != tt.want {
 			t.Errorf("%s: got %d, want %d", name, got, tt.want)
 		}
+	}
+}
+
+// A host knows which incarnations it had, whoever of state and store was lost or set
+// back, and no more of them than the last ones.
+func TestFormerIncarnations(t *testing.T) {
+	self := func(now string, former ...string) identity.Self {
+		return identity.Self{Owner: identity.Owner{Incarnation: now}, Former: former}
+	}
+	found := func(now string, former ...string) identity.Found {
+		return identity.Found{Owner: identity.Owner{Incarnation: now}, Incarnation: now, Former: former}
+	}
+	for name, tt := range map[string]struct {
+		self identity.Self
+		have identity.Found
+		want []string
+	}{
+		"a new host":                            {self("a"), found(""), nil},
+		"a restart":                             {self("b", "a"), found("b", "a"), []string{"a"}},
+		"a state that was lost":                 {self("c"), found("b", "a"), []string{"a", "b"}},
+		"a store that was wiped":                {self("c", "a", "b"), found(""), []string{"a", "b"}},
+		"a store that was set back":             {self("c", "a", "b"), found("a"), []string{"a", "b"}},
+		"a place that was taken, and no record": {self("c"), identity.Found{Owner: identity.Owner{Incarnation: "b"}, Incarnation: "a"}, []string{"a", "b"}},
+	} {
+		if got := tt.self.Succeeds(tt.have); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %q, want %q", name, got, tt.want)
+		}
+	}
+	var have identity.Found
+	for i := range 100 {
+		now := fmt.Sprint(i)
+		have = found(now, self(now).Succeeds(have)...)
+	}
+	if n := len(have.Former); n != 16 || have.Former[n-1] != "98" {
+		t.Errorf("after 100 states, the host knows %q", have.Former)
 	}
 }

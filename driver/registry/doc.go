@@ -9,7 +9,7 @@
 //	host/<host>/doc      only <host>: its VTEP and a digest of each attachment
 //	host/<host>/live     held under <host>'s lease
 //	host/<host>/dead     any other host: it was declared dead, see reap.go
-//	host/<host>/owner    by compare-and-set: the machine and process that have the place, see place.go
+//	host/<host>/owner    by compare-and-set: who has the place, and former incarnations, see place.go
 //	host/<host>/back     only <host>: it has deleted that mark
 //	host/.heard/<host>   held under the lease of a host that hears <host>, see veto.go
 //	at/<host>/<network>  only <host>: its endpoints and claimed addresses there

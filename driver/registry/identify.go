@@ -35,6 +35,7 @@ type bond struct {
 	Was     string           `json:"was,omitempty"` // the machine whose place this one is to take
 	Run     string           `json:"run"`
 	Witness string           `json:"witness"` // who has the same is the only process with this state
+	Former  []string         `json:"former,omitempty"`
 }
 
 // Identify reads which host this is. It writes nothing. The witness names the boot
@@ -70,7 +71,7 @@ func Identify(ctx context.Context, state kvstore.Store, machine identity.Machine
 		}
 	}
 	id.Name, id.Incarnation, id.Revision, id.Cluster, id.alone = self.Name, self.Incarnation, revision, meta.ID, of.Alone
-	id.machine, id.Was, id.New = was.Machine, was.Was, was.Run == ""
+	id.machine, id.Was, id.Former, id.New = was.Machine, was.Was, was.Former, was.Run == ""
 	id.Machine, id.Run, id.goesOn = machine, was.Run, was.Run != "" && was.Witness == witness
 	if !id.goesOn {
 		id.Run = newID() + newID()
@@ -113,8 +114,9 @@ func (id Identity) look(ctx context.Context, cluster kvstore.Store) (found ident
 		switch p.Key {
 		case ownerKey(id.Name):
 			revision = p.Revision
-			if json.Unmarshal(p.Value, &found.Owner) != nil {
-				found.Owner = identity.Owner{}
+			var of ownerRecord
+			if json.Unmarshal(p.Value, &of) == nil {
+				found.Owner, found.Former = of.Owner, of.Former
 			}
 		case hostDocKey(id.Name):
 			var doc peer

@@ -30,6 +30,12 @@ import (
 
 func ownerKey(host string) string { return hostPrefix + host + "/owner" }
 
+// ownerRecord is the value under ownerKey.
+type ownerRecord struct {
+	identity.Owner
+	Former []string `json:"former,omitempty"` // a state of one of these comes from a disk that was set back
+}
+
 // ErrPlace is in the error of a process that may not take its host's place, or has
 // lost it: weft must not run on here.
 var ErrPlace = errors.New("this host's place is not this process's")
@@ -111,8 +117,9 @@ func (r *Registry) takePlace(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if found.Owner != id.Owner {
-		value, err := json.Marshal(id.Owner)
+	id.Former = id.Succeeds(found)
+	if found.Owner != id.Owner || !slices.Equal(found.Former, id.Former) {
+		value, err := json.Marshal(ownerRecord{Owner: id.Owner, Former: id.Former})
 		if err != nil {
 			return fmt.Errorf("encode: %w", err)
 		}
@@ -153,7 +160,7 @@ func (r *Registry) lookAgain(ctx context.Context, id Identity) (identity.Found, 
 func (r *Registry) tookPlace(ctx context.Context, id Identity, revision uint64) error {
 	defer r.change()()
 	doubt := false
-	if r.place.id.Run != id.Run || id.Was != "" {
+	if r.place.id.Run != id.Run || id.Was != "" || !slices.Equal(r.place.id.Former, id.Former) {
 		id.Was = ""
 		r.place.doubt = false // what is seen from now on is a new doubt
 		if err := r.putLocked(ctx, stateBond, id.bond()); err != nil {
@@ -161,7 +168,7 @@ func (r *Registry) tookPlace(ctx context.Context, id Identity, revision uint64) 
 			return err
 		}
 		doubt = r.place.doubt
-		r.place.id.Run, r.place.id.Was = id.Run, ""
+		r.place.id.Run, r.place.id.Was, r.place.id.Former = id.Run, "", id.Former
 	}
 	r.place.revision, r.place.doubt, r.place.had, r.place.busy = revision, doubt, true, time.Time{}
 	wakeUp(r.era.wake)
@@ -169,7 +176,7 @@ func (r *Registry) tookPlace(ctx context.Context, id Identity, revision uint64) 
 }
 
 func (id Identity) bond() bond {
-	return bond{Machine: id.Machine.Or(id.machine), Was: id.Was, Run: id.Run, Witness: id.witness}
+	return bond{Machine: id.Machine.Or(id.machine), Was: id.Was, Run: id.Run, Witness: id.witness, Former: id.Former}
 }
 
 // awaitPlace returns once this process has its host's place.

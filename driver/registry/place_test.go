@@ -248,6 +248,31 @@ func TestAStateThatWasSetBack(t *testing.T) {
 	}
 }
 
+// A state from before the host's state was lost is older too, however far it had come
+// by then. The host knows that even if the store has lost it.
+func TestAStateOfBeforeItWasLost(t *testing.T) {
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	h1 := running(t, cluster)
+	h1.stop()
+	first := h1.state
+	h1.state = registrytest.OpenStore(t, "second.db")
+	h1.start(cluster)
+	eventually(t, "with a new state the host has its place, and its record says so", func() bool {
+		return h1.mayClaim() && strings.Contains(string(read(t, cluster, "host/h1/doc").Value), h1.Self().Incarnation)
+	})
+	h1.stop()
+	remove(t, cluster, "host/h1/owner")
+	h1.start(cluster)
+	eventually(t, "with that state it has its place again", h1.mayClaim)
+	h1.stop()
+	id := identify(t, first, "h1", "m1", "192.0.2.1")
+	if err := id.Await(t.Context(), cluster, false, nil); !errors.Is(err, registry.ErrOlder) {
+		t.Errorf("the state of before was taken: %v", err)
+	}
+	id = identify(t, h1.state, "h1", "m1", "192.0.2.1")
+	h1.do("take its place once more", id.Await(t.Context(), cluster, false, nil))
+}
+
 // What a weft wrote that knew of no machines is taken over in place.
 func TestAStateWithoutAMachineIsTakenOver(t *testing.T) {
 	cluster := registrytest.OpenStore(t, "cluster.db")
