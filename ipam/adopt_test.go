@@ -131,6 +131,29 @@ func TestStrandedStockGoesWithItsPool(t *testing.T) {
 	}
 }
 
+// What a host has taken over is its own in the present incarnation, though it may not
+// write that at first and the container has ended by then.
+func TestWhatIsTakenOverAndReleasedIsItsOwn(t *testing.T) {
+	cluster, g := newMemory(), &gate{epoch: 1}
+	h := g.host(t, "h1", cluster)
+	id := h.network("n", "10.1.0.0/24", "")
+	h.work()
+	a := h.mustAny(id)
+	h.state, h.config.Incarnation = newMemory(), "2"
+	h.networks.endpoint(a)
+	g.set(errors.New("the store has lost data"))
+	h.open()
+	h.work()
+	h.networks.removeEndpoint(a)
+	h.release(id, a)
+	g.set(nil)
+	h.clock.add(checkTime)
+	h.work()
+	if got := holds(t, cluster, id, a); !reflect.DeepEqual(got, holder{Host: "h1", Incarnation: "2"}) || h.stock(id) == 0 {
+		t.Errorf("%v is %+v's, and %d are in stock", a, got, h.stock(id))
+	}
+}
+
 // It does too if the network was removed before the host knew of it again; an
 // address that a container has all the same does not.
 func TestStrandedStockOfANetworkThatIsGone(t *testing.T) {

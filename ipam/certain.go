@@ -26,7 +26,7 @@ func nothing(p *pool) kvstore.Op {
 // confirm drops from holders what this host would adopt but does not hold any
 // more. A read may come from a leader that has been replaced without noticing
 // yet; a write, even of the same value, cannot. It needs what a claim needs: a
-// snapshot may have brought the key back. What is in use here and names an earlier
+// snapshot may have brought the key back. What this host has and names an earlier
 // incarnation gets the present one on this occasion: what that may have left under
 // way misses it then.
 func (a *Allocator) confirm(
@@ -38,7 +38,7 @@ func (a *Allocator) confirm(
 		c, known := p.claims[addr]
 		ours := h.Host == a.cfg.Host && h.Incarnation == a.cfg.Incarnation
 		before := h.Host == a.cfg.Host && !ours
-		if ours && !known || before && c.State == inUse {
+		if ours && !known || before && (c.State == inUse || c.State == inStock) {
 			unknown = append(unknown, addr)
 		}
 	}
