@@ -4,14 +4,18 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/weft-net/weft/test/lab"
+	"github.com/weft-net/weft/test/whole"
 )
 
 var (
@@ -55,8 +59,21 @@ func TestChaos(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Logf("again with: make chaos SEED=%d MINUTES=%g\n%s", *seed, *minutes, history)
-		keepLogs(t, l, history)
+		keepLogs(t, l, history+storeOf(ctx, whole.Cluster{Lab: l}))
 	}
+}
+
+// storeOf lists what the store has in the end.
+func storeOf(ctx context.Context, c whole.Cluster) string {
+	records, err := c.Records(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	var out strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(records)) {
+		fmt.Fprintf(&out, "%q: %.2000q\n", key, records[key])
+	}
+	return out.String()
 }
 
 // keepLogs copies the logs out of the lab, which is about to go.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/weft-net/weft/driver/registry/spoilt"
 	"github.com/weft-net/weft/test/lab"
@@ -69,7 +70,7 @@ func (r *runner) spoil(ctx context.Context, o op) (undo func() error, err error)
 		key := keys[rnd.IntN(len(keys))]
 		b := broken{cure: cure(rnd.IntN(3))}
 		var value string
-		for b.key = "//"; strings.Contains(b.key, "//"); { // which no path of HTTP's keeps
+		for !writable(b.key) {
 			b.key, value = spoilt.Broken(rnd, key, string(records[key]))
 		}
 		b.was = records[b.key]
@@ -169,6 +170,13 @@ func index(ctx context.Context, c *lab.Consul, key string) (uint64, error) {
 		return 0, fmt.Errorf("read %q: %w", key, err)
 	}
 	return pairs[0].ModifyIndex, nil
+}
+
+// writable says whether Consul's API takes the key: a path of HTTP's keeps no empty
+// part, and Consul refuses what cannot be printed and spaces at the ends.
+func writable(key string) bool {
+	return key != "" && !strings.Contains(key, "//") && key == strings.TrimSpace(key) &&
+		!strings.ContainsFunc(key, func(c rune) bool { return !unicode.IsPrint(c) })
 }
 
 func keyPath(key string) string { return (&url.URL{Path: "/v1/kv/weft/" + key}).EscapedPath() }
