@@ -36,6 +36,9 @@ func (r *Registry) admitLocked() (checks []kvstore.Op, epoch uint64, err error) 
 		return nil, 0, fmt.Errorf("%w, since this host has not taken its place among the hosts of the store yet: try again in a moment", ErrFrozen)
 	case e.revision == 0 || e.suspect != nil:
 		return nil, 0, fmt.Errorf("%w, since the store is new or has lost data and is told again what there is: try again in a moment", ErrFrozen)
+	case !e.Settled && r.rebuild.lost && r.owesLocked(time.Now()):
+		return nil, 0, fmt.Errorf("%w, since this host's state was lost or set aside, and not all its containers are known again: try again, at the latest after %s",
+			ErrFrozen, e.since.Add(settleTime).UTC().Format(time.RFC3339))
 	case !e.Settled:
 		missing := "this host"
 		if others := e.absentees(r.self, r.hosts); e.verified == e.Epoch.ID && len(others) > 0 {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry"
 	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -35,7 +36,7 @@ func TestAHostThatLostItsStateIsNotForgotten(t *testing.T) {
 	})
 
 	h1.stop()
-	h1.state = registrytest.OpenStore(t, "new.db")
+	h1.state, h1.remains = registrytest.OpenStore(t, "new.db"), []overlay.Remains{{ID: n.ID, VNI: n.VNI}}
 	h1.start(cluster)
 	eventually(t, "h2 knows that h1 is another", func() bool { return h2.peerSays("h1") == h1.Self().Incarnation })
 	for range 2 { // a process that dies meanwhile changes nothing
@@ -43,6 +44,10 @@ func TestAHostThatLostItsStateIsNotForgotten(t *testing.T) {
 		if lost, _ := h1.Rebuilding(); !lost || !h1.Snapshot().Partial {
 			t.Error("h1 believes that it has all its records")
 		}
+		eventually(t, "h1 claims nothing, and says why", func() bool {
+			_, _, err := h1.Admit()
+			return errors.Is(err, registry.ErrFrozen) && strings.Contains(err.Error(), "this host's state was lost or set aside")
+		})
 		for _, id := range []string{"running", "ended"} {
 			if !h2.peerHas(n.ID, "h1", id) {
 				t.Errorf("h2 has forgotten endpoint %q of h1, which does not know yet", id)

@@ -182,6 +182,8 @@ func (r *runner) excuse(ctx context.Context, o op, text string, began, ended tim
 		return "store away"
 	case has("weft does not know Docker's network") && troubled("state", healTime):
 		return "network forgotten" // with the disk, until Docker has been asked, which may be away itself
+	case has("state was lost or set aside") && troubled("state", healTime):
+		return "state made again"
 	case has("record") && troubled("records", 10*time.Second):
 		return "record spoilt"
 	case o.box != "" && (box.doubtful || r.troubles.within(o.host+"/dockerd", box.since, ended, 0)) &&
