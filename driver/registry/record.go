@@ -123,8 +123,8 @@ func checkHost(name string, doc peer) error {
 // checkOwner says with a format.Fault why the record says of nobody that he has the
 // host's place. A host that runs writes its own anew, see place.go.
 func checkOwner(value []byte) error {
-	owner, err := format.Decode[identity.Owner](value)
-	if err == nil && owner == (identity.Owner{}) {
+	record, err := format.Decode[ownerRecord](value)
+	if err == nil && record.Owner == (identity.Owner{}) {
 		return format.Faultf(format.Senseless, "names no owner")
 	}
 	return err
