@@ -218,7 +218,7 @@ func TestAnUnusableOwnerIsTold(t *testing.T) {
 	h2.stop()
 	h2.do("retire", h2.Retire(t.Context()))
 	eventually(t, "h2 has left", func() bool { return len(h1.HostStates()) == 0 })
-	for _, value := range []string{"x", "null", "{}", `{"run":7}`, owner[:len(owner)/2], strings.TrimSuffix(owner, "}") + `,"v":2}`} {
+	for _, value := range []string{"x", "null", "{}", `{"run":7}`, `{"run":"r","former":7}`, owner[:len(owner)/2], strings.TrimSuffix(owner, "}") + `,"v":2}`} {
 		put(t, cluster, "host/h2/owner", value)
 		eventually(t, "h1 tells "+value, func() bool { return h1.passes("host/h2/owner") })
 		put(t, cluster, "host/h2/owner", owner)
