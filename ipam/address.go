@@ -8,12 +8,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
 // AddressRequest asks for an address.
 type AddressRequest struct {
-	Pool    PoolID
+	Pool    space.PoolID
 	Addr    netip.Addr // invalid: any
 	Gateway bool       // the pool's gateway is asked for
 	// Endpoint says that it is surely for a container. Docker before 29 does
@@ -60,7 +61,7 @@ func (a *Allocator) requestAddress(ctx context.Context, r AddressRequest) (netip
 
 // find gives a pool that Docker says it has, even if this host's State has
 // been lost.
-func (a *Allocator) find(ctx context.Context, id PoolID) (*pool, error) {
+func (a *Allocator) find(ctx context.Context, id space.PoolID) (*pool, error) {
 	a.mu.Lock()
 	p := a.pools[id.Subnet]
 	known := p != nil && p.recorded()
@@ -226,7 +227,7 @@ func (a *Allocator) requestGateway(ctx context.Context, p *pool, v view, addr ne
 	if open {
 		addr = now
 	}
-	if !usable(p.subnet).contains(addr) {
+	if !space.Usable(p.subnet).Contains(addr) {
 		return netip.Addr{}, fmt.Errorf("gateway %v cannot be a host's address in subnet %v: choose another", addr, p.subnet)
 	}
 	err := a.reserve(ctx, p, addr, func(r *poolRecord) error {
@@ -278,7 +279,7 @@ func (a *Allocator) reserve(ctx context.Context, p *pool, addr netip.Addr, chang
 // Docker's repetition of a call whose answer was lost, and the address has been
 // handed out again since. If the endpoint's removal failed here instead, the
 // address comes free with the endpoint, see Missed and freeOrphans.
-func (a *Allocator) ReleaseAddress(ctx context.Context, id PoolID, addr netip.Addr) error {
+func (a *Allocator) ReleaseAddress(ctx context.Context, id space.PoolID, addr netip.Addr) error {
 	v, used := a.view(id.Subnet), a.cfg.Networks.Uses(addr)
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/weft-net/weft/ipam/space"
 )
 
 // adopt makes State hold what it should according to the networks' records: the
@@ -23,7 +25,7 @@ func (a *Allocator) adopt(ctx context.Context) error {
 	a.adopting.Lock()
 	defer a.adopting.Unlock()
 	a.mu.Lock()
-	a.released = set{}
+	a.released = space.Set{}
 	a.mu.Unlock()
 	defer func() {
 		a.mu.Lock()
@@ -54,7 +56,7 @@ func (a *Allocator) adoptPool(ctx context.Context, subnet netip.Prefix, addrs []
 		}
 		a.cfg.Log.WithField("pool", subnet).Warn("This host's state had lost a pool that Docker has; it is taken over.")
 	}
-	lost := slices.DeleteFunc(slices.Clone(addrs), func(addr netip.Addr) bool { return p.claims[addr].State == inUse || a.released.has(addr) })
+	lost := slices.DeleteFunc(slices.Clone(addrs), func(addr netip.Addr) bool { return p.claims[addr].State == inUse || a.released.Has(addr) })
 	if len(lost) == 0 {
 		return nil
 	}

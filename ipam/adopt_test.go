@@ -12,11 +12,12 @@ import (
 
 	"github.com/sirupsen/logrus/hooks/test"
 
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
 // holds gives who has the address according to the cluster.
-func holds(t *testing.T, cluster kvstore.Store, id PoolID, a netip.Addr) holder {
+func holds(t *testing.T, cluster kvstore.Store, id space.PoolID, a netip.Addr) holder {
 	t.Helper()
 	pair, err := cluster.Get(context.Background(), addrKey(id.Subnet, a))
 	if errors.Is(err, kvstore.ErrNotFound) {

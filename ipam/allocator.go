@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/weft-net/weft/driver/skipped"
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -28,7 +29,7 @@ type Config struct {
 
 	// Auto lists where pools without a subnet come from, tried in order within
 	// the family asked for. Empty means 10.128.0.0/10 cut to /24.
-	Auto []Auto
+	Auto []space.Auto
 	// ULA gives the cluster's own /48 (RFC 4193), cut to /64 for IPv6 pools if
 	// Auto has no IPv6 prefix.
 	ULA func() (netip.Prefix, error)
@@ -88,7 +89,7 @@ type Allocator struct {
 	mu       sync.Mutex // taken after a pool's gate; never while calling cfg.Networks, cfg.Lost or Cluster
 	pools    map[netip.Prefix]*pool
 	unknown  map[netip.Prefix]time.Time // pools of Docker's without a record: since when; zero once the log has said so
-	released set                        // addresses released since the adoption that goes on began; nil: none does
+	released space.Set                  // addresses released since the adoption that goes on began; nil: none does
 	docker   map[netip.Prefix]int       // how many of Docker's networks have each pool, as Keep was told last; nil: it was not
 	later    bool                       // recognise is still to be done
 }
@@ -107,7 +108,7 @@ type pool struct {
 	held     held // as State has it; or only a Pool, of a record that is Run's to remove; see recorded
 	claims   map[netip.Addr]claim
 	recent   recent
-	taken    set                   // addresses that somebody has, as far as known; nil before the first check
+	taken    space.Set             // addresses that somebody has, as far as known; nil before the first check
 	others   int                   // addresses that other hosts say they have, as tend counted them last
 	strange  sightings             // keys that name this host in an earlier incarnation
 	orphans  map[netip.Addr]orphan // addresses in use that no endpoint has
@@ -155,7 +156,7 @@ func Open(ctx context.Context, cfg Config) (*Allocator, error) {
 		cfg.doubt = doubtTime
 	}
 	if len(cfg.Auto) == 0 {
-		cfg.Auto = []Auto{{Base: netip.MustParsePrefix("10.128.0.0/10"), Bits: 24}}
+		cfg.Auto = []space.Auto{{Base: netip.MustParsePrefix("10.128.0.0/10"), Bits: 24}}
 	}
 	a := &Allocator{
 		cfg:     cfg,

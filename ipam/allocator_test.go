@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -29,10 +30,10 @@ func TestStartFromStockNeedsNoCluster(t *testing.T) {
 		t.Fatalf("stock is %d, want %d", got, DefaultStock)
 	}
 	down = true
-	seen := set{}
+	seen := space.Set{}
 	for range DefaultStock {
 		a := h.mustAny(id)
-		if seen.has(a) {
+		if seen.Has(a) {
 			t.Fatalf("%v handed out twice", a)
 		}
 		seen[a] = struct{}{}

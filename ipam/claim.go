@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -61,7 +62,7 @@ func (a *Allocator) claim(ctx context.Context, p *pool, v view, n int, by permit
 		for addr := range others {
 			p.taken[addr] = struct{}{}
 		}
-		some := p.dynamic().pick(min(n, atOnce), p.taken, share{v.before, v.hosts}, a.random)
+		some := p.dynamic().Pick(min(n, atOnce), p.taken, space.Share{Nth: v.before, Of: v.hosts}, a.random)
 		a.mu.Unlock()
 		if len(some) == 0 && looked {
 			return a.exhausted(p, v)
@@ -140,7 +141,7 @@ func (a *Allocator) exhausted(p *pool, v view) error {
 		in = fmt.Sprintf(" in its --ip-range %v", p.held.Pool.Range)
 	}
 	return fmt.Errorf("%s has %w%s: of %d, %d are in use on this host and the rest is reserved or on other hosts; "+
-		"remove containers or make a network with a larger --subnet", p.nameLocked(v), errExhausted, in, s.size(), used)
+		"remove containers or make a network with a larger --subnet", p.nameLocked(v), errExhausted, in, s.Size(), used)
 }
 
 // check compares this host's claims with Cluster and makes them agree. The

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -20,12 +21,12 @@ type differences struct {
 
 // compare brings State up to what Cluster says, and gives what it cannot decide.
 func (a *Allocator) compare(
-	ctx context.Context, p *pool, v view, holders map[netip.Addr]holder, revisions map[netip.Addr]uint64, unread set, frozen bool,
+	ctx context.Context, p *pool, v view, holders map[netip.Addr]holder, revisions map[netip.Addr]uint64, unread space.Set, frozen bool,
 ) (found differences, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.cfg.Now()
-	p.taken = make(set, len(holders)+len(unread))
+	p.taken = make(space.Set, len(holders)+len(unread))
 	maps.Copy(p.taken, unread)
 	strange := sightings{}
 	var adopt []netip.Addr
@@ -56,7 +57,7 @@ func (a *Allocator) compare(
 	}
 	var stock []netip.Addr
 	for addr, c := range p.claims {
-		if unread.has(addr) {
+		if unread.Has(addr) {
 			continue // whose it is there is not known, so it stays what it is here
 		}
 		h, held := holders[addr]

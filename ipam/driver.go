@@ -8,6 +8,8 @@ import (
 
 	"github.com/docker/go-plugins-helpers/ipam"
 	"github.com/sirupsen/logrus"
+
+	"github.com/weft-net/weft/ipam/space"
 )
 
 // Names of the address spaces. Docker hands them back with every pool request,
@@ -56,7 +58,7 @@ func (d *Driver) RequestPool(ctx context.Context, r *ipam.RequestPoolRequest) (*
 	req := PoolRequest{V6: r.V6, Options: r.Options}
 	var err error
 	if r.Pool != "" {
-		if req.Subnet, err = parsePrefix(r.Pool); err != nil {
+		if req.Subnet, err = space.ParsePrefix(r.Pool); err != nil {
 			return nil, err
 		}
 	}
@@ -75,7 +77,7 @@ func (d *Driver) RequestPool(ctx context.Context, r *ipam.RequestPoolRequest) (*
 
 // ReleasePool takes a pool back. Any that is not known is fine.
 func (d *Driver) ReleasePool(ctx context.Context, r *ipam.ReleasePoolRequest) error {
-	id, err := ParsePoolID(r.PoolID)
+	id, err := space.ParsePoolID(r.PoolID)
 	if err != nil {
 		return err
 	}
@@ -85,7 +87,7 @@ func (d *Driver) ReleasePool(ctx context.Context, r *ipam.ReleasePoolRequest) er
 
 // RequestAddress gives an address for an endpoint, or for the network itself.
 func (d *Driver) RequestAddress(ctx context.Context, r *ipam.RequestAddressRequest) (*ipam.RequestAddressResponse, error) {
-	id, err := ParsePoolID(r.PoolID)
+	id, err := space.ParsePoolID(r.PoolID)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +108,7 @@ func (d *Driver) RequestAddress(ctx context.Context, r *ipam.RequestAddressReque
 
 // ReleaseAddress takes an address back. Any that is not in use is fine.
 func (d *Driver) ReleaseAddress(ctx context.Context, r *ipam.ReleaseAddressRequest) error {
-	id, err := ParsePoolID(r.PoolID)
+	id, err := space.ParsePoolID(r.PoolID)
 	if err != nil {
 		return err
 	}

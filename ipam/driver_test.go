@@ -99,3 +99,13 @@ func TestDriverRefusesWhatItCannotParse(t *testing.T) {
 		t.Error("an empty request is answered")
 	}
 }
+
+func FuzzParseAddr(f *testing.F) {
+	f.Add("10.1.0.7/16")
+	f.Add("::ffff:10.1.0.7")
+	f.Fuzz(func(t *testing.T, s string) {
+		if a, err := parseAddr(s); err == nil && (a.Zone() != "" || a.Is4In6()) {
+			t.Errorf("%q becomes %v", s, a)
+		}
+	})
+}

@@ -6,27 +6,28 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
 // joinGroup gives the pool that networks of other drivers on several hosts
 // share, and makes it if this is the first one.
-func (a *Allocator) joinGroup(ctx context.Context, group string, r PoolRequest, by permit) (PoolID, error) {
+func (a *Allocator) joinGroup(ctx context.Context, group string, r PoolRequest, by permit) (space.PoolID, error) {
 	for range kvstore.Attempts(ctx) {
 		if id, ok, err := a.rejoin(ctx, group, r); ok || err != nil { // another request was first
 			return id, err
 		}
 		pools, err := a.listPools(ctx)
 		if err != nil {
-			return PoolID{}, fmt.Errorf("cannot join group %q: %w", group, err)
+			return space.PoolID{}, fmt.Errorf("cannot join group %q: %w", group, err)
 		}
 		i := slices.IndexFunc(pools.records, func(p poolRecord) bool { return p.Group == group && r.wants(p.Subnet) })
-		var id PoolID
+		var id space.PoolID
 		switch {
 		case i >= 0:
 			id, err = a.joinRecord(ctx, pools.records[i], r, by)
 		case r.Subnet.IsValid():
-			id, err = a.create(ctx, PoolID{r.Subnet, r.Range}, group, by)
+			id, err = a.create(ctx, space.PoolID{Subnet: r.Subnet, Range: r.Range}, group, by)
 		default:
 			id, err = a.auto(ctx, r.V6, group, by)
 		}
@@ -34,11 +35,11 @@ func (a *Allocator) joinGroup(ctx context.Context, group string, r PoolRequest, 
 			return id, err
 		}
 	}
-	return PoolID{}, fmt.Errorf("cannot join group %q: other hosts keep changing it; try again", group)
+	return space.PoolID{}, fmt.Errorf("cannot join group %q: other hosts keep changing it; try again", group)
 }
 
 // rejoin serves a group that this host already takes part in from State.
-func (a *Allocator) rejoin(ctx context.Context, group string, r PoolRequest) (PoolID, bool, error) {
+func (a *Allocator) rejoin(ctx context.Context, group string, r PoolRequest) (space.PoolID, bool, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, p := range a.pools {
@@ -51,19 +52,19 @@ func (a *Allocator) rejoin(ctx context.Context, group string, r PoolRequest) (Po
 		}
 		return record.id(), true, a.countLocked(ctx, p, record)
 	}
-	return PoolID{}, false, nil
+	return space.PoolID{}, false, nil
 }
 
 // joinRecord makes this host one of those that have the group's pool. A store that
 // has lost data may have brought the pool back, and its subnet may be another's since.
-func (a *Allocator) joinRecord(ctx context.Context, record poolRecord, r PoolRequest, by permit) (PoolID, error) {
+func (a *Allocator) joinRecord(ctx context.Context, record poolRecord, r PoolRequest, by permit) (space.PoolID, error) {
 	p, leave, err := a.enter(ctx, record.Subnet)
 	if err != nil {
-		return PoolID{}, err
+		return space.PoolID{}, err
 	}
 	defer leave()
 	if err := a.intend(ctx, p, record); err != nil {
-		return PoolID{}, err
+		return space.PoolID{}, err
 	}
 	joined, err := a.changePool(ctx, record.Subnet, func(r *poolRecord) error {
 		r.Hosts = with(r.Hosts, a.cfg.Host)
@@ -75,7 +76,7 @@ func (a *Allocator) joinRecord(ctx context.Context, record poolRecord, r PoolReq
 		}
 	}
 	if err != nil {
-		return PoolID{}, fmt.Errorf("cannot join group %q: %w", record.Group, err)
+		return space.PoolID{}, fmt.Errorf("cannot join group %q: %w", record.Group, err)
 	}
 	if r.Range.IsValid() {
 		joined.Range = r.Range

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -78,7 +79,7 @@ func TestGroupOfThisHostNeedsNoCluster(t *testing.T) {
 
 func TestGroupIsMadeOnce(t *testing.T) {
 	cluster := newMemory()
-	ids := make([]PoolID, 8)
+	ids := make([]space.PoolID, 8)
 	var wg sync.WaitGroup
 	for i := range ids {
 		h := newHost(t, fmt.Sprintf("h%d", i), cluster)

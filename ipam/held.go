@@ -5,13 +5,15 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+
+	"github.com/weft-net/weft/ipam/space"
 )
 
 // shown is which addresses this host holds, for those who must not wait until a
 // change of State is on the disk, as for Allocator.mu.
 type shown struct {
 	mu   sync.Mutex
-	held map[netip.Prefix]set
+	held map[netip.Prefix]space.Set
 }
 
 // note takes over what has become of the pool's claims of some addresses.
@@ -19,11 +21,11 @@ func (s *shown) note(p *pool, addrs []netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.held == nil {
-		s.held = map[netip.Prefix]set{}
+		s.held = map[netip.Prefix]space.Set{}
 	}
 	held := s.held[p.subnet]
 	if held == nil {
-		held = set{}
+		held = space.Set{}
 		s.held[p.subnet] = held
 	}
 	for _, addr := range addrs {

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -28,7 +29,7 @@ type world struct {
 	hosts   []*host
 	dead    map[*host]bool
 	use     map[netip.Addr]*host
-	id      PoolID // zero until it is made
+	id      space.PoolID // zero until it is made
 	trace   []string
 
 	calls int
@@ -190,12 +191,12 @@ func (w *world) reconcile(h *host) {
 			w.t.Fatal(err)
 		}
 	}
-	used, held := set{}, set{}
+	used, held := space.Set{}, space.Set{}
 	for _, a := range h.Held(theSubnet) {
 		held[a] = struct{}{}
 	}
 	for _, c := range h.Claims(theSubnet) {
-		if !held.has(c.Addr) {
+		if !held.Has(c.Addr) {
 			w.t.Fatalf("%s does not show that it holds %v, after\n%q", h.name, c.Addr, w.trace)
 		}
 		delete(held, c.Addr)
@@ -210,7 +211,7 @@ func (w *world) reconcile(h *host) {
 		w.t.Fatalf("%s shows that it holds %v, after\n%q", h.name, slices.Collect(maps.Keys(held)), w.trace)
 	}
 	for a, by := range w.use {
-		if by == h && !used.has(a) {
+		if by == h && !used.Has(a) {
 			w.t.Fatalf("%s has forgotten that %v is in use, after\n%q", h.name, a, w.trace)
 		}
 	}
@@ -245,7 +246,7 @@ func (w *world) end() {
 	for _, h := range w.hosts {
 		h.networks.remove("n")
 		for range w.calls { // more often than it was asked for
-			if err := h.ReleasePool(context.Background(), PoolID{Subnet: theSubnet}); err != nil {
+			if err := h.ReleasePool(context.Background(), space.PoolID{Subnet: theSubnet}); err != nil {
 				w.t.Fatal(err)
 			}
 		}

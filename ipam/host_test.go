@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -89,7 +90,7 @@ func (h *host) work() {
 	}
 }
 
-func (h *host) pool(subnet, ipRange string, options ...string) (PoolID, error) {
+func (h *host) pool(subnet, ipRange string, options ...string) (space.PoolID, error) {
 	r := PoolRequest{Options: map[string]string{}}
 	if subnet != "" {
 		r.Subnet = netip.MustParsePrefix(subnet)
@@ -105,7 +106,7 @@ func (h *host) pool(subnet, ipRange string, options ...string) (PoolID, error) {
 	return h.RequestPool(context.Background(), r)
 }
 
-func (h *host) mustPool(subnet, ipRange string, options ...string) PoolID {
+func (h *host) mustPool(subnet, ipRange string, options ...string) space.PoolID {
 	h.t.Helper()
 	id, err := h.pool(subnet, ipRange, options...)
 	if err != nil {
@@ -115,7 +116,7 @@ func (h *host) mustPool(subnet, ipRange string, options ...string) PoolID {
 }
 
 // network makes a network on the host, as Docker and the registry would.
-func (h *host) network(id, subnet, ipRange string) PoolID {
+func (h *host) network(id, subnet, ipRange string) space.PoolID {
 	h.t.Helper()
 	pool := h.mustPool(subnet, ipRange)
 	gateway, err := h.RequestAddress(context.Background(), AddressRequest{Pool: pool, Gateway: true})
@@ -127,7 +128,7 @@ func (h *host) network(id, subnet, ipRange string) PoolID {
 }
 
 // mirror makes the copy of a network that another host has made.
-func (h *host) mirror(id string, s overlay.Subnet) PoolID {
+func (h *host) mirror(id string, s overlay.Subnet) space.PoolID {
 	h.t.Helper()
 	h.networks.add(id, false, s)
 	pool := h.mustPool("", "", "weft.id="+id)
@@ -135,12 +136,12 @@ func (h *host) mirror(id string, s overlay.Subnet) PoolID {
 	return pool
 }
 
-func (h *host) any(id PoolID) (netip.Addr, error) {
+func (h *host) any(id space.PoolID) (netip.Addr, error) {
 	p, err := h.RequestAddress(context.Background(), AddressRequest{Pool: id})
 	return p.Addr(), err
 }
 
-func (h *host) mustAny(id PoolID) netip.Addr {
+func (h *host) mustAny(id space.PoolID) netip.Addr {
 	h.t.Helper()
 	a, err := h.any(id)
 	if err != nil {
@@ -149,19 +150,19 @@ func (h *host) mustAny(id PoolID) netip.Addr {
 	return a
 }
 
-func (h *host) named(id PoolID, addr string) error {
+func (h *host) named(id space.PoolID, addr string) error {
 	_, err := h.RequestAddress(context.Background(), AddressRequest{Pool: id, Addr: netip.MustParseAddr(addr), Endpoint: true})
 	return err
 }
 
-func (h *host) release(id PoolID, a netip.Addr) {
+func (h *host) release(id space.PoolID, a netip.Addr) {
 	h.t.Helper()
 	if err := h.ReleaseAddress(context.Background(), id, a); err != nil {
 		h.t.Fatal(err)
 	}
 }
 
-func (h *host) stock(id PoolID) int {
+func (h *host) stock(id space.PoolID) int {
 	n := 0
 	for _, c := range h.Claims(id.Subnet) {
 		if !c.Used {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -161,7 +162,7 @@ func TestReadFromThePastGivesNothing(t *testing.T) {
 
 // passedOn is an address that h2 had and that h1 has, with what could be read
 // while it was h2's.
-func passedOn(t *testing.T) (h1 *host, store *replaced, id PoolID, a netip.Addr, past []kvstore.Pair) {
+func passedOn(t *testing.T) (h1 *host, store *replaced, id space.PoolID, a netip.Addr, past []kvstore.Pair) {
 	cluster := newMemory()
 	store = &replaced{Store: cluster}
 	h1, h2 := newHost(t, "h1", store), newHost(t, "h2", cluster)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -59,12 +60,12 @@ func TestNothingComesOfAClaimThatFindsALoss(t *testing.T) {
 // settled within the time that Docker waits.
 func TestAClaimThatFindsALossIsRepeated(t *testing.T) {
 	t.Parallel()
-	for what, request := range map[string]func(*host, PoolID) error{
-		"any address":     func(h *host, id PoolID) error { _, err := h.any(id); return err },
-		"a named address": func(h *host, id PoolID) error { return h.named(id, "10.1.0.200") },
-		"a pool":          func(h *host, _ PoolID) error { _, err := h.pool("10.2.0.0/24", ""); return err },
-		"a group's pool":  func(h *host, _ PoolID) error { _, err := h.pool("10.3.0.0/24", "", "weft.id=lan"); return err },
-		"a group": func(h *host, _ PoolID) error {
+	for what, request := range map[string]func(*host, space.PoolID) error{
+		"any address":     func(h *host, id space.PoolID) error { _, err := h.any(id); return err },
+		"a named address": func(h *host, id space.PoolID) error { return h.named(id, "10.1.0.200") },
+		"a pool":          func(h *host, _ space.PoolID) error { _, err := h.pool("10.2.0.0/24", ""); return err },
+		"a group's pool":  func(h *host, _ space.PoolID) error { _, err := h.pool("10.3.0.0/24", "", "weft.id=lan"); return err },
+		"a group": func(h *host, _ space.PoolID) error {
 			newHost(t, "h2", h.cluster).mustPool("10.4.0.0/24", "", "weft.id=lan")
 			_, err := h.pool("", "", "weft.id=lan")
 			return err

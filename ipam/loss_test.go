@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -57,7 +58,7 @@ func (g *gate) host(t *testing.T, name string, cluster kvstore.Store) *host {
 }
 
 // forget is a store that loses an address.
-func forget(t *testing.T, cluster *memory, id PoolID, a netip.Addr) {
+func forget(t *testing.T, cluster *memory, id space.PoolID, a netip.Addr) {
 	t.Helper()
 	if _, err := cluster.Txn(context.Background(), kvstore.Op{Kind: kvstore.Delete, Key: addrKey(id.Subnet, a)}); err != nil {
 		t.Fatal(err)
@@ -139,8 +140,8 @@ func TestWhatOthersHaveIsNotClaimed(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantError(t, h.named(id, "10.1.0.2"), "address 10.1.0.2 is in use or kept in stock on host h2")
-	got := set{h.mustAny(id): {}, h.mustAny(id): {}}
-	if !got.has(netip.MustParseAddr("10.1.0.5")) || !got.has(netip.MustParseAddr("10.1.0.6")) {
+	got := space.Set{h.mustAny(id): {}, h.mustAny(id): {}}
+	if !got.Has(netip.MustParseAddr("10.1.0.5")) || !got.Has(netip.MustParseAddr("10.1.0.6")) {
 		t.Errorf("handed out are %v", got)
 	}
 	if a, err := h.any(id); !errors.Is(err, errExhausted) {
@@ -208,7 +209,7 @@ func TestTheOlderClaimWins(t *testing.T) {
 const deadKeyOfH1, backKeyOfH1 = "host/h1/dead", "host/h1/back"
 
 // bury declares h1 dead, which has the address in use, and has h2 claim it.
-func bury(t *testing.T, cluster *memory, h1, h2 *host, a netip.Addr) PoolID {
+func bury(t *testing.T, cluster *memory, h1, h2 *host, a netip.Addr) space.PoolID {
 	t.Helper()
 	h1.config.Fence = func() []kvstore.Op { return []kvstore.Op{{Kind: kvstore.Check, Key: deadKeyOfH1}} }
 	h1.open()

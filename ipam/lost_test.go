@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -34,7 +35,7 @@ func TestDisputedStockIsKept(t *testing.T) {
 }
 
 // steal makes an address that h1 has in use h2's, as a check finds it.
-func (h *host) steal(cluster *memory, id PoolID, a netip.Addr) {
+func (h *host) steal(cluster *memory, id space.PoolID, a netip.Addr) {
 	h.t.Helper()
 	stolen := encode(holder{Host: "h2", Incarnation: "7", birth: birth{Revision: 1}})
 	if _, err := cluster.Txn(context.Background(), kvstore.Op{Kind: kvstore.Set, Key: addrKey(id.Subnet, a), Value: stolen}); err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/netip"
 	"time"
+
+	"github.com/weft-net/weft/ipam/space"
 )
 
 // Missed puts the addresses of an endpoint made at made back into stock, whose
@@ -25,13 +27,13 @@ func (a *Allocator) Missed(ctx context.Context, addrs []netip.Addr, made time.Ti
 
 // usedSince finds the pool in which the address has been in use since then or
 // longer.
-func (a *Allocator) usedSince(addr netip.Addr, then time.Time) (PoolID, bool) {
+func (a *Allocator) usedSince(addr netip.Addr, then time.Time) (space.PoolID, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for subnet, p := range a.pools {
 		if c := p.claims[addr]; subnet.Contains(addr) && c.State == inUse && !c.At.After(then) {
-			return PoolID{Subnet: subnet}, true
+			return space.PoolID{Subnet: subnet}, true
 		}
 	}
-	return PoolID{}, false
+	return space.PoolID{}, false
 }

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 	"github.com/weft-net/weft/kvstore/kvtest"
 )
@@ -17,18 +18,21 @@ import (
 // loses patience: with the 0.4 s that `docker run` takes for itself, within 3 s.
 func TestRefusalsComeInTime(t *testing.T) {
 	prefix := netip.MustParsePrefix
-	for what, ask := range map[string]func(*host, PoolID) error{
-		"a pool":            func(h *host, _ PoolID) error { _, err := h.pool("10.2.0.0/24", ""); return err },
-		"any pool":          func(h *host, _ PoolID) error { _, err := h.pool("", ""); return err },
-		"a group's pool":    func(h *host, _ PoolID) error { _, err := h.pool("10.2.0.0/24", "", "weft.id=g"); return err },
-		"an address":        func(h *host, id PoolID) error { _, err := h.any(id); return err },
-		"a named address":   func(h *host, id PoolID) error { return h.named(id, "10.1.0.200") },
-		"an unknown pool's": func(h *host, _ PoolID) error { _, err := h.any(PoolID{Subnet: prefix("10.3.0.0/24")}); return err },
-		"a gateway": func(h *host, _ PoolID) error {
-			_, err := h.RequestAddress(context.Background(), AddressRequest{Pool: PoolID{Subnet: prefix("10.4.0.0/24")}, Gateway: true})
+	for what, ask := range map[string]func(*host, space.PoolID) error{
+		"a pool":          func(h *host, _ space.PoolID) error { _, err := h.pool("10.2.0.0/24", ""); return err },
+		"any pool":        func(h *host, _ space.PoolID) error { _, err := h.pool("", ""); return err },
+		"a group's pool":  func(h *host, _ space.PoolID) error { _, err := h.pool("10.2.0.0/24", "", "weft.id=g"); return err },
+		"an address":      func(h *host, id space.PoolID) error { _, err := h.any(id); return err },
+		"a named address": func(h *host, id space.PoolID) error { return h.named(id, "10.1.0.200") },
+		"an unknown pool's": func(h *host, _ space.PoolID) error {
+			_, err := h.any(space.PoolID{Subnet: prefix("10.3.0.0/24")})
 			return err
 		},
-		"an address of a busy pool": func(h *host, id PoolID) error {
+		"a gateway": func(h *host, _ space.PoolID) error {
+			_, err := h.RequestAddress(context.Background(), AddressRequest{Pool: space.PoolID{Subnet: prefix("10.4.0.0/24")}, Gateway: true})
+			return err
+		},
+		"an address of a busy pool": func(h *host, id space.PoolID) error {
 			_, leave, err := h.enter(context.Background(), id.Subnet)
 			if err != nil {
 				return err

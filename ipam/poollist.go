@@ -13,6 +13,7 @@ import (
 
 	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/skipped"
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -39,7 +40,7 @@ func (a *Allocator) listPools(ctx context.Context) (poolList, error) {
 		r, err := decodePool(pair)
 		if record, bad := skipped.Of(pair.Key, err); bad {
 			subnet, err := parseSlot(strings.TrimPrefix(pair.Key, poolPrefix))
-			if err != nil || poolKey(subnet) != pair.Key || checkPrefix(subnet) != nil {
+			if err != nil || poolKey(subnet) != pair.Key || space.CheckPrefix(subnet) != nil {
 				record, _ = skipped.Of(pair.Key, format.Faultf(format.Unknown, "stands under a key that weft does not know"))
 				passed = append(passed, record)
 				continue
@@ -105,7 +106,7 @@ func (a *Allocator) changePool(
 
 // ReleasePool says that Docker has let go of the pool once. What follows from
 // that is Run's to do.
-func (a *Allocator) ReleasePool(ctx context.Context, id PoolID) error {
+func (a *Allocator) ReleasePool(ctx context.Context, id space.PoolID) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p := a.pools[id.Subnet]

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"github.com/weft-net/weft/ipam/space"
 )
 
 // A pool that networks of another driver have is known from State alone. When that is
@@ -27,7 +29,7 @@ func TestAPoolThatStateHasLostIsDockers(t *testing.T) {
 			}
 			h.work()
 		}
-		for _, id := range []PoolID{alone, shared} {
+		for _, id := range []space.PoolID{alone, shared} {
 			got := false
 			if pair, err := cluster.Get(ctx, poolKey(id.Subnet)); err == nil {
 				r, err := decodePool(pair)

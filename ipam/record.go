@@ -11,6 +11,7 @@ import (
 	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/skipped"
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -57,7 +58,7 @@ func (r *poolRecord) UnmarshalJSON(b []byte) (err error) {
 	return err
 }
 
-func (r poolRecord) id() PoolID { return PoolID{Subnet: r.Subnet, Range: r.Range} }
+func (r poolRecord) id() space.PoolID { return space.PoolID{Subnet: r.Subnet, Range: r.Range} }
 
 // held is a pool's value in State: what this host knows of it and how often
 // Docker has asked for it.
@@ -198,10 +199,10 @@ func checkPool(key string, r poolRecord) error {
 	switch {
 	case !r.Subnet.IsValid() || poolKey(r.Subnet) != key:
 		return format.Faultf(format.Senseless, "has the subnet %v", r.Subnet)
-	case checkPrefix(r.Subnet) != nil:
-		return format.Faultf(format.Senseless, "is wrong: %v", checkPrefix(r.Subnet))
-	case r.id().check() != nil:
-		return format.Faultf(format.Senseless, "is wrong: %v", r.id().check())
+	case space.CheckPrefix(r.Subnet) != nil:
+		return format.Faultf(format.Senseless, "is wrong: %v", space.CheckPrefix(r.Subnet))
+	case r.id().Check() != nil:
+		return format.Faultf(format.Senseless, "is wrong: %v", r.id().Check())
 	case r.Gateway.IsValid() && !r.Subnet.Contains(r.Gateway):
 		return format.Faultf(format.Senseless, "has the gateway %v, which is not in its subnet", r.Gateway)
 	case r.Host == "":
@@ -231,13 +232,13 @@ func decodeHolder(p kvstore.Pair) (holder, error) {
 type holders struct {
 	of        map[netip.Prefix]map[netip.Addr]holder
 	revisions map[netip.Addr]uint64
-	unread    map[netip.Prefix]set // somebody's addresses, whose records cannot be used
+	unread    map[netip.Prefix]space.Set // somebody's addresses, whose records cannot be used
 	passed    []skipped.Record
 }
 
 // readHolders reads the records of addresses.
 func readHolders(pairs []kvstore.Pair) holders {
-	out := holders{of: map[netip.Prefix]map[netip.Addr]holder{}, revisions: map[netip.Addr]uint64{}, unread: map[netip.Prefix]set{}}
+	out := holders{of: map[netip.Prefix]map[netip.Addr]holder{}, revisions: map[netip.Addr]uint64{}, unread: map[netip.Prefix]space.Set{}}
 	for _, pair := range pairs {
 		subnet, addr, err := parseAddrKey(addrPrefix, pair.Key)
 		if err != nil {
@@ -249,7 +250,7 @@ func readHolders(pairs []kvstore.Pair) holders {
 		if record, bad := skipped.Of(pair.Key, err); bad {
 			out.passed = append(out.passed, record)
 			if out.unread[subnet] == nil {
-				out.unread[subnet] = set{}
+				out.unread[subnet] = space.Set{}
 			}
 			out.unread[subnet][addr] = struct{}{}
 			continue

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -40,9 +41,9 @@ type PoolRequest struct {
 // cluster. Only the pool of an existing network, or of a group that this host takes
 // part in, is given without the Cluster store; for any other Docker waits for
 // kvstore.Patience at most.
-func (a *Allocator) RequestPool(ctx context.Context, r PoolRequest) (PoolID, error) {
+func (a *Allocator) RequestPool(ctx context.Context, r PoolRequest) (space.PoolID, error) {
 	if err := r.check(); err != nil {
-		return PoolID{}, err
+		return space.PoolID{}, err
 	}
 	group := r.Options[idOption]
 	if group == "" {
@@ -54,14 +55,14 @@ func (a *Allocator) RequestPool(ctx context.Context, r PoolRequest) (PoolID, err
 	} else if id, ok, err := a.rejoin(ctx, group, r); ok || err != nil {
 		return id, err
 	}
-	var id PoolID
+	var id space.PoolID
 	err := kvstore.Patiently(ctx, func(ctx context.Context) error {
 		return a.allowed(ctx, func(by permit) (err error) {
 			switch {
 			case group != "":
 				id, err = a.joinGroup(ctx, group, r, by)
 			case r.Subnet.IsValid():
-				id, err = a.create(ctx, PoolID{r.Subnet, r.Range}, "", by)
+				id, err = a.create(ctx, space.PoolID{Subnet: r.Subnet, Range: r.Range}, "", by)
 			default:
 				id, err = a.auto(ctx, r.V6, "", by)
 			}
@@ -86,7 +87,7 @@ func (r *PoolRequest) check() error {
 		}
 		return nil
 	}
-	if err := checkPrefix(r.Subnet); err != nil {
+	if err := space.CheckPrefix(r.Subnet); err != nil {
 		return err
 	}
 	if r.Subnet.Addr().Is6() != r.V6 {
@@ -95,7 +96,7 @@ func (r *PoolRequest) check() error {
 	if r.Range.IsValid() && r.Range != r.Range.Masked() {
 		return fmt.Errorf("--ip-range %v has bits set behind its length: use %v", r.Range, r.Range.Masked())
 	}
-	if r.Range.IsValid() && !within(r.Subnet, r.Range) {
+	if r.Range.IsValid() && !space.Within(r.Subnet, r.Range) {
 		return fmt.Errorf("--ip-range %v is not inside --subnet %v", r.Range, r.Subnet)
 	}
 	return nil
@@ -109,7 +110,7 @@ func (r *PoolRequest) wants(subnet netip.Prefix) bool {
 	return subnet.Addr().Is6() == r.V6
 }
 
-func (a *Allocator) joinNetwork(ctx context.Context, n overlay.Network, r PoolRequest) (PoolID, error) {
+func (a *Allocator) joinNetwork(ctx context.Context, n overlay.Network, r PoolRequest) (space.PoolID, error) {
 	i := slices.IndexFunc(n.Subnets, func(s overlay.Subnet) bool { return r.wants(s.Prefix) })
 	if i < 0 {
 		family := "IPv4"
@@ -119,19 +120,19 @@ func (a *Allocator) joinNetwork(ctx context.Context, n overlay.Network, r PoolRe
 		if r.Subnet.IsValid() {
 			family = r.Subnet.String()
 		}
-		return PoolID{}, fmt.Errorf("network %q has no %s subnet: leave --subnet out, or use what `weft network inspect` shows",
+		return space.PoolID{}, fmt.Errorf("network %q has no %s subnet: leave --subnet out, or use what `weft network inspect` shows",
 			n.Title(), family)
 	}
 	s := n.Subnets[i]
 	if r.Range.IsValid() && r.Range != s.Range {
-		return PoolID{}, fmt.Errorf("--ip-range %v differs from that of network %q: leave it out", r.Range, n.Title())
+		return space.PoolID{}, fmt.Errorf("--ip-range %v differs from that of network %q: leave it out", r.Range, n.Title())
 	}
 	record := recordOf(n, s)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p := a.poolLocked(s.Prefix)
 	if err := a.countLocked(ctx, p, record); err != nil {
-		return PoolID{}, err
+		return space.PoolID{}, err
 	}
 	return record.id(), nil
 }
@@ -173,17 +174,16 @@ func (a *Allocator) intend(ctx context.Context, p *pool, record poolRecord) erro
 	return a.holdLocked(ctx, p, held{Pool: record, Unsure: true, At: a.cfg.Now()})
 }
 
-// auto makes a pool in a free part of the configured prefixes. Where it begins
-// to look is random, so that hosts rarely choose the same one at once.
-func (a *Allocator) auto(ctx context.Context, v6 bool, group string, by permit) (PoolID, error) {
+// auto makes a pool in a free part of the configured prefixes.
+func (a *Allocator) auto(ctx context.Context, v6 bool, group string, by permit) (space.PoolID, error) {
 	bases, err := a.bases(v6)
 	if err != nil {
-		return PoolID{}, err
+		return space.PoolID{}, err
 	}
 	var routes []netip.Prefix
 	if a.cfg.Routes != nil {
 		if routes, err = a.cfg.Routes(ctx); err != nil {
-			return PoolID{}, fmt.Errorf("cannot choose a subnet that is off this host's routes: %w", err)
+			return space.PoolID{}, fmt.Errorf("cannot choose a subnet that is off this host's routes: %w", err)
 		}
 	}
 	// A default route is no network that a pool could clash with.
@@ -191,41 +191,32 @@ func (a *Allocator) auto(ctx context.Context, v6 bool, group string, by permit) 
 	for range kvstore.Attempts(ctx) {
 		pools, err := a.listPools(ctx)
 		if err != nil {
-			return PoolID{}, fmt.Errorf("cannot choose a subnet: %w", err)
+			return space.PoolID{}, fmt.Errorf("cannot choose a subnet: %w", err)
 		}
 		if group != "" && slices.ContainsFunc(pools.records, func(p poolRecord) bool {
 			return p.Group == group && p.Subnet.Addr().Is6() == v6
 		}) {
-			return PoolID{}, fmt.Errorf("group %q: %w", group, kvstore.ErrConflict) // joinGroup joins it
+			return space.PoolID{}, fmt.Errorf("group %q: %w", group, kvstore.ErrConflict) // joinGroup joins it
 		}
 		taken := slices.Clone(routes)
 		for _, p := range pools.records {
 			taken = append(taken, p.Subnet)
 		}
 		taken = slices.AppendSeq(taken, maps.Keys(a.cfg.Networks.Held())) // even if Cluster has lost them
-		subnet, ok := a.freeBlock(bases, taken)
+		subnet, ok := space.FirstFree(bases, taken, a.random)
 		if !ok {
-			return PoolID{}, fmt.Errorf("no free subnet left in %v: give one with --subnet, or weft more with --pool", bases)
+			return space.PoolID{}, fmt.Errorf("no free subnet left in %v: give one with --subnet, or weft more with --pool", bases)
 		}
 		id, err := a.createIn(ctx, poolRecord{Subnet: subnet, Group: group}, &pools, by)
 		if by.ended(err) || !errors.Is(err, kvstore.ErrConflict) {
 			return id, err
 		}
 	}
-	return PoolID{}, errors.New("cannot choose a subnet: other hosts keep making networks; try again")
+	return space.PoolID{}, errors.New("cannot choose a subnet: other hosts keep making networks; try again")
 }
 
-func (a *Allocator) freeBlock(bases []Auto, taken []netip.Prefix) (netip.Prefix, bool) {
-	for _, base := range bases {
-		if p, ok := base.next(taken, a.random(base.blocks())); ok {
-			return p, true
-		}
-	}
-	return netip.Prefix{}, false
-}
-
-func (a *Allocator) bases(v6 bool) ([]Auto, error) {
-	var out []Auto
+func (a *Allocator) bases(v6 bool) ([]space.Auto, error) {
+	var out []space.Auto
 	for _, base := range a.cfg.Auto {
 		if base.Base.Addr().Is6() == v6 {
 			out = append(out, base)
@@ -236,7 +227,7 @@ func (a *Allocator) bases(v6 bool) ([]Auto, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot choose an IPv6 subnet: %w", err)
 		}
-		out = append(out, Auto{Base: ula, Bits: 64})
+		out = append(out, space.Auto{Base: ula, Bits: 64})
 	}
 	if len(out) == 0 {
 		return nil, errors.New("no range is configured for automatic subnets of this family: give one with --subnet")
@@ -245,27 +236,27 @@ func (a *Allocator) bases(v6 bool) ([]Auto, error) {
 }
 
 // create makes the pool that a person has named, or fails with the reason.
-func (a *Allocator) create(ctx context.Context, id PoolID, group string, by permit) (PoolID, error) {
+func (a *Allocator) create(ctx context.Context, id space.PoolID, group string, by permit) (space.PoolID, error) {
 	for range kvstore.Attempts(ctx) {
 		pools, err := a.listPools(ctx)
 		if err != nil {
-			return PoolID{}, fmt.Errorf("cannot make pool %v: %w", id.Subnet, err)
+			return space.PoolID{}, fmt.Errorf("cannot make pool %v: %w", id.Subnet, err)
 		}
 		id, err := a.createIn(ctx, poolRecord{Subnet: id.Subnet, Range: id.Range, Chosen: true, Group: group}, &pools, by)
 		if by.ended(err) || !errors.Is(err, kvstore.ErrConflict) {
 			return id, err
 		}
 	}
-	return PoolID{}, fmt.Errorf("cannot make pool %v: other hosts keep making networks; try again", id.Subnet)
+	return space.PoolID{}, fmt.Errorf("cannot make pool %v: other hosts keep making networks; try again", id.Subnet)
 }
 
 // createIn makes the pool if pools is still what Cluster has, and fails with
 // kvstore.ErrConflict if it is not.
-func (a *Allocator) createIn(ctx context.Context, record poolRecord, pools *poolList, by permit) (PoolID, error) {
+func (a *Allocator) createIn(ctx context.Context, record poolRecord, pools *poolList, by permit) (space.PoolID, error) {
 	id, group := record.id(), record.Group
 	p, leave, err := a.enter(ctx, id.Subnet)
 	if err != nil {
-		return PoolID{}, err
+		return space.PoolID{}, err
 	}
 	defer leave()
 	record.Host, record.At = a.cfg.Host, a.cfg.Now()
@@ -278,18 +269,18 @@ func (a *Allocator) createIn(ctx context.Context, record poolRecord, pools *pool
 			continue
 		}
 		if !a.abandoned(p, other, group) {
-			return PoolID{}, fmt.Errorf("subnet %v overlaps %s: choose another --subnet", id.Subnet, a.describe(other))
+			return space.PoolID{}, fmt.Errorf("subnet %v overlaps %s: choose another --subnet", id.Subnet, a.describe(other))
 		}
 		// Rewritten, so that a delete still under way misses it.
 		revision = pools.revisions[i]
 	}
 	for subnet := range a.cfg.Networks.Held() {
 		if n, live := a.cfg.Networks.NetworkOf(subnet); live && subnet.Overlaps(id.Subnet) {
-			return PoolID{}, fmt.Errorf("subnet %v overlaps %s: choose another --subnet", id.Subnet, a.describe(poolRecord{Subnet: subnet, Host: n.Host}))
+			return space.PoolID{}, fmt.Errorf("subnet %v overlaps %s: choose another --subnet", id.Subnet, a.describe(poolRecord{Subnet: subnet, Host: n.Host}))
 		}
 	}
 	if err := a.intend(ctx, p, record); err != nil {
-		return PoolID{}, err
+		return space.PoolID{}, err
 	}
 	_, err = a.cfg.Cluster.Txn(ctx, append([]kvstore.Op{
 		pools.bump(a),
@@ -301,7 +292,7 @@ func (a *Allocator) createIn(ctx context.Context, record poolRecord, pools *pool
 		}
 	}
 	if err != nil {
-		return PoolID{}, fmt.Errorf("cannot make pool %v: %w", id.Subnet, err)
+		return space.PoolID{}, fmt.Errorf("cannot make pool %v: %w", id.Subnet, err)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

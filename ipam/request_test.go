@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -59,13 +60,13 @@ func TestRequestPoolRefuses(t *testing.T) {
 func TestAutoPoolsDifferAndAvoidRoutes(t *testing.T) {
 	cluster := newMemory()
 	h := newHost(t, "h1", cluster)
-	h.config.Auto = []Auto{{Base: netip.MustParsePrefix("10.128.0.0/21"), Bits: 24}}
+	h.config.Auto = []space.Auto{{Base: netip.MustParsePrefix("10.128.0.0/21"), Bits: 24}}
 	h.config.Routes = func(context.Context) ([]netip.Prefix, error) {
 		return []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("10.128.2.64/26")}, nil
 	}
 	h.config.ULA = func() (netip.Prefix, error) { return netip.MustParsePrefix("fd12:3456:789a::/48"), nil }
 	h.open()
-	seen := map[PoolID]bool{}
+	seen := map[space.PoolID]bool{}
 	for range 7 {
 		id := h.mustPool("", "")
 		if seen[id] || id.Subnet.Overlaps(netip.MustParsePrefix("10.128.2.0/24")) {
@@ -97,13 +98,13 @@ func TestManyHostsMakePoolsAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 8 {
 		h := newHost(t, fmt.Sprintf("h%d", i), cluster)
-		h.config.Auto = []Auto{{Base: netip.MustParsePrefix("10.128.0.0/18"), Bits: 24}}
+		h.config.Auto = []space.Auto{{Base: netip.MustParsePrefix("10.128.0.0/18"), Bits: 24}}
 		h.open()
 		wg.Go(func() {
 			for range 4 {
 				id, err := h.pool("", "")
 				mu.Lock()
-				if other, ok := overlapping(got, id.Subnet); err != nil || ok {
+				if other, ok := space.Overlapping(got, id.Subnet); err != nil || ok {
 					t.Errorf("got %v, %v, which overlaps %v", id, err, other)
 				}
 				got = append(got, id.Subnet)
@@ -165,7 +166,7 @@ func TestAPoolIsMadeWhileOthersKeepMakingThem(t *testing.T) {
 		}}
 	}
 	h := newHost(t, "h1", rival(time.Now().Add(300*time.Millisecond)))
-	h.config.Auto = []Auto{{Base: netip.MustParsePrefix("10.128.0.0/16"), Bits: 24}}
+	h.config.Auto = []space.Auto{{Base: netip.MustParsePrefix("10.128.0.0/16"), Bits: 24}}
 	h.open()
 	h.mustPool("", "")
 	h = newHost(t, "h2", rival(time.Now().Add(300*time.Millisecond)))

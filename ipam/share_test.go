@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/ipam/space"
 )
 
 // A host that was the first in a small subnet leaves nearly all of it to others, and
@@ -21,13 +22,13 @@ func TestASmallSubnetIsShared(t *testing.T) {
 	}
 	h2.mirror("x", overlay.Subnet{Prefix: id.Subnet, Gateway: netip.MustParseAddr("10.1.0.1")})
 	hear := func() { // what h1 has, on h2
-		now := set{}
+		now := space.Set{}
 		for _, c := range h1.Claims(id.Subnet) {
 			now[c.Addr] = struct{}{}
 		}
-		for i := range usable(id.Subnet).size() {
-			a := usable(id.Subnet).at(i)
-			if now.has(a) {
+		for i := range space.Usable(id.Subnet).Size() {
+			a := space.Usable(id.Subnet).At(i)
+			if now.Has(a) {
 				h2.networks.says("h1", a)
 			} else {
 				h2.networks.says("", a)

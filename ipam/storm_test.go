@@ -21,6 +21,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 	"github.com/weft-net/weft/kvstore/bolt"
 	"github.com/weft-net/weft/kvstore/consul"
@@ -47,7 +48,7 @@ type storm struct {
 	crashes  atomic.Int64
 	doubles  atomic.Int64
 	use      sync.Map // netip.Addr to *stormHost: what containers really have
-	pools    []PoolID
+	pools    []space.PoolID
 	delayed  sync.WaitGroup
 }
 
@@ -236,7 +237,7 @@ func (h *stormHost) crash() {
 // reconcile releases what no container has, as weft does after a start. What a
 // container has must be known.
 func (h *stormHost) reconcile() {
-	used := set{}
+	used := space.Set{}
 	for _, id := range h.storm.pools {
 		for _, c := range h.Claims(id.Subnet) {
 			if !c.Used {
@@ -251,7 +252,7 @@ func (h *stormHost) reconcile() {
 		}
 	}
 	h.storm.use.Range(func(a, by any) bool {
-		if by == h && !used.has(a.(netip.Addr)) {
+		if by == h && !used.Has(a.(netip.Addr)) {
 			h.storm.t.Errorf("%s has forgotten that %v is in use", h.name, a)
 		}
 		return true
@@ -284,7 +285,7 @@ func (s *storm) troubles(server *consultest.Server) {
 
 // container is one that runs: its address and where that is from.
 type container struct {
-	pool PoolID
+	pool space.PoolID
 	addr netip.Addr
 }
 
@@ -318,7 +319,7 @@ func (s *storm) start(h *stormHost, rng *rand.Rand) (container, bool) {
 		r.Pool = s.pools[0]
 	}
 	if rng.IntN(100) == 0 {
-		r.Addr = dynamic(r.Pool).at(uint64(2 + rng.IntN(200))) //nolint:gosec // small
+		r.Addr = space.Dynamic(r.Pool).At(uint64(2 + rng.IntN(200))) //nolint:gosec // small
 	}
 	h.busy.RLock()
 	defer h.busy.RUnlock()

@@ -57,7 +57,7 @@ func (a *Allocator) Usage() []Usage {
 
 func (a *Allocator) usageLocked(p *pool, v view) Usage {
 	s := p.dynamic()
-	u := Usage{Subnet: p.subnet, Size: s.size(), Free: s.free(p.taken), Target: a.stockWantedLocked(p, v)}
+	u := Usage{Subnet: p.subnet, Size: s.Size(), Free: s.Free(p.taken), Target: a.stockWantedLocked(p, v)}
 	if v.live {
 		u.Network, u.Name = v.network.ID, v.network.Name
 	}

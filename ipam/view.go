@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/ipam/space"
 )
 
 // view is what the rest of weft knows about a pool at one moment.
@@ -69,7 +70,7 @@ func (p *pool) gateway(v view) netip.Addr {
 	case p.held.Pool.Gateway.IsValid():
 		return p.held.Pool.Gateway
 	default:
-		return usable(p.subnet).first
+		return space.Usable(p.subnet).First
 	}
 }
 
@@ -92,9 +93,9 @@ func (p *pool) reservedAs(v view, addr netip.Addr) string {
 			return asAux
 		}
 	}
-	if s := usable(p.subnet); addr.Less(s.first) {
+	if s := space.Usable(p.subnet); addr.Less(s.First) {
 		return "the network address"
-	} else if s.last.Less(addr) {
+	} else if s.Last.Less(addr) {
 		return "the broadcast address"
 	}
 	return ""
@@ -112,20 +113,22 @@ func (p *pool) reserveLocked(v view) {
 }
 
 // dynamic is where addresses that nobody names come from.
-func (p *pool) dynamic() span { return dynamic(PoolID{p.subnet, p.held.Pool.Range}) }
+func (p *pool) dynamic() space.Span {
+	return space.Dynamic(space.PoolID{Subnet: p.subnet, Range: p.held.Pool.Range})
+}
 
 // stocked says whether a claim can be handed out to whoever asks for any
 // address.
 func (p *pool) stocked(v view) func(netip.Addr, claim) bool {
 	s := p.dynamic()
 	return func(addr netip.Addr, c claim) bool {
-		return c.State == inStock && !c.Explicit && c.Lost == "" && s.contains(addr) && p.reservedAs(v, addr) == ""
+		return c.State == inStock && !c.Explicit && c.Lost == "" && s.Contains(addr) && p.reservedAs(v, addr) == ""
 	}
 }
 
 // targetLocked is the stock that the pool should have now.
 func (a *Allocator) targetLocked(p *pool, v view, now time.Time) int {
-	size := p.dynamic().size()
+	size := p.dynamic().Size()
 	taken := uint64(max(len(p.taken), len(p.claims)+p.others))
 	return target(demand{
 		ahead: a.cfg.Stock, recent: p.recent.count(now), size: size, free: size - min(size, taken), hosts: p.hosts(v),
@@ -139,7 +142,7 @@ func (a *Allocator) targetLocked(p *pool, v view, now time.Time) int {
 func (a *Allocator) countOthers(subnet netip.Prefix) {
 	a.mu.Lock()
 	p := a.pools[subnet]
-	small := p != nil && p.dynamic().size() <= walked
+	small := p != nil && p.dynamic().Size() <= space.Walked
 	a.mu.Unlock()
 	if !small {
 		return
@@ -150,7 +153,7 @@ func (a *Allocator) countOthers(subnet netip.Prefix) {
 	s := p.dynamic()
 	p.others = 0
 	for addr := range others {
-		if _, own := p.claims[addr]; !own && s.contains(addr) {
+		if _, own := p.claims[addr]; !own && s.Contains(addr) {
 			p.others++
 		}
 	}

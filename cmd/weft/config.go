@@ -18,6 +18,7 @@ import (
 
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/ipam"
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore/consul"
 )
 
@@ -48,7 +49,7 @@ type config struct {
 	bolt   string   // path of the embedded store; "": Store is Consul's
 	consul []string // addresses, host:port
 	prefix string   // of the keys in Consul
-	pools  []ipam.Auto
+	pools  []space.Auto
 	level  logrus.Level
 }
 
@@ -231,9 +232,9 @@ func (c *config) push(vtep netip.Addr) netip.AddrPort {
 }
 
 // parsePool reads CIDR:SIZE.
-func parsePool(text string) (ipam.Auto, error) {
-	refuse := func(why string) (ipam.Auto, error) {
-		return ipam.Auto{}, fmt.Errorf("--pool %q is refused: %s; it takes CIDR:SIZE, like %s", text, why, defaultPool)
+func parsePool(text string) (space.Auto, error) {
+	refuse := func(why string) (space.Auto, error) {
+		return space.Auto{}, fmt.Errorf("--pool %q is refused: %s; it takes CIDR:SIZE, like %s", text, why, defaultPool)
 	}
 	i := strings.LastIndexByte(text, ':')
 	if i < 0 {
@@ -250,5 +251,5 @@ func parsePool(text string) (ipam.Auto, error) {
 	if err != nil || bits < base.Bits() || bits > base.Addr().BitLen()-2 {
 		return refuse("its size is no prefix length inside the range")
 	}
-	return ipam.Auto{Base: base, Bits: bits}, nil
+	return space.Auto{Base: base, Bits: bits}, nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
 	"github.com/weft-net/weft/ipam"
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 	"github.com/weft-net/weft/kvstore/bolt"
 	"github.com/weft-net/weft/kvstore/consul"
@@ -37,7 +38,7 @@ type losses struct {
 	hosts  []*lossHost
 	use    sync.Map // netip.Addr to *lossHost: what containers really have
 	net    overlay.Network
-	pool   ipam.PoolID
+	pool   space.PoolID
 
 	started, refused, doubles, lost atomic.Int64
 	last                            atomic.Value // the last refusal

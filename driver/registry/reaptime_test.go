@@ -15,6 +15,7 @@ import (
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/ipam"
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -75,7 +76,7 @@ var used, spare = netip.MustParseAddr("10.1.0.5"), netip.MustParseAddr("10.1.0.9
 
 // claim gives the address to the host's Docker.
 func (m *machine) claim(a netip.Addr) error {
-	_, err := m.addrs.RequestAddress(m.t.Context(), ipam.AddressRequest{Pool: ipam.PoolID{Subnet: subnetA}, Addr: a, Endpoint: true})
+	_, err := m.addrs.RequestAddress(m.t.Context(), ipam.AddressRequest{Pool: space.PoolID{Subnet: subnetA}, Addr: a, Endpoint: true})
 	return err
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/weft-net/weft/driver/registry"
 	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/ipam"
+	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 	"github.com/weft-net/weft/kvstore/bolt"
 )
@@ -158,7 +159,7 @@ func (h *Host) create(docker string, n overlay.Network) overlay.Network {
 // start is what Docker does for a container.
 func (h *Host) start(id string, n overlay.Network) {
 	h.t.Helper()
-	got, err := h.Addresses.RequestAddress(h.t.Context(), ipam.AddressRequest{Pool: ipam.PoolID{Subnet: n.Subnets[0].Prefix}, Endpoint: true})
+	got, err := h.Addresses.RequestAddress(h.t.Context(), ipam.AddressRequest{Pool: space.PoolID{Subnet: n.Subnets[0].Prefix}, Endpoint: true})
 	if err != nil {
 		h.t.Fatalf("address: %v", err)
 	}

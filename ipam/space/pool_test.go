@@ -1,4 +1,4 @@
-package ipam
+package space
 
 import (
 	"math"
@@ -37,8 +37,8 @@ func TestUsable(t *testing.T) {
 		if test.ipRange != "" {
 			id.Range = netip.MustParsePrefix(test.ipRange)
 		}
-		s := dynamic(id)
-		got := []any{s.first.String(), s.last.String(), s.size()}
+		s := Dynamic(id)
+		got := []any{s.First.String(), s.Last.String(), s.Size()}
 		if diff := cmp.Diff([]any{test.first, test.last, test.size}, got); diff != "" {
 			t.Errorf("%v (-want +got):\n%s", id, diff)
 		}
@@ -69,34 +69,10 @@ func FuzzParsePoolID(f *testing.F) {
 		if again, err := ParsePoolID(id.String()); err != nil || again != id {
 			t.Errorf("%q becomes %v becomes %v, %v", s, id, again, err)
 		}
-		for _, a := range dynamic(id).pick(3, set{}, share{}, rand.Uint64N) {
+		for _, a := range Dynamic(id).Pick(3, Set{}, Share{}, rand.Uint64N) {
 			if !id.Subnet.Contains(a) {
 				t.Errorf("%v is not in %v", a, id)
 			}
-		}
-	})
-}
-
-func FuzzParseAddrKey(f *testing.F) {
-	f.Add("addr/10.1.0.0_24/10.1.0.7")
-	f.Add("addr/fd00::_64/fd00::1%eth0")
-	f.Fuzz(func(t *testing.T, key string) {
-		subnet, a, err := parseAddrKey(addrPrefix, key)
-		if err != nil {
-			return
-		}
-		if p, b, err := parseAddrKey(addrPrefix, addrKey(subnet, a)); err != nil || p != subnet || a != b {
-			t.Errorf("%q becomes %v %v, then %v %v, %v", key, subnet, a, p, b, err)
-		}
-	})
-}
-
-func FuzzParseAddr(f *testing.F) {
-	f.Add("10.1.0.7/16")
-	f.Add("::ffff:10.1.0.7")
-	f.Fuzz(func(t *testing.T, s string) {
-		if a, err := parseAddr(s); err == nil && (a.Zone() != "" || a.Is4In6()) {
-			t.Errorf("%q becomes %v", s, a)
 		}
 	})
 }
@@ -110,16 +86,16 @@ func TestPick(t *testing.T) {
 		if v6 {
 			subnet = netip.PrefixFrom(netip.MustParseAddr("fd00::"), 8+int(bits)%121).Masked()
 		}
-		s := usable(subnet)
-		taken := set{}
-		for range min(s.size(), 2000) * uint64(fill) / 255 {
-			taken[s.at(rng.Uint64N(s.size()))] = struct{}{}
+		s := Usable(subnet)
+		taken := Set{}
+		for range min(s.Size(), 2000) * uint64(fill) / 255 {
+			taken[s.At(rng.Uint64N(s.Size()))] = struct{}{}
 		}
-		free := s.free(taken)
-		got := s.pick(int(n), taken, share{int(nth), int(of)}, rng.Uint64N)
-		seen := set{}
+		free := s.Free(taken)
+		got := s.Pick(int(n), taken, Share{int(nth), int(of)}, rng.Uint64N)
+		seen := Set{}
 		for _, a := range got {
-			if taken.has(a) || seen.has(a) || !s.contains(a) {
+			if taken.Has(a) || seen.Has(a) || !s.Contains(a) {
 				t.Logf("%v of %v, picked %v", a, subnet, got)
 				return false
 			}
@@ -133,11 +109,11 @@ func TestPick(t *testing.T) {
 }
 
 func TestPickReachesEveryAddress(t *testing.T) {
-	s := usable(netip.MustParsePrefix("10.0.0.0/28"))
-	taken := set{s.first: {}}
-	seen := set{}
+	s := Usable(netip.MustParsePrefix("10.0.0.0/28"))
+	taken := Set{s.First: {}}
+	seen := Set{}
 	for range 1000 {
-		seen[s.pick(1, taken, share{}, rand.Uint64N)[0]] = struct{}{}
+		seen[s.Pick(1, taken, Share{}, rand.Uint64N)[0]] = struct{}{}
 	}
 	if len(seen) != 13 {
 		t.Errorf("reached %d of 13 addresses", len(seen))
@@ -148,33 +124,33 @@ func TestPickReachesEveryAddress(t *testing.T) {
 // different addresses as long as their shares last, and then any.
 func TestPickTakesTheShareFirst(t *testing.T) {
 	for _, subnet := range []string{"10.0.0.0/27", "10.0.0.0/16", "fd00::/64"} { // 30 addresses, of them 7 or 8 each host's
-		s := usable(netip.MustParsePrefix(subnet))
-		seen := set{}
+		s := Usable(netip.MustParsePrefix(subnet))
+		seen := Set{}
 		for nth := range 4 {
-			for _, a := range s.pick(7, set{}, share{nth, 4}, rand.Uint64N) {
-				if seen.has(a) {
+			for _, a := range s.Pick(7, Set{}, Share{nth, 4}, rand.Uint64N) {
+				if seen.Has(a) {
 					t.Errorf("%v of %s is chosen twice", a, subnet)
 				}
 				seen[a] = struct{}{}
 			}
 		}
 	}
-	s, taken := usable(netip.MustParsePrefix("10.0.0.0/27")), set{}
+	s, taken := Usable(netip.MustParsePrefix("10.0.0.0/27")), Set{}
 	for i := range uint64(7) {
-		taken[s.at(4*i+3)] = struct{}{}
+		taken[s.At(4*i+3)] = struct{}{}
 	}
-	if got := s.pick(5, taken, share{3, 4}, rand.Uint64N); len(got) != 5 {
+	if got := s.Pick(5, taken, Share{3, 4}, rand.Uint64N); len(got) != 5 {
 		t.Errorf("with its share full, a host gets %v", got)
 	}
 }
 
 func BenchmarkPickFromCrowdedPool(b *testing.B) {
-	s := usable(netip.MustParsePrefix("10.0.0.0/16"))
-	taken := set{}
+	s := Usable(netip.MustParsePrefix("10.0.0.0/16"))
+	taken := Set{}
 	for len(taken) < 60000 {
-		taken[s.at(rand.Uint64N(s.size()))] = struct{}{} //nolint:gosec // a test's
+		taken[s.At(rand.Uint64N(s.Size()))] = struct{}{} //nolint:gosec // a test's
 	}
 	for b.Loop() {
-		s.pick(atOnce, taken, share{1, 3}, rand.Uint64N)
+		s.Pick(16, taken, Share{1, 3}, rand.Uint64N)
 	}
 }

@@ -1,4 +1,4 @@
-package ipam
+package space
 
 import (
 	"encoding/binary"

@@ -1,4 +1,4 @@
-package ipam
+package space
 
 import (
 	"math/rand/v2"
@@ -55,13 +55,13 @@ func TestAutoNextAgainstTryingAll(t *testing.T) {
 		}
 		free := 0
 		for i := range a.blocks() {
-			if _, hit := overlapping(taken, a.block(i)); !hit {
+			if _, hit := Overlapping(taken, a.block(i)); !hit {
 				free++
 			}
 		}
 		p, ok := a.next(taken, rng.Uint64())
-		_, hit := overlapping(taken, p)
-		return ok == (free > 0) && (!ok || !hit && within(a.Base, p) && p.Bits() == a.Bits)
+		_, hit := Overlapping(taken, p)
+		return ok == (free > 0) && (!ok || !hit && Within(a.Base, p) && p.Bits() == a.Bits)
 	}
 	if err := quick.Check(property, &quick.Config{MaxCount: 3000}); err != nil {
 		t.Error(err)

@@ -1,4 +1,4 @@
-package ipam
+package space
 
 import "net/netip"
 
@@ -18,6 +18,18 @@ func (a Auto) block(i uint64) netip.Prefix {
 	return netip.PrefixFrom(n.addr(base), a.Bits)
 }
 
+// FirstFree gives a pool that overlaps nothing in taken, of the first base that has
+// one. Where it begins to look is random, so that two hosts rarely choose the same pool
+// at once. random(k) gives a number below k.
+func FirstFree(bases []Auto, taken []netip.Prefix, random func(uint64) uint64) (netip.Prefix, bool) {
+	for _, base := range bases {
+		if p, ok := base.next(taken, random(base.blocks())); ok {
+			return p, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
 // next gives the first pool at or after number start, going round, that
 // overlaps nothing in taken.
 func (a Auto) next(taken []netip.Prefix, start uint64) (netip.Prefix, bool) {
@@ -27,7 +39,7 @@ func (a Auto) next(taken []netip.Prefix, start uint64) (netip.Prefix, bool) {
 	for tried := uint64(0); tried < count; {
 		i := (start + tried) % count
 		block := a.block(i)
-		hit, ok := overlapping(taken, block)
+		hit, ok := Overlapping(taken, block)
 		if !ok {
 			return block, true
 		}
@@ -43,8 +55,8 @@ func (a Auto) next(taken []netip.Prefix, start uint64) (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
-// overlapping gives one of the prefixes that shares an address with p.
-func overlapping(prefixes []netip.Prefix, p netip.Prefix) (netip.Prefix, bool) {
+// Overlapping gives one of the prefixes that shares an address with p.
+func Overlapping(prefixes []netip.Prefix, p netip.Prefix) (netip.Prefix, bool) {
 	for _, q := range prefixes {
 		if q.Overlaps(p) {
 			return q, true
