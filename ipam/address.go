@@ -8,7 +8,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weft-net/weft/ipam/claim"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
+	"github.com/weft-net/weft/ipam/stock"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -69,18 +72,18 @@ func (a *Allocator) find(ctx context.Context, id space.PoolID) (*pool, error) {
 	if known {
 		return p, nil
 	}
-	record := poolRecord{Subnet: id.Subnet, Range: id.Range}
+	pr := record.Pool{Subnet: id.Subnet, Range: id.Range}
 	if n, ok := a.cfg.Networks.NetworkOf(id.Subnet); ok {
-		record.Host, record.At = n.Host, n.Created
+		pr.Host, pr.At = n.Host, n.Created
 	} else {
-		pair, err := a.cfg.Cluster.Get(ctx, poolKey(id.Subnet))
+		pair, err := a.cfg.Cluster.Get(ctx, record.PoolKey(id.Subnet))
 		if err != nil {
 			return nil, fmt.Errorf("pool %v is not known on this host: %w", id.Subnet, err)
 		}
-		if record, err = decodePool(pair); err != nil {
+		if pr, err = record.DecodePool(pair); err != nil {
 			return nil, err
 		}
-		record.Range = id.Range
+		pr.Range = id.Range
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -88,7 +91,7 @@ func (a *Allocator) find(ctx context.Context, id space.PoolID) (*pool, error) {
 	if p.recorded() {
 		return p, nil
 	}
-	return p, a.holdLocked(ctx, p, held{Pool: record, Count: 1, At: a.cfg.Now()})
+	return p, a.holdLocked(ctx, p, record.Held{Pool: pr, Count: 1, At: a.cfg.Now()})
 }
 
 func (a *Allocator) requestAny(ctx context.Context, p *pool, v view) (netip.Addr, error) {
@@ -166,16 +169,16 @@ func (a *Allocator) take(ctx context.Context, p *pool, v view, event Event) (net
 	now := a.cfg.Now()
 	p.setup = time.Time{} // this was for a container: the network is made
 	good := p.stocked(v)
-	some := oldest(p.claims, len(p.claims), func(addr netip.Addr, c claim) bool { return good(addr, c) && disputed[addr] == "" })
+	some := p.claims.Which(func(addr netip.Addr, c claim.Claim) bool { return good(addr, c) && disputed[addr] == "" })
 	if len(some) == 0 {
 		return netip.Addr{}, nil
 	}
-	if err := a.setLocked(ctx, p, some[:1], p.claims[some[0]].used(now, false)); err != nil {
+	if err := a.setLocked(ctx, p, some[:1], p.claims[some[0]].HandOut(now, false)); err != nil {
 		return netip.Addr{}, err
 	}
 	a.cfg.Observe(event)
-	p.recent.add(now)
-	if missing(len(some)-1, a.targetLocked(p, v, now), a.cfg.Stock) > 0 {
+	p.recent.Add(now)
+	if stock.Missing(len(some)-1, a.targetLocked(p, v, now), a.cfg.Stock) > 0 {
 		signal(a.kick)
 	}
 	return some[0], nil
@@ -192,7 +195,7 @@ func (a *Allocator) requestNamed(ctx context.Context, p *pool, v view, addr neti
 	case isAux && !v.attached:
 		return nil // the network itself asks, here or for its copy on this host
 	case what == "" && making && !v.live:
-		return a.reserve(ctx, p, addr, func(r *poolRecord) error {
+		return a.reserve(ctx, p, addr, func(r *record.Pool) error {
 			if i, found := slices.BinarySearchFunc(r.Aux, addr, netip.Addr.Compare); !found {
 				r.Aux = slices.Insert(r.Aux, i, addr)
 			}
@@ -230,7 +233,7 @@ func (a *Allocator) requestGateway(ctx context.Context, p *pool, v view, addr ne
 	if !space.Usable(p.subnet).Contains(addr) {
 		return netip.Addr{}, fmt.Errorf("gateway %v cannot be a host's address in subnet %v: choose another", addr, p.subnet)
 	}
-	err := a.reserve(ctx, p, addr, func(r *poolRecord) error {
+	err := a.reserve(ctx, p, addr, func(r *record.Pool) error {
 		if open && r.Gateway.IsValid() {
 			addr = r.Gateway
 			return nil
@@ -248,7 +251,7 @@ func (a *Allocator) requestGateway(ctx context.Context, p *pool, v view, addr ne
 }
 
 // reserve takes an address out of the pool for the network itself.
-func (a *Allocator) reserve(ctx context.Context, p *pool, addr netip.Addr, change func(*poolRecord) error) error {
+func (a *Allocator) reserve(ctx context.Context, p *pool, addr netip.Addr, change func(*record.Pool) error) error {
 	p, leave, err := a.enter(ctx, p.subnet)
 	if err != nil {
 		return fmt.Errorf("cannot reserve address %v: %w", addr, err)
@@ -257,18 +260,18 @@ func (a *Allocator) reserve(ctx context.Context, p *pool, addr netip.Addr, chang
 	a.mu.Lock()
 	c := p.claims[addr]
 	a.mu.Unlock()
-	if c.State == inUse {
+	if c.State == claim.InUse {
 		return a.inUseBy(addr, a.cfg.Host)
 	}
-	record, err := a.changePool(ctx, p.subnet, change)
+	pr, err := a.changePool(ctx, p.subnet, change)
 	if err != nil {
 		return fmt.Errorf("cannot reserve address %v: %w", addr, err)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	h := p.held
-	record.Range = h.Pool.Range // of a group, each host may have its own
-	h.Pool = record
+	pr.Range = h.Pool.Range // of a group, each host may have its own
+	h.Pool = pr
 	p.settle = a.cfg.Now().Add(settleTime)
 	return a.holdLocked(ctx, p, h)
 }
@@ -284,14 +287,14 @@ func (a *Allocator) ReleaseAddress(ctx context.Context, id space.PoolID, addr ne
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p := a.pools[id.Subnet]
-	if used && p != nil && p.claims[addr].State == inUse && p.claims[addr].Lost == "" {
+	if used && p != nil && p.claims[addr].State == claim.InUse && p.claims[addr].Lost == "" {
 		a.cfg.Log.WithField("address", addr).Debug("Docker has released an address that an endpoint has, and so has repeated an earlier release: the endpoint keeps it.")
 		return nil
 	}
 	if a.released != nil {
 		a.released[addr] = struct{}{}
 	}
-	if p == nil || p.claims[addr].State != inUse {
+	if p == nil || p.claims[addr].State != claim.InUse {
 		return nil
 	}
 	now := a.cfg.Now()
@@ -307,11 +310,11 @@ func (a *Allocator) ReleaseAddress(ctx context.Context, id space.PoolID, addr ne
 // freeLocked puts addresses in use back into stock. Those that are another host's by
 // now are forgotten.
 func (a *Allocator) freeLocked(ctx context.Context, p *pool, addrs []netip.Addr, now time.Time) error {
-	return a.changeLocked(ctx, p, addrs, func(c claim) *claim {
+	return a.changeLocked(ctx, p, addrs, func(c claim.Claim) *claim.Claim {
 		if c.Lost != "" {
 			return nil
 		}
-		c.State, c.At = inStock, now
+		c.State, c.At = claim.InStock, now
 		return &c
 	})
 }
@@ -321,9 +324,9 @@ func (a *Allocator) freeLocked(ctx context.Context, p *pool, addrs []netip.Addr,
 // next, those that can no longer be handed out, and what is above the target.
 func (a *Allocator) extraLocked(p *pool, v view, now time.Time) []netip.Addr {
 	good := p.stocked(v)
-	extra := oldest(p.claims, len(p.claims), func(addr netip.Addr, c claim) bool {
-		return c.State == inStock && c.Lost == "" && !good(addr, c)
+	extra := p.claims.Which(func(addr netip.Addr, c claim.Claim) bool {
+		return c.State == claim.InStock && c.Lost == "" && !good(addr, c)
 	})
-	stock := oldest(p.claims, len(p.claims), good)
-	return append(extra, stock[:surplus(len(stock), a.targetLocked(p, v, now))]...)
+	ahead := p.claims.Which(good)
+	return append(extra, ahead[:stock.Surplus(len(ahead), a.targetLocked(p, v, now))]...)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/ipam/record"
 )
 
 func TestAddressesOfTheNetworkItself(t *testing.T) {
@@ -39,7 +40,7 @@ func TestAddressesOfTheNetworkItself(t *testing.T) {
 				}
 			}
 			h.networks.add("n", true, overlay.Subnet{Prefix: id.Subnet, Gateway: netip.MustParseAddr(test.gateway)})
-			if got := cluster.keys(addrPrefix); got != nil {
+			if got := cluster.keys(record.AddrPrefix); got != nil {
 				t.Errorf("claimed %v for the network itself", got)
 			}
 			wantError(t, h.named(id, test.gateway), fmt.Sprintf("address %s is the gateway of network %q (%s): choose another", test.gateway, "n", test.subnet))

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weft-net/weft/ipam/claim"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
 )
 
@@ -33,14 +35,14 @@ func (a *Allocator) adopt(ctx context.Context) error {
 		a.mu.Unlock()
 	}()
 	for subnet, addrs := range a.cfg.Networks.Held() {
-		if err := a.adoptPool(ctx, subnet, addrs, birth{Epoch: by.epoch}); err != nil {
+		if err := a.adoptPool(ctx, subnet, addrs, claim.Birth{Epoch: by.epoch}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (a *Allocator) adoptPool(ctx context.Context, subnet netip.Prefix, addrs []netip.Addr, born birth) error {
+func (a *Allocator) adoptPool(ctx context.Context, subnet netip.Prefix, addrs []netip.Addr, born claim.Birth) error {
 	v := a.view(subnet)
 	if !v.attached {
 		return nil // it is going at this moment
@@ -50,17 +52,17 @@ func (a *Allocator) adoptPool(ctx context.Context, subnet netip.Prefix, addrs []
 	now := a.cfg.Now()
 	p := a.poolLocked(subnet)
 	if !p.recorded() {
-		h := held{Pool: recordOf(v.network, v.subnet), Count: 1, Attached: true, At: now}
+		h := record.Held{Pool: recordOf(v.network, v.subnet), Count: 1, Attached: true, At: now}
 		if err := a.holdLocked(ctx, p, h); err != nil {
 			return err
 		}
 		a.cfg.Log.WithField("pool", subnet).Warn("This host's state had lost a pool that Docker has; it is taken over.")
 	}
-	lost := slices.DeleteFunc(slices.Clone(addrs), func(addr netip.Addr) bool { return p.claims[addr].State == inUse || a.released.Has(addr) })
+	lost := slices.DeleteFunc(slices.Clone(addrs), func(addr netip.Addr) bool { return p.claims[addr].State == claim.InUse || a.released.Has(addr) })
 	if len(lost) == 0 {
 		return nil
 	}
-	if err := a.setLocked(ctx, p, lost, &claim{State: inUse, At: now, Born: born}); err != nil {
+	if err := a.setLocked(ctx, p, lost, &claim.Claim{State: claim.InUse, At: now, Born: born}); err != nil {
 		return err
 	}
 	p.checked, p.doubt = time.Time{}, now.Add(a.cfg.doubt) // now, and after a check that is under way

@@ -12,25 +12,28 @@ import (
 
 	"github.com/sirupsen/logrus/hooks/test"
 
+	"github.com/weft-net/weft/ipam/claim"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
+	"github.com/weft-net/weft/ipam/stock"
 	"github.com/weft-net/weft/kvstore"
 )
 
 // holds gives who has the address according to the cluster.
-func holds(t *testing.T, cluster kvstore.Store, id space.PoolID, a netip.Addr) holder {
+func holds(t *testing.T, cluster kvstore.Store, id space.PoolID, a netip.Addr) claim.Holder {
 	t.Helper()
-	pair, err := cluster.Get(context.Background(), addrKey(id.Subnet, a))
+	pair, err := cluster.Get(context.Background(), record.AddrKey(id.Subnet, a))
 	if errors.Is(err, kvstore.ErrNotFound) {
-		return holder{}
+		return claim.Holder{}
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := decodeHolder(pair)
+	h, err := record.DecodeHolder(pair)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.birth = birth{} // TestBirths' business
+	h.Birth = claim.Birth{} // TestBirths' business
 	return h
 }
 
@@ -47,7 +50,7 @@ func TestLostStateIsMadeFromEndpoints(t *testing.T) {
 	network, _ := h.networks.Network("n")
 	otherID := other.mirror("n", network.Subnets[0])
 	for _, a := range []netip.Addr{forgotten, stolen} {
-		if _, err := cluster.Txn(context.Background(), kvstore.Op{Kind: kvstore.Delete, Key: addrKey(id.Subnet, a)}); err != nil {
+		if _, err := cluster.Txn(context.Background(), kvstore.Op{Kind: kvstore.Delete, Key: record.AddrKey(id.Subnet, a)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -64,7 +67,7 @@ func TestLostStateIsMadeFromEndpoints(t *testing.T) {
 		h.work()
 	}
 	for _, a := range []netip.Addr{running, ended} {
-		if got := holds(t, cluster, id, a); !reflect.DeepEqual(got, holder{Host: "h1", Incarnation: "1"}) {
+		if got := holds(t, cluster, id, a); !reflect.DeepEqual(got, claim.Holder{Host: "h1", Incarnation: "1"}) {
 			t.Errorf("before this host knows its containers, %v is %+v's", a, got)
 		}
 	}
@@ -75,7 +78,7 @@ func TestLostStateIsMadeFromEndpoints(t *testing.T) {
 	h.networks.rebuild(false)
 	h.work()
 	for _, a := range []netip.Addr{running, forgotten} {
-		if got := holds(t, cluster, id, a); !reflect.DeepEqual(got, holder{Host: "h1", Incarnation: "2"}) {
+		if got := holds(t, cluster, id, a); !reflect.DeepEqual(got, claim.Holder{Host: "h1", Incarnation: "2"}) {
 			t.Errorf("%v is %+v's", a, got)
 		}
 	}
@@ -94,7 +97,7 @@ func TestLostStateIsMadeFromEndpoints(t *testing.T) {
 	if got := holds(t, cluster, id, ended); got.Incarnation == "1" {
 		t.Errorf("%v, which nobody uses, is still %+v's", ended, got)
 	}
-	if got := holds(t, cluster, id, running); !reflect.DeepEqual(got, holder{Host: "h1", Incarnation: "2"}) {
+	if got := holds(t, cluster, id, running); !reflect.DeepEqual(got, claim.Holder{Host: "h1", Incarnation: "2"}) {
 		t.Errorf("%v, which is in use, is %+v's", running, got)
 	}
 	// It comes and goes like any other.
@@ -126,7 +129,7 @@ func TestStrandedStockGoesWithItsPool(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.work()
-	pairs, _, err := cluster.List(t.Context(), addrPrefix)
+	pairs, _, err := cluster.List(t.Context(), record.AddrPrefix)
 	if err != nil || len(pairs) > 0 {
 		t.Errorf("these addresses are left: %+v (%v)", pairs, err)
 	}
@@ -165,21 +168,21 @@ func TestStrandedStockOfANetworkThatIsGone(t *testing.T) {
 	running := h.mustAny(id)
 	h.state, h.config.Incarnation = newMemory(), "2"
 	h.networks.remove("n")
-	if _, err := cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Delete, Key: poolKey(id.Subnet)}); err != nil {
+	if _, err := cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Delete, Key: record.PoolKey(id.Subnet)}); err != nil {
 		t.Fatal(err)
 	}
 	h.networks.rebuild(true)
 	h.open()
 	h.work()
-	before, _, err := cluster.List(t.Context(), addrPrefix)
+	before, _, err := cluster.List(t.Context(), record.AddrPrefix)
 	if err != nil || len(before) < 2 {
 		t.Fatalf("before this host knows its containers, these addresses are left: %+v (%v)", before, err)
 	}
 	h.networks.own(running, "it")
 	h.networks.rebuild(false)
 	h.work()
-	after, _, err := cluster.List(t.Context(), addrPrefix)
-	if err != nil || len(after) != 1 || after[0].Key != addrKey(id.Subnet, running) {
+	after, _, err := cluster.List(t.Context(), record.AddrPrefix)
+	if err != nil || len(after) != 1 || after[0].Key != record.AddrKey(id.Subnet, running) {
 		t.Errorf("these addresses are left: %+v (%v)", after, err)
 	}
 }
@@ -224,7 +227,7 @@ func TestClockJumps(t *testing.T) {
 			h.clock.add(jump)
 			h.open()
 			h.work()
-			if n := h.stock(id); n < DefaultStock/2 {
+			if n := h.stock(id); n < stock.Default/2 {
 				t.Errorf("only %d are in stock", n)
 			}
 			fresh := h.mustAny(id) // handed out just now, its endpoint is still to come
@@ -248,7 +251,7 @@ func TestClockJumps(t *testing.T) {
 			if got := inUse(); len(got) != 1 || got[0] != used {
 				t.Errorf("in use are %v at last, want %v", got, used)
 			}
-			if n := h.stock(id); n < DefaultStock/2 || n > 4*DefaultStock {
+			if n := h.stock(id); n < stock.Default/2 || n > 4*stock.Default {
 				t.Errorf("%d are in stock", n)
 			}
 		})
@@ -284,7 +287,7 @@ func TestFullDisk(t *testing.T) {
 	h.networks.endpoint(used)
 	h.work()
 	before := h.Claims(id.Subnet)
-	claimed := len(cluster.keys(addrPrefix))
+	claimed := len(cluster.keys(record.AddrPrefix))
 
 	disk.now = true
 	for range 50 {
@@ -303,7 +306,7 @@ func TestFullDisk(t *testing.T) {
 	if after := h.Claims(id.Subnet); !slices.Equal(after, before) {
 		t.Errorf("what could not be recorded has happened:\n%v\n%v", before, after)
 	}
-	if n := len(cluster.keys(addrPrefix)); n > claimed+2*DefaultStock+1 {
+	if n := len(cluster.keys(record.AddrPrefix)); n > claimed+2*stock.Default+1 {
 		t.Errorf("%d addresses were claimed before, %d now", claimed, n)
 	}
 
@@ -317,7 +320,7 @@ func TestFullDisk(t *testing.T) {
 		h.clock.add(checkTime)
 		h.work()
 	}
-	if n := len(cluster.keys(addrPrefix)); n > claimed+2*DefaultStock {
+	if n := len(cluster.keys(record.AddrPrefix)); n > claimed+2*stock.Default {
 		t.Errorf("%d addresses were claimed before, %d now that all is well", claimed, n)
 	}
 }
@@ -336,7 +339,7 @@ func TestFullDiskWithoutStock(t *testing.T) {
 			t.Fatalf("any address: %v, %v", a, err)
 		}
 	}
-	if n := len(cluster.keys(addrPrefix)); n > 2*DefaultStock {
+	if n := len(cluster.keys(record.AddrPrefix)); n > 2*stock.Default {
 		t.Errorf("%d addresses were claimed", n)
 	}
 	disk.now = false
@@ -355,7 +358,7 @@ func TestFullDiskRemovesNoPool(t *testing.T) {
 		t.Fatalf("any address: %v, %v", a, err)
 	}
 	h.work()
-	if got := cluster.keys(poolKey(id.Subnet)); len(got) != 1 {
+	if got := cluster.keys(record.PoolKey(id.Subnet)); len(got) != 1 {
 		t.Error("the pool is gone")
 	}
 }

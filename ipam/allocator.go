@@ -13,7 +13,10 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/weft-net/weft/driver/skipped"
+	"github.com/weft-net/weft/ipam/claim"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
+	"github.com/weft-net/weft/ipam/stock"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -75,6 +78,7 @@ type Config struct {
 // without it every address is claimed when asked for.
 type Allocator struct {
 	cfg     Config
+	self    claim.Self
 	random  func(uint64) uint64
 	kick    chan struct{}
 	changed chan struct{}
@@ -105,9 +109,9 @@ type pool struct {
 	gate chan struct{}
 
 	// The rest is under Allocator.mu.
-	held     held // as State has it; or only a Pool, of a record that is Run's to remove; see recorded
-	claims   map[netip.Addr]claim
-	recent   recent
+	held     record.Held // as State has it; or only a Pool, of a record that is Run's to remove; see recorded
+	claims   claim.Claims
+	recent   stock.Recent
 	taken    space.Set             // addresses that somebody has, as far as known; nil before the first check
 	others   int                   // addresses that other hosts say they have, as tend counted them last
 	strange  sightings             // keys that name this host in an earlier incarnation
@@ -160,38 +164,39 @@ func Open(ctx context.Context, cfg Config) (*Allocator, error) {
 	}
 	a := &Allocator{
 		cfg:     cfg,
+		self:    claim.Self{Host: cfg.Host, Incarnation: cfg.Incarnation},
 		random:  rand.Uint64N,
 		kick:    make(chan struct{}, 1),
 		changed: make(chan struct{}, 1),
 		pools:   map[netip.Prefix]*pool{},
 		unknown: map[netip.Prefix]time.Time{},
 	}
-	pairs, _, err := cfg.State.List(ctx, heldPrefix)
+	pairs, _, err := cfg.State.List(ctx, record.HeldPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("read this host's pools: %w", err)
 	}
 	for _, pair := range pairs {
-		h, err := decode[held](pair)
+		h, err := record.Decode[record.Held](pair)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
-		if heldKey(h.Pool.Subnet) != pair.Key {
+		if record.HeldKey(h.Pool.Subnet) != pair.Key {
 			return nil, fmt.Errorf("%w: record %s: its subnet is %v", ErrDamaged, pair.Key, h.Pool.Subnet)
 		}
 		p := a.poolLocked(h.Pool.Subnet)
 		p.held, p.doubt = h, cfg.Now().Add(cfg.doubt) // who ran before may have left something under way
 	}
-	pairs, _, err = cfg.State.List(ctx, claimPrefix)
+	pairs, _, err = cfg.State.List(ctx, record.ClaimPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("read this host's addresses: %w", err)
 	}
 	for _, pair := range pairs {
-		subnet, addr, err := parseAddrKey(claimPrefix, pair.Key)
+		subnet, addr, err := record.ParseAddrKey(record.ClaimPrefix, pair.Key)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
 		p := a.poolLocked(subnet)
-		if p.claims[addr], err = decode[claim](pair); err != nil {
+		if p.claims[addr], err = record.Decode[claim.Claim](pair); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
 		a.shown.note(p, []netip.Addr{addr})
@@ -213,8 +218,8 @@ func (a *Allocator) Claims(subnet netip.Prefix) []Claimed {
 	var out []Claimed
 	if p := a.pools[subnet.Masked()]; p != nil {
 		for addr, c := range p.claims {
-			if c.held() {
-				out = append(out, Claimed{Addr: addr, Used: c.State == inUse, At: c.At})
+			if c.Held() {
+				out = append(out, Claimed{Addr: addr, Used: c.State == claim.InUse, At: c.At})
 			}
 		}
 	}
@@ -243,7 +248,7 @@ func (a *Allocator) poolLocked(subnet netip.Prefix) *pool {
 	if p == nil {
 		p = &pool{
 			subnet: subnet, gate: make(chan struct{}, 1),
-			claims: map[netip.Addr]claim{}, strange: sightings{},
+			claims: claim.Claims{}, strange: sightings{},
 		}
 		a.pools[subnet] = p
 	}
@@ -279,7 +284,7 @@ func (a *Allocator) leave(p *pool) {
 			delete(a.pools, p.subnet)
 		}
 		if a.pools[p.subnet] == nil {
-			a.passOver(addrsPrefix(p.subnet), nil) // nobody checks it any more
+			a.passOver(record.AddrsPrefix(p.subnet), nil) // nobody checks it any more
 		}
 	}
 	a.mu.Unlock()
@@ -290,8 +295,8 @@ func (a *Allocator) leave(p *pool) {
 func (p *pool) recorded() bool { return p.held.Pool.Subnet.IsValid() }
 
 // holdLocked records h as the pool's state.
-func (a *Allocator) holdLocked(ctx context.Context, p *pool, h held) error {
-	op := kvstore.Op{Kind: kvstore.Set, Key: heldKey(p.subnet), Value: encode(h)}
+func (a *Allocator) holdLocked(ctx context.Context, p *pool, h record.Held) error {
+	op := kvstore.Op{Kind: kvstore.Set, Key: record.HeldKey(p.subnet), Value: record.Encode(h)}
 	if err := a.writeLocked(ctx, op); err != nil {
 		return fmt.Errorf("record pool %v: %w", p.subnet, err)
 	}
@@ -300,18 +305,18 @@ func (a *Allocator) holdLocked(ctx context.Context, p *pool, h held) error {
 }
 
 // setLocked records the claims of some addresses; nil forgets them.
-func (a *Allocator) setLocked(ctx context.Context, p *pool, addrs []netip.Addr, c *claim) error {
-	return a.changeLocked(ctx, p, addrs, func(claim) *claim { return c })
+func (a *Allocator) setLocked(ctx context.Context, p *pool, addrs []netip.Addr, c *claim.Claim) error {
+	return a.changeLocked(ctx, p, addrs, func(claim.Claim) *claim.Claim { return c })
 }
 
 // changeLocked records what becomes of the claims of some addresses; nil forgets one.
-func (a *Allocator) changeLocked(ctx context.Context, p *pool, addrs []netip.Addr, change func(claim) *claim) error {
+func (a *Allocator) changeLocked(ctx context.Context, p *pool, addrs []netip.Addr, change func(claim.Claim) *claim.Claim) error {
 	for some := range slices.Chunk(addrs, kvstore.MaxOps) {
 		ops := make([]kvstore.Op, 0, len(some))
 		for _, addr := range some {
-			op := kvstore.Op{Kind: kvstore.Delete, Key: claimKey(p.subnet, addr)}
+			op := kvstore.Op{Kind: kvstore.Delete, Key: record.ClaimKey(p.subnet, addr)}
 			if c := change(p.claims[addr]); c != nil {
-				op.Kind, op.Value = kvstore.Set, encode(c)
+				op.Kind, op.Value = kvstore.Set, record.Encode(c)
 			}
 			ops = append(ops, op)
 		}

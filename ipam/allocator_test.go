@@ -10,7 +10,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/ipam/claim"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
+	"github.com/weft-net/weft/ipam/stock"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -26,12 +29,12 @@ func TestStartFromStockNeedsNoCluster(t *testing.T) {
 	h := newHost(t, "h1", f)
 	id := h.network("n", "10.1.0.0/16", "")
 	h.work()
-	if got := h.stock(id); got != DefaultStock {
-		t.Fatalf("stock is %d, want %d", got, DefaultStock)
+	if got := h.stock(id); got != stock.Default {
+		t.Fatalf("stock is %d, want %d", got, stock.Default)
 	}
 	down = true
 	seen := space.Set{}
-	for range DefaultStock {
+	for range stock.Default {
 		a := h.mustAny(id)
 		if seen.Has(a) {
 			t.Fatalf("%v handed out twice", a)
@@ -118,12 +121,12 @@ func TestStockReturnsToTheOthers(t *testing.T) {
 		h.release(id, a)
 	}
 	h.work()
-	if got := h.stock(id); got > 4*DefaultStock {
+	if got := h.stock(id); got > 4*stock.Default {
 		t.Errorf("stock is %d after all were released", got)
 	}
-	h.clock.add(lookBack)
+	h.clock.add(stock.LookBack)
 	h.work()
-	if got := len(cluster.keys(addrPrefix)); got > 2*DefaultStock || got != h.stock(id) {
+	if got := len(cluster.keys(record.AddrPrefix)); got > 2*stock.Default || got != h.stock(id) {
 		t.Errorf("%d claimed and %d in stock, long after", got, h.stock(id))
 	}
 }
@@ -134,7 +137,7 @@ func TestReleasedAddressIsUsedAgainLast(t *testing.T) {
 	h.work()
 	first := h.mustAny(id)
 	h.release(id, first)
-	for range DefaultStock - 1 {
+	for range stock.Default - 1 {
 		if got := h.mustAny(id); got == first {
 			t.Fatalf("%v came back at once", got)
 		}
@@ -189,17 +192,17 @@ func TestWipedClusterIsFilledAgain(t *testing.T) {
 	h.networks.own(stolen, "container d on host h1")
 	cluster.pairs = map[string]kvstore.Pair{}
 	_, err := cluster.Txn(context.Background(), kvstore.Op{
-		Kind: kvstore.Set, Key: addrKey(id.Subnet, stolen), Value: encode(holder{Host: "h2", Incarnation: "7", birth: birth{Revision: 1}}),
+		Kind: kvstore.Set, Key: record.AddrKey(id.Subnet, stolen), Value: record.Encode(claim.Holder{Host: "h2", Incarnation: "7", Birth: claim.Birth{Revision: 1}}),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.clock.add(checkTime)
 	h.work()
-	if got := cluster.keys(poolKey(id.Subnet)); len(got) != 1 {
+	if got := cluster.keys(record.PoolKey(id.Subnet)); len(got) != 1 {
 		t.Errorf("the pool's record is missing: %v", cluster.keys(""))
 	}
-	if _, err := cluster.Get(context.Background(), addrKey(id.Subnet, kept)); err != nil {
+	if _, err := cluster.Get(context.Background(), record.AddrKey(id.Subnet, kept)); err != nil {
 		t.Errorf("an address in use was not claimed again: %v", err)
 	}
 	if diff := cmp.Diff([]string{fmt.Sprintf("%v h2", stolen)}, h.lost); diff != "" {
@@ -220,7 +223,7 @@ func TestAddressesOfALostStateAreLeftAlone(t *testing.T) {
 	id := h.network("n", "10.1.0.0/24", "")
 	h.work()
 	running, other := h.mustAny(id), h.mustAny(id)
-	before := len(cluster.keys(addrPrefix))
+	before := len(cluster.keys(record.AddrPrefix))
 
 	h.state, h.config.Incarnation = newMemory(), "2"
 	h.open()
@@ -240,10 +243,10 @@ func TestAddressesOfALostStateAreLeftAlone(t *testing.T) {
 	h.work()
 	h.clock.add(checkTime)
 	h.work()
-	if _, err := cluster.Get(context.Background(), addrKey(id.Subnet, other)); !errors.Is(err, kvstore.ErrNotFound) {
+	if _, err := cluster.Get(context.Background(), record.AddrKey(id.Subnet, other)); !errors.Is(err, kvstore.ErrNotFound) {
 		t.Errorf("of %d old addresses, one that nobody uses is still claimed: %v", before, err)
 	}
-	if _, err := cluster.Get(context.Background(), addrKey(id.Subnet, running)); err != nil {
+	if _, err := cluster.Get(context.Background(), record.AddrKey(id.Subnet, running)); err != nil {
 		t.Errorf("the one in use is gone: %v", err)
 	}
 }

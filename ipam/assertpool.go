@@ -6,21 +6,22 @@ import (
 	"fmt"
 
 	"github.com/weft-net/weft/driver/format"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
 // assertPool makes the pool's record again if Cluster has lost it.
 func (a *Allocator) assertPool(ctx context.Context, p *pool) error {
 	a.mu.Lock()
-	record := p.held.Pool
+	pr := p.held.Pool
 	a.mu.Unlock()
-	now, err := a.changePool(ctx, p.subnet, func(r *poolRecord) error {
-		if r.Group != "" && r.Group == record.Group {
-			r.Hosts = with(r.Hosts, a.cfg.Host)
+	now, err := a.changePool(ctx, p.subnet, func(r *record.Pool) error {
+		if r.Group != "" && r.Group == pr.Group {
+			r.Hosts = record.With(r.Hosts, a.cfg.Host)
 		}
 		return nil
 	})
-	if err == nil && record.Group != "" && now.Group == record.Group {
+	if err == nil && pr.Group != "" && now.Group == pr.Group {
 		return a.learn(ctx, p, now)
 	}
 	if format.AsFault(err) != nil {
@@ -33,18 +34,18 @@ func (a *Allocator) assertPool(ctx context.Context, p *pool) error {
 	if err != nil {
 		return err
 	}
-	for _, other := range pools.records {
+	for _, other := range pools.Records {
 		if other.Subnet.Overlaps(p.subnet) {
 			a.cfg.Log.Errorf("Subnet %v on this host overlaps %s: remove one of the networks.", p.subnet, a.describe(other))
 			return nil
 		}
 	}
-	record.Host = a.cfg.Host // whoever made it again removes it
-	if record.Group != "" {
-		record.Hosts = []string{a.cfg.Host}
+	pr.Host = a.cfg.Host // whoever made it again removes it
+	if pr.Group != "" {
+		pr.Hosts = []string{a.cfg.Host}
 	}
-	_, err = a.cfg.Cluster.Txn(ctx, pools.bump(a),
-		kvstore.Op{Kind: kvstore.CAS, Key: poolKey(p.subnet), Value: encode(record)})
+	_, err = a.cfg.Cluster.Txn(ctx, a.bump(pools),
+		kvstore.Op{Kind: kvstore.CAS, Key: record.PoolKey(p.subnet), Value: record.Encode(pr)})
 	if err != nil {
 		return fmt.Errorf("record pool %v again: %w", p.subnet, err)
 	}
@@ -52,14 +53,14 @@ func (a *Allocator) assertPool(ctx context.Context, p *pool) error {
 }
 
 // learn takes over what other hosts of a group have changed in its record.
-func (a *Allocator) learn(ctx context.Context, p *pool, record poolRecord) error {
+func (a *Allocator) learn(ctx context.Context, p *pool, pr record.Pool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	h := p.held
-	record.Range = h.Pool.Range // each host may have its own
-	if string(encode(record)) == string(encode(h.Pool)) {
+	pr.Range = h.Pool.Range // each host may have its own
+	if string(record.Encode(pr)) == string(record.Encode(h.Pool)) {
 		return nil
 	}
-	h.Pool = record
+	h.Pool = pr
 	return a.holdLocked(ctx, p, h)
 }

@@ -2,11 +2,12 @@ package ipam
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 
+	"github.com/weft-net/weft/ipam/claim"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -20,51 +21,33 @@ import (
 
 // nothing is a write that changes nothing.
 func nothing(p *pool) kvstore.Op {
-	return kvstore.Op{Kind: kvstore.Delete, Key: addrPrefix + slot(p.subnet) + "/none"} // never exists
+	return kvstore.Op{Kind: kvstore.Delete, Key: record.AddrPrefix + record.Slot(p.subnet) + "/none"} // never exists
 }
 
-// confirm drops from holders what this host would adopt but does not hold any
-// more. A read may come from a leader that has been replaced without noticing
-// yet; a write, even of the same value, cannot. It needs what a claim needs: a
-// snapshot may have brought the key back. What this host has and names an earlier
-// incarnation gets the present one on this occasion: what that may have left under
-// way misses it then.
-func (a *Allocator) confirm(
-	ctx context.Context, p *pool, holders map[netip.Addr]holder, revisions map[netip.Addr]uint64, by permit,
-) error {
-	var unknown []netip.Addr
+// confirm drops from keys what this host would adopt but does not hold any more. A
+// reading may come from a leader that has been replaced and has not noticed; a write,
+// even of the same value, cannot. It needs what a claim needs, since a snapshot may have
+// brought the key back. Addresses in use or in stock whose keys name an earlier
+// incarnation get the present one here: what that incarnation may have left under way
+// then misses them.
+func (a *Allocator) confirm(ctx context.Context, p *pool, keys claim.Entries, by permit) error {
 	a.mu.Lock()
-	for addr, h := range holders {
-		c, known := p.claims[addr]
-		ours := h.Host == a.cfg.Host && h.Incarnation == a.cfg.Incarnation
-		before := h.Host == a.cfg.Host && !ours
-		if ours && !known || before && (c.State == inUse || c.State == inStock) {
-			unknown = append(unknown, addr)
-		}
-	}
+	unknown := claim.Unconfirmed(a.self, p.claims, keys)
 	a.mu.Unlock()
 	if len(unknown) == 0 {
 		return nil
 	}
-	for len(unknown) > 0 {
-		some := unknown[:min(len(unknown), kvstore.MaxOps-len(by.checks))]
-		ops := make([]kvstore.Op, 0, len(some))
-		for _, addr := range some {
-			ops = append(ops, kvstore.Op{
-				Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.remark(holders[addr], revisions[addr]), Revision: revisions[addr],
-			})
-		}
-		_, err := a.cfg.Cluster.Txn(ctx, append(ops, by.checks...)...)
-		var conflict *kvstore.ConflictError
-		switch {
-		case err == nil:
-			unknown = unknown[len(some):]
-		case errors.As(err, &conflict) && conflict.Op < len(some):
-			delete(holders, some[conflict.Op])
-			unknown = slices.Delete(unknown, conflict.Op, conflict.Op+1)
-		default:
-			return fmt.Errorf("confirm addresses of %v: %w", p.subnet, err)
-		}
+	err := a.each(ctx, p, unknown, batch{
+		what: "confirm addresses of %v",
+		op: func(addr netip.Addr) kvstore.Op {
+			e := keys[addr]
+			return kvstore.Op{Kind: kvstore.CAS, Key: record.AddrKey(p.subnet, addr), Value: record.Encode(a.self.Remark(e)), Revision: e.Revision}
+		},
+		with:    func() []kvstore.Op { return by.checks },
+		refused: func(addr netip.Addr) error { delete(keys, addr); return nil },
+	})
+	if err != nil {
+		return err
 	}
 	if err := a.look(ctx); err != nil {
 		return fmt.Errorf("confirm addresses of %v: %w", p.subnet, err)
@@ -72,46 +55,34 @@ func (a *Allocator) confirm(
 	return nil
 }
 
-// lose takes note that claims of this host are another host's in Cluster or, if
-// they were leaving, nobody's, as holders and revisions say. Those of which that
-// is not the case are passed over until the next check. by is the permit of when
-// that was decided, if there was one: it ends if a snapshot has brought the other
-// host's claims back.
-func (a *Allocator) lose(
-	ctx context.Context, p *pool, addrs []netip.Addr, holders map[netip.Addr]holder, revisions map[netip.Addr]uint64, by permit,
-) error {
-	for len(addrs) > 0 {
-		some := addrs[:min(len(addrs), kvstore.MaxOps-1-len(by.settled))]
-		ops := make([]kvstore.Op, 0, len(some))
-		for _, addr := range some {
-			ops = append(ops, kvstore.Op{Kind: kvstore.Check, Key: addrKey(p.subnet, addr), Revision: revisions[addr]})
-		}
-		_, err := a.cfg.Cluster.Txn(ctx, slices.Concat(ops, by.settled, []kvstore.Op{nothing(p)})...)
-		if err == nil && by.settled != nil {
-			err = a.look(ctx)
-		}
-		var conflict *kvstore.ConflictError
-		switch {
-		case err == nil:
-			if err := a.loseSome(ctx, p, some, holders); err != nil {
-				return err
-			}
-			addrs = addrs[len(some):]
-		case errors.As(err, &conflict) && conflict.Op < len(some):
+// lose takes note that claims of this host are another host's or, if they were leaving,
+// nobody's, as the keys say. A claim of which that is not the case is passed over until
+// the next check. by is the permit of when that was decided, if there was one: it ends
+// if a snapshot has brought the other host's claims back.
+func (a *Allocator) lose(ctx context.Context, p *pool, addrs []netip.Addr, keys claim.Entries, by permit) error {
+	b := batch{
+		what: "look whose addresses of %v are",
+		op: func(addr netip.Addr) kvstore.Op {
+			return kvstore.Op{Kind: kvstore.Check, Key: record.AddrKey(p.subnet, addr), Revision: keys[addr].Revision}
+		},
+		with: func() []kvstore.Op { return append(slices.Clone(by.settled), nothing(p)) },
+		done: func(some []netip.Addr, _ []kvstore.Pair) error { return a.loseSome(ctx, p, some, keys) },
+		refused: func(netip.Addr) error {
 			a.recheck(p)
-			addrs = slices.Delete(addrs, conflict.Op, conflict.Op+1)
-		default:
-			return fmt.Errorf("look whose addresses of %v are: %w", p.subnet, err)
-		}
+			return nil
+		},
 	}
-	return nil
+	if by.settled != nil {
+		b.look = a.look
+	}
+	return a.each(ctx, p, addrs, b)
 }
 
-func (a *Allocator) loseSome(ctx context.Context, p *pool, addrs []netip.Addr, holders map[netip.Addr]holder) error {
+func (a *Allocator) loseSome(ctx context.Context, p *pool, addrs []netip.Addr, keys claim.Entries) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, addr := range addrs {
-		if err := a.loseLocked(ctx, p, addr, holders[addr].Host); err != nil {
+		if err := a.loseLocked(ctx, p, addr, keys[addr].Holder.Host); err != nil {
 			return err
 		}
 	}
@@ -121,7 +92,7 @@ func (a *Allocator) loseSome(ctx context.Context, p *pool, addrs []netip.Addr, h
 // loseLocked takes note that an address is not this host's any more, but host's.
 func (a *Allocator) loseLocked(ctx context.Context, p *pool, addr netip.Addr, host string) error {
 	c := p.claims[addr]
-	if c.State != inUse {
+	if c.State != claim.InUse {
 		return a.setLocked(ctx, p, []netip.Addr{addr}, nil)
 	}
 	if c.Lost == host {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weft-net/weft/ipam/claim"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -25,15 +27,8 @@ const strandedTime = 10 * time.Minute
 // those that it cannot commit for 30 s.
 const doubtTime = 45 * time.Second
 
-// mark is what this host writes into the key of an address that it claimed then.
-func (a *Allocator) mark(born birth) []byte {
-	return encode(holder{Host: a.cfg.Host, Incarnation: a.cfg.Incarnation, birth: born})
-}
-
-// remark is what this host writes over its own mark, which had this revision.
-func (a *Allocator) remark(h holder, revision uint64) []byte {
-	return encode(holder{Host: a.cfg.Host, Incarnation: a.cfg.Incarnation, birth: h.born(revision), Rest: h.Rest})
-}
+// atOnce is how many addresses one transaction claims or gives back.
+const atOnce = 16
 
 // recheck makes Run compare the pool with Cluster, now and again: the outcome
 // of a change is not known, and may not be settled yet.
@@ -75,7 +70,7 @@ func (a *Allocator) claim(ctx context.Context, p *pool, v view, n int, by permit
 			looked, conflicts = true, 0
 			continue
 		}
-		got, lost, err := a.create0(ctx, p, some, by)
+		got, lost, err := a.createKeys(ctx, p, some, by)
 		if err != nil {
 			return err
 		}
@@ -87,42 +82,43 @@ func (a *Allocator) claim(ctx context.Context, p *pool, v view, n int, by permit
 	}
 }
 
-// create0 creates the keys of the addresses, leaving out those that exist.
-func (a *Allocator) create0(ctx context.Context, p *pool, some []netip.Addr, by permit) (got, lost int, err error) {
-	for len(some) > 0 {
-		ops := make([]kvstore.Op, 0, len(some))
-		for _, addr := range some {
-			ops = append(ops, kvstore.Op{Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.mark(birth{Epoch: by.epoch})})
-		}
-		made, err := a.cfg.Cluster.Txn(ctx, append(ops, by.checks...)...)
-		if err == nil {
-			err = a.look(ctx)
-		}
-		var conflict *kvstore.ConflictError
-		if errors.As(err, &conflict) && conflict.Op < len(some) {
+// createKeys claims the addresses, leaving out those that have a key, and takes them
+// into stock.
+func (a *Allocator) createKeys(ctx context.Context, p *pool, some []netip.Addr, by permit) (got, lost int, err error) {
+	var unrecorded error
+	err = a.each(ctx, p, some, batch{
+		what: "claim addresses of %v",
+		op: func(addr netip.Addr) kvstore.Op {
+			return kvstore.Op{Kind: kvstore.CAS, Key: record.AddrKey(p.subnet, addr), Value: record.Encode(a.self.Mark(claim.Birth{Epoch: by.epoch}))}
+		},
+		with: func() []kvstore.Op { return by.checks },
+		look: a.look,
+		done: func(some []netip.Addr, made []kvstore.Pair) error {
 			a.mu.Lock()
-			p.taken[some[conflict.Op]] = struct{}{}
-			a.mu.Unlock()
-			some = slices.Delete(some, conflict.Op, conflict.Op+1)
-			lost++
-			continue
-		}
-		if err != nil {
-			a.recheck(p)
-			return 0, lost, fmt.Errorf("claim addresses of %v: %w", p.subnet, err)
-		}
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		for _, addr := range some {
+			defer a.mu.Unlock()
+			for _, addr := range some {
+				p.taken[addr] = struct{}{}
+			}
+			born := claim.Birth{Epoch: by.epoch, Revision: made[0].Revision}
+			if unrecorded = a.setLocked(ctx, p, some, &claim.Claim{State: claim.InStock, At: a.cfg.Now(), Born: born}); unrecorded != nil {
+				p.checked, p.taken = time.Time{}, nil // the next claim begins with a check, and that with these
+				return unrecorded
+			}
+			got += len(some)
+			return nil
+		},
+		refused: func(addr netip.Addr) error {
+			a.mu.Lock()
+			defer a.mu.Unlock()
 			p.taken[addr] = struct{}{}
-		}
-		if err := a.setLocked(ctx, p, some, &claim{State: inStock, At: a.cfg.Now(), Born: birth{by.epoch, made[0].Revision}}); err != nil {
-			p.checked, p.taken = time.Time{}, nil // the next claim begins with a check, and that with these
-			return 0, lost, err
-		}
-		return len(some), lost, nil
+			lost++
+			return nil
+		},
+	})
+	if err != nil && unrecorded == nil {
+		a.recheck(p)
 	}
-	return 0, lost, nil
+	return got, lost, err
 }
 
 // exhausted says that nothing is free and who has it all.
@@ -131,7 +127,7 @@ func (a *Allocator) exhausted(p *pool, v view) error {
 	defer a.mu.Unlock()
 	used := 0
 	for _, c := range p.claims {
-		if c.State == inUse {
+		if c.State == claim.InUse {
 			used++
 		}
 	}
@@ -148,30 +144,30 @@ func (a *Allocator) exhausted(p *pool, v view) error {
 // caller has the gate, so nothing of this host's is under way but late
 // deletes of leaving addresses and late creates of what nobody uses.
 func (a *Allocator) check(ctx context.Context, p *pool, v view) error {
-	pairs, _, err := a.cfg.Cluster.List(ctx, addrsPrefix(p.subnet))
+	pairs, _, err := a.cfg.Cluster.List(ctx, record.AddrsPrefix(p.subnet))
 	if err != nil {
 		return fmt.Errorf("read the addresses of %v: %w", p.subnet, err)
 	}
-	read := readHolders(pairs)
-	a.passOver(addrsPrefix(p.subnet), pairs, read.passed...)
-	holders, revisions, unread := read.of[p.subnet], read.revisions, read.unread[p.subnet]
+	read := record.ReadHolders(pairs)
+	a.passOver(record.AddrsPrefix(p.subnet), pairs, read.Passed...)
+	keys := read.Of[p.subnet]
 	by, frozen := a.ask()
-	if err := a.settleUnknown(ctx, p, holders, revisions, by, frozen != nil); err != nil {
+	if err := a.settleUnknown(ctx, p, keys, by, frozen != nil); err != nil {
 		return err
 	}
-	found, err := a.compare(ctx, p, v, holders, revisions, unread, frozen != nil && !a.yields(p))
+	found, err := a.compare(ctx, p, v, keys, read.Unread[p.subnet], a.doubt(p, frozen))
 	if err != nil {
 		return err
 	}
-	if err := a.lose(ctx, p, found.gone, holders, revisions, by); err != nil {
+	if err := a.lose(ctx, p, found.Gone, keys, by); err != nil {
 		return err
 	}
-	for _, addr := range found.young {
+	for _, addr := range found.Older {
 		if err := a.lookAt(ctx, p, addr); err != nil {
 			return err
 		}
 	}
-	if err := a.assert(ctx, p, found.absent); err != nil {
+	if err := a.assert(ctx, p, found.Absent); err != nil {
 		return err
 	}
 	if err := a.cedeStock(ctx, p); err != nil {
@@ -193,7 +189,7 @@ func (a *Allocator) check(ctx context.Context, p *pool, v view) error {
 	p.checked = now.Add(-time.Duration(a.random(uint64(a.checkEvery(p)/4) + 1))) //nolint:gosec // minutes
 	lost := map[netip.Addr]string{}
 	for addr, c := range p.claims {
-		if c.State == inUse && c.Lost != "" {
+		if c.State == claim.InUse && c.Lost != "" {
 			lost[addr] = c.Lost
 		}
 	}
@@ -206,38 +202,27 @@ func (a *Allocator) check(ctx context.Context, p *pool, v view) error {
 	return nil
 }
 
-// assert creates the keys of addresses that are ours but that Cluster has
+// assert creates the keys of addresses that are this host's and that Cluster has
 // forgotten.
 func (a *Allocator) assert(ctx context.Context, p *pool, addrs []netip.Addr) error {
-	for len(addrs) > 0 {
-		fence := a.cfg.Fence()
-		some := addrs[:min(len(addrs), kvstore.MaxOps-len(fence))]
-		ops := make([]kvstore.Op, 0, len(some))
-		a.mu.Lock()
-		for _, addr := range some {
-			ops = append(ops, kvstore.Op{Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.mark(p.claims[addr].Born)})
-		}
-		a.mu.Unlock()
-		_, err := a.cfg.Cluster.Txn(ctx, append(ops, fence...)...)
-		var conflict *kvstore.ConflictError
-		switch {
-		case err == nil:
+	return a.each(ctx, p, addrs, batch{
+		what: "assert addresses of %v",
+		op: func(addr netip.Addr) kvstore.Op {
 			a.mu.Lock()
+			defer a.mu.Unlock()
+			return kvstore.Op{Kind: kvstore.CAS, Key: record.AddrKey(p.subnet, addr), Value: record.Encode(a.self.Mark(p.claims[addr].Born))}
+		},
+		with: a.cfg.Fence,
+		done: func(some []netip.Addr, _ []kvstore.Pair) error {
+			a.mu.Lock()
+			defer a.mu.Unlock()
 			for _, addr := range some {
 				p.taken[addr] = struct{}{}
 			}
-			a.mu.Unlock()
-			addrs = addrs[len(some):]
-		case errors.As(err, &conflict) && conflict.Op < len(some):
-			if err := a.lookAt(ctx, p, some[conflict.Op]); err != nil {
-				return err
-			}
-			addrs = slices.Delete(addrs, conflict.Op, conflict.Op+1)
-		default:
-			return fmt.Errorf("assert addresses of %v: %w", p.subnet, err)
-		}
-	}
-	return nil
+			return nil
+		},
+		refused: func(addr netip.Addr) error { return a.lookAt(ctx, p, addr) },
+	})
 }
 
 // clearStranded deletes addresses that this host claimed before it lost its
@@ -253,15 +238,15 @@ func (a *Allocator) clearStranded(ctx context.Context, p *pool, long time.Durati
 	}
 	a.mu.Unlock()
 	old = slices.DeleteFunc(old, func(addr netip.Addr) bool { return a.cfg.Networks.Owner(addr) != "" })
-	holders, err := a.holdersOf(ctx, p, old)
+	keys, err := a.entriesOf(ctx, p, old)
 	if err != nil {
 		return fmt.Errorf("read the addresses of %v: %w", p.subnet, err)
 	}
-	for addr, seen := range holders {
-		if seen.host != a.cfg.Host {
+	for addr, e := range keys {
+		if !a.self.Has(e.Holder) {
 			continue
 		}
-		op := kvstore.Op{Kind: kvstore.DeleteCAS, Key: addrKey(p.subnet, addr), Revision: seen.revision}
+		op := kvstore.Op{Kind: kvstore.DeleteCAS, Key: record.AddrKey(p.subnet, addr), Revision: e.Revision}
 		if _, err := a.cfg.Cluster.Txn(ctx, op); err != nil && !errors.Is(err, kvstore.ErrConflict) {
 			return fmt.Errorf("give back address %v: %w", addr, err)
 		}

@@ -8,98 +8,57 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/weft-net/weft/ipam/claim"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
-// differences are the claims of this host that Cluster does not have as its.
-type differences struct {
-	absent []netip.Addr // that are nobody's there, those in use first
-	young  []netip.Addr // in use here, and claimed there by another host later than here
-	gone   []netip.Addr // that are another host's, or were leaving and are nobody's
-}
-
-// compare brings State up to what Cluster says, and gives what it cannot decide.
+// compare finds what differs between this host's claims of the pool and the keys, and
+// records what needs no more than this host's word: what is known to be taken, and keys
+// that are this host's.
 func (a *Allocator) compare(
-	ctx context.Context, p *pool, v view, holders map[netip.Addr]holder, revisions map[netip.Addr]uint64, unread space.Set, frozen bool,
-) (found differences, err error) {
+	ctx context.Context, p *pool, v view, keys claim.Entries, unread space.Set, d claim.Doubt,
+) (found claim.Differences, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	found = claim.Compare(a.self, p.claims, keys, unread, d)
 	now := a.cfg.Now()
-	p.taken = make(space.Set, len(holders)+len(unread))
+	p.taken = make(space.Set, len(keys)+len(unread))
 	maps.Copy(p.taken, unread)
-	strange := sightings{}
-	var adopt []netip.Addr
-	for addr, h := range holders {
+	for addr := range keys {
 		p.taken[addr] = struct{}{}
-		if _, known := p.claims[addr]; known || h.Host != a.cfg.Host {
-			continue
-		}
-		if h.Incarnation == a.cfg.Incarnation {
-			adopt = append(adopt, addr)
-			continue
-		}
+	}
+	p.reserveLocked(v)
+	strange := make(sightings, len(found.Stranded))
+	for _, addr := range found.Stranded {
 		strange[addr] = now
 		if seen, ok := p.strange[addr]; ok && !v.unsure {
 			strange[addr] = seen
 		}
 	}
 	p.strange = strange
-	p.reserveLocked(v)
-	slices.SortFunc(adopt, netip.Addr.Compare)
-	for _, addr := range adopt {
-		c := claim{State: inStock, At: now, Born: holders[addr].born(revisions[addr])}
-		err := a.setLocked(ctx, p, []netip.Addr{addr}, &c)
-		if err != nil {
+	for _, addr := range found.Adopt {
+		c := claim.Claim{State: claim.InStock, At: now, Born: keys[addr].Born()}
+		if err := a.setLocked(ctx, p, []netip.Addr{addr}, &c); err != nil {
 			p.taken = nil // nothing is claimed before these are recorded
 			return found, err
 		}
 	}
-	var stock []netip.Addr
-	for addr, c := range p.claims {
-		if unread.Has(addr) {
-			continue // whose it is there is not known, so it stays what it is here
-		}
-		h, held := holders[addr]
-		mine := held && h.Host == a.cfg.Host
-		var err error
-		switch {
-		case mine && c.Lost != "":
-			c.Lost = ""
-			err = a.setLocked(ctx, p, []netip.Addr{addr}, &c)
-		case mine:
-		case held && frozen && c.State == inUse: // its holder may be about to let go of it
-		case held && a.older(p, addr, h.born(revisions[addr])):
-			found.young = append(found.young, addr)
-		case held, c.State == leaving:
-			found.gone = append(found.gone, addr)
-		case c.State == inUse:
-			found.absent = append(found.absent, addr)
-		default:
-			stock = append(stock, addr)
-		}
-		if err != nil {
-			return found, err
-		}
-	}
-	found.absent = append(found.absent, stock...)
-	return found, nil
+	return found, a.changeLocked(ctx, p, found.Regained, func(c claim.Claim) *claim.Claim {
+		c.Lost = ""
+		return &c
+	})
 }
 
-// older says whether this host has the address in use and claimed it before the
-// one who has it in Cluster: that one got it only since Cluster had lost this
-// host's claim.
-func (a *Allocator) older(p *pool, addr netip.Addr, than birth) bool {
-	c := p.claims[addr]
-	return c.State == inUse && c.Lost == "" && !a.yields(p) && c.Born.before(than)
+// doubt is why this host decides less than the keys of the pool seem to say.
+func (a *Allocator) doubt(p *pool, frozen error) claim.Doubt {
+	return claim.Doubt{Frozen: frozen != nil, Yields: p.yield || a.cfg.Yield != nil && a.cfg.Yield()}
 }
-
-// yields says whether another host keeps what it has of this one's.
-func (a *Allocator) yields(p *pool) bool { return p.yield || a.cfg.Yield != nil && a.cfg.Yield() }
 
 // lookAt settles whose one address is.
 func (a *Allocator) lookAt(ctx context.Context, p *pool, addr netip.Addr) error {
-	pair, err := a.cfg.Cluster.Get(ctx, addrKey(p.subnet, addr))
+	pair, err := a.cfg.Cluster.Get(ctx, record.AddrKey(p.subnet, addr))
 	if errors.Is(err, kvstore.ErrNotFound) {
 		a.recheck(p) // nobody's again
 		return nil
@@ -107,28 +66,30 @@ func (a *Allocator) lookAt(ctx context.Context, p *pool, addr netip.Addr) error 
 	if err != nil {
 		return fmt.Errorf("read address %v: %w", addr, err)
 	}
-	h, err := decodeHolder(pair)
+	h, err := record.DecodeHolder(pair)
 	if err != nil {
 		return nil //nolint:nilerr // whose it is is not known; the next check passes it over
 	}
+	by, frozen := a.ask()
+	e, d := claim.Entry{Holder: h, Revision: pair.Revision}, a.doubt(p, frozen)
 	a.mu.Lock()
 	p.taken[addr] = struct{}{}
-	c, older := p.claims[addr], a.older(p, addr, h.born(pair.Revision))
+	verdict := claim.Judge(a.self, p.claims[addr], e, true, d)
 	a.mu.Unlock()
-	by, frozen := a.ask()
-	switch {
-	case h.Host == a.cfg.Host, frozen != nil && !a.yields(p) && c.State == inUse:
-		return nil
-	case older:
-		return a.takeBack(ctx, p, addr, h, pair.Revision)
+	switch verdict {
+	case claim.Older:
+		return a.takeBack(ctx, p, addr, e)
+	case claim.Gone:
+		return a.lose(ctx, p, []netip.Addr{addr}, claim.Entries{addr: e}, by)
+	case claim.Agreed, claim.Regained, claim.Undecided, claim.Absent:
 	}
-	return a.lose(ctx, p, []netip.Addr{addr}, map[netip.Addr]holder{addr: h}, map[netip.Addr]uint64{addr: pair.Revision}, by)
+	return nil
 }
 
 // takeBack makes an address this host's again that another host claimed while
 // Cluster had lost this host's older claim. That is decided after the fence was
 // built, which then holds only for as long as the decision does.
-func (a *Allocator) takeBack(ctx context.Context, p *pool, addr netip.Addr, from holder, revision uint64) error {
+func (a *Allocator) takeBack(ctx context.Context, p *pool, addr netip.Addr, from claim.Entry) error {
 	fence := slices.Clone(a.cfg.Fence())
 	if a.cfg.Tenure != nil {
 		tenure, err := a.cfg.Tenure(ctx)
@@ -137,19 +98,20 @@ func (a *Allocator) takeBack(ctx context.Context, p *pool, addr netip.Addr, from
 		}
 		fence = append(fence, tenure)
 	}
+	d := a.doubt(p, nil)
 	a.mu.Lock()
-	born, older := p.claims[addr].Born, a.older(p, addr, from.born(revision))
+	born, verdict := p.claims[addr].Born, claim.Judge(a.self, p.claims[addr], from, true, d)
 	a.mu.Unlock()
-	if !older {
+	if verdict != claim.Older {
 		a.recheck(p)
 		return nil
 	}
-	op := kvstore.Op{Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.mark(born), Revision: revision}
+	op := kvstore.Op{Kind: kvstore.CAS, Key: record.AddrKey(p.subnet, addr), Value: record.Encode(a.self.Mark(born)), Revision: from.Revision}
 	if _, err := a.cfg.Cluster.Txn(ctx, append(fence, op)...); err != nil {
 		a.recheck(p)
-		return fmt.Errorf("take back address %v from host %s: %w", addr, from.Host, err)
+		return fmt.Errorf("take back address %v from host %s: %w", addr, from.Holder.Host, err)
 	}
-	a.cfg.Log.WithField("address", addr).WithField("from", from.Host).
+	a.cfg.Log.WithField("address", addr).WithField("from", from.Holder.Host).
 		Error("The store had lost this host's claim of an address in use, and another host claimed it meanwhile: it is taken back, and the other host takes its container out of the network.")
 	return nil
 }

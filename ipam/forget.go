@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/format"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -33,16 +34,16 @@ func (a *Allocator) remove(ctx context.Context, p *pool, v view) error {
 		p.checked = time.Time{} // Docker asked for it again meanwhile
 		return nil
 	}
-	if err := a.writeLocked(ctx, kvstore.Op{Kind: kvstore.Delete, Key: heldKey(p.subnet)}); err != nil {
+	if err := a.writeLocked(ctx, kvstore.Op{Kind: kvstore.Delete, Key: record.HeldKey(p.subnet)}); err != nil {
 		return fmt.Errorf("forget pool %v: %w", p.subnet, err)
 	}
-	p.held, p.gone = held{}, true
+	p.held, p.gone = record.Held{}, true
 	delete(a.pools, p.subnet)
 	return nil
 }
 
 func (a *Allocator) removeRecord(ctx context.Context, p *pool, v view, unsure bool) error {
-	pair, err := a.cfg.Cluster.Get(ctx, poolKey(p.subnet))
+	pair, err := a.cfg.Cluster.Get(ctx, record.PoolKey(p.subnet))
 	if errors.Is(err, kvstore.ErrNotFound) {
 		if unsure {
 			return a.fence(ctx)
@@ -52,7 +53,7 @@ func (a *Allocator) removeRecord(ctx context.Context, p *pool, v view, unsure bo
 	if err != nil {
 		return fmt.Errorf("remove pool %v: %w", p.subnet, err)
 	}
-	record, err := decodePool(pair)
+	pr, err := record.DecodePool(pair)
 	if err == nil {
 		err = format.MayWrite(pair.Value)
 	}
@@ -63,15 +64,15 @@ func (a *Allocator) removeRecord(ctx context.Context, p *pool, v view, unsure bo
 	switch {
 	case v.live:
 		return nil
-	case record.Group != "":
-		hosts := without(record.Hosts, a.cfg.Host)
-		if len(hosts) == len(record.Hosts) {
+	case pr.Group != "":
+		hosts := record.Without(pr.Hosts, a.cfg.Host)
+		if len(hosts) == len(pr.Hosts) {
 			return nil
 		}
-		if record.Hosts = hosts; len(hosts) > 0 {
-			op.Kind, op.Value = kvstore.CAS, encode(record)
+		if pr.Hosts = hosts; len(hosts) > 0 {
+			op.Kind, op.Value = kvstore.CAS, record.Encode(pr)
 		}
-	case record.Host != a.cfg.Host:
+	case pr.Host != a.cfg.Host:
 		return nil
 	}
 	if _, err := a.cfg.Cluster.Txn(ctx, op); err != nil {
@@ -87,7 +88,7 @@ func (a *Allocator) fence(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.cfg.Cluster.Txn(ctx, pools.bump(a)); err != nil && !errors.Is(err, kvstore.ErrConflict) {
+	if _, err := a.cfg.Cluster.Txn(ctx, a.bump(pools)); err != nil && !errors.Is(err, kvstore.ErrConflict) {
 		return fmt.Errorf("fence the making of a pool: %w", err)
 	}
 	return nil

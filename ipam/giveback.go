@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/weft-net/weft/ipam/claim"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -23,7 +25,7 @@ func (a *Allocator) giveBack(ctx context.Context, p *pool, addrs []netip.Addr) e
 
 func (a *Allocator) giveBackSome(ctx context.Context, p *pool, addrs []netip.Addr) error {
 	// Reading first also means that nothing is marked while the store is away.
-	seen, err := a.holdersOf(ctx, p, addrs)
+	seen, err := a.entriesOf(ctx, p, addrs)
 	if err != nil {
 		return err
 	}
@@ -33,8 +35,8 @@ func (a *Allocator) giveBackSome(ctx context.Context, p *pool, addrs []netip.Add
 	}
 	ops := []kvstore.Op{nothing(p)}
 	for _, addr := range some {
-		op := kvstore.Op{Kind: kvstore.Check, Key: addrKey(p.subnet, addr), Revision: seen[addr].revision}
-		if seen[addr].host == a.cfg.Host {
+		op := kvstore.Op{Kind: kvstore.Check, Key: record.AddrKey(p.subnet, addr), Revision: seen[addr].Revision}
+		if a.self.Has(seen[addr].Holder) {
 			op.Kind = kvstore.DeleteCAS
 		}
 		ops = append(ops, op)
@@ -51,25 +53,19 @@ func (a *Allocator) giveBackSome(ctx context.Context, p *pool, addrs []netip.Add
 	return a.setLocked(ctx, p, some, nil)
 }
 
-// seenAs is whose an address was when its key was read, and the key's revision;
-// zero if there was none.
-type seenAs struct {
-	host     string
-	revision uint64
-}
-
-func (a *Allocator) holdersOf(ctx context.Context, p *pool, addrs []netip.Addr) (map[netip.Addr]seenAs, error) {
-	out := make(map[netip.Addr]seenAs, len(addrs))
+// entriesOf reads the keys of some addresses.
+func (a *Allocator) entriesOf(ctx context.Context, p *pool, addrs []netip.Addr) (claim.Entries, error) {
+	out := make(claim.Entries, len(addrs))
 	for _, addr := range addrs {
-		pair, err := a.cfg.Cluster.Get(ctx, addrKey(p.subnet, addr))
+		pair, err := a.cfg.Cluster.Get(ctx, record.AddrKey(p.subnet, addr))
 		if errors.Is(err, kvstore.ErrNotFound) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		h, _ := decodeHolder(pair) // nobody's whom weft knows, if it cannot be used
-		out[addr] = seenAs{h.Host, pair.Revision}
+		h, _ := record.DecodeHolder(pair) // nobody's whom weft knows, if it cannot be used
+		out[addr] = claim.Entry{Holder: h, Revision: pair.Revision}
 	}
 	return out, nil
 }
@@ -82,13 +78,13 @@ func (a *Allocator) markLeaving(ctx context.Context, p *pool, addrs []netip.Addr
 	var some, stock []netip.Addr
 	for _, addr := range addrs {
 		switch p.claims[addr].State {
-		case inStock:
+		case claim.InStock:
 			stock = append(stock, addr)
 			some = append(some, addr)
-		case leaving:
+		case claim.Leaving:
 			some = append(some, addr)
-		case inUse:
+		case claim.InUse:
 		}
 	}
-	return some, a.setLocked(ctx, p, stock, &claim{State: leaving, At: a.cfg.Now()})
+	return some, a.setLocked(ctx, p, stock, &claim.Claim{State: claim.Leaving, At: a.cfg.Now()})
 }

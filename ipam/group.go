@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -21,11 +22,11 @@ func (a *Allocator) joinGroup(ctx context.Context, group string, r PoolRequest, 
 		if err != nil {
 			return space.PoolID{}, fmt.Errorf("cannot join group %q: %w", group, err)
 		}
-		i := slices.IndexFunc(pools.records, func(p poolRecord) bool { return p.Group == group && r.wants(p.Subnet) })
+		i := slices.IndexFunc(pools.Records, func(p record.Pool) bool { return p.Group == group && r.wants(p.Subnet) })
 		var id space.PoolID
 		switch {
 		case i >= 0:
-			id, err = a.joinRecord(ctx, pools.records[i], r, by)
+			id, err = a.joinRecord(ctx, pools.Records[i], r, by)
 		case r.Subnet.IsValid():
 			id, err = a.create(ctx, space.PoolID{Subnet: r.Subnet, Range: r.Range}, group, by)
 		default:
@@ -46,28 +47,28 @@ func (a *Allocator) rejoin(ctx context.Context, group string, r PoolRequest) (sp
 		if p.held.Pool.Group != group || p.held.Count == 0 || !r.wants(p.subnet) {
 			continue
 		}
-		record := p.held.Pool
+		pr := p.held.Pool
 		if r.Range.IsValid() {
-			record.Range = r.Range
+			pr.Range = r.Range
 		}
-		return record.id(), true, a.countLocked(ctx, p, record)
+		return pr.ID(), true, a.countLocked(ctx, p, pr)
 	}
 	return space.PoolID{}, false, nil
 }
 
 // joinRecord makes this host one of those that have the group's pool. A store that
 // has lost data may have brought the pool back, and its subnet may be another's since.
-func (a *Allocator) joinRecord(ctx context.Context, record poolRecord, r PoolRequest, by permit) (space.PoolID, error) {
-	p, leave, err := a.enter(ctx, record.Subnet)
+func (a *Allocator) joinRecord(ctx context.Context, pr record.Pool, r PoolRequest, by permit) (space.PoolID, error) {
+	p, leave, err := a.enter(ctx, pr.Subnet)
 	if err != nil {
 		return space.PoolID{}, err
 	}
 	defer leave()
-	if err := a.intend(ctx, p, record); err != nil {
+	if err := a.intend(ctx, p, pr); err != nil {
 		return space.PoolID{}, err
 	}
-	joined, err := a.changePool(ctx, record.Subnet, func(r *poolRecord) error {
-		r.Hosts = with(r.Hosts, a.cfg.Host)
+	joined, err := a.changePool(ctx, pr.Subnet, func(r *record.Pool) error {
+		r.Hosts = record.With(r.Hosts, a.cfg.Host)
 		return nil
 	}, by.checks...)
 	if err == nil {
@@ -76,12 +77,12 @@ func (a *Allocator) joinRecord(ctx context.Context, record poolRecord, r PoolReq
 		}
 	}
 	if err != nil {
-		return space.PoolID{}, fmt.Errorf("cannot join group %q: %w", record.Group, err)
+		return space.PoolID{}, fmt.Errorf("cannot join group %q: %w", pr.Group, err)
 	}
 	if r.Range.IsValid() {
 		joined.Range = r.Range
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return joined.id(), a.countLocked(ctx, p, joined)
+	return joined.ID(), a.countLocked(ctx, p, joined)
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -43,11 +44,11 @@ func TestGroupSharesOnePool(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.work()
-		if got := len(cluster.keys(poolKey(id.Subnet))); got != 1-i {
+		if got := len(cluster.keys(record.PoolKey(id.Subnet))); got != 1-i {
 			t.Errorf("after %d of 2 hosts left there are %d records of the pool", i+1, got)
 		}
 	}
-	if got := cluster.keys(addrPrefix); got != nil {
+	if got := cluster.keys(record.AddrPrefix); got != nil {
 		t.Errorf("left: %v", got)
 	}
 }

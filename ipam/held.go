@@ -29,7 +29,7 @@ func (s *shown) note(p *pool, addrs []netip.Addr) {
 		s.held[p.subnet] = held
 	}
 	for _, addr := range addrs {
-		if c, known := p.claims[addr]; known && c.held() {
+		if c, known := p.claims[addr]; known && c.Held() {
 			held[addr] = struct{}{}
 		} else {
 			delete(held, addr)
@@ -39,9 +39,6 @@ func (s *shown) note(p *pool, addrs []netip.Addr) {
 		delete(s.held, p.subnet)
 	}
 }
-
-// held says whether the address is this host's, now and for some time to come.
-func (c claim) held() bool { return c.State != leaving && c.Lost == "" }
 
 // Held lists the addresses of the subnet that this host has claimed, handed out or
 // not, in any order. It waits for nothing.

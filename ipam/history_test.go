@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -231,7 +232,7 @@ func (w *world) end() {
 	want := map[string]string{}
 	for _, h := range w.hosts {
 		for _, c := range h.Claims(theSubnet) {
-			want[addrKey(theSubnet, c.Addr)] = h.name
+			want[record.AddrKey(theSubnet, c.Addr)] = h.name
 		}
 		if len(h.lost) > 0 {
 			w.t.Errorf("%s lost %v, after\n%q", h.name, h.lost, w.trace)
@@ -258,7 +259,7 @@ func (w *world) end() {
 		}
 	}
 	for _, key := range w.cluster.keys("") {
-		if key != poolSeq {
+		if key != record.PoolSeq {
 			w.t.Errorf("the cluster keeps %s, after\n%q", key, w.trace)
 		}
 	}
@@ -266,8 +267,8 @@ func (w *world) end() {
 
 func (w *world) holders() map[string]string {
 	got := map[string]string{}
-	for _, key := range w.cluster.keys(addrPrefix) {
-		h, err := decodeHolder(w.cluster.pairs[key])
+	for _, key := range w.cluster.keys(record.AddrPrefix) {
+		h, err := record.DecodeHolder(w.cluster.pairs[key])
 		if err != nil {
 			w.t.Fatal(err)
 		}

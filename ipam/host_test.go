@@ -15,6 +15,7 @@ import (
 
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/ipam/space"
+	"github.com/weft-net/weft/ipam/stock"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -60,7 +61,7 @@ func newHost(t testing.TB, name string, cluster kvstore.Store) *host {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	h.config = Config{
-		Host: name, Incarnation: "1", Networks: h.networks, Log: log, Now: h.clock.Now, Stock: DefaultStock,
+		Host: name, Incarnation: "1", Networks: h.networks, Log: log, Now: h.clock.Now, Stock: stock.Default,
 		doubt: time.Nanosecond,
 		Lost:  func(a netip.Addr, by string) { h.lost = append(h.lost, fmt.Sprintf("%v %s", a, by)) },
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -49,7 +50,7 @@ func TestLateCreationOfAPoolIsFenced(t *testing.T) {
 	}
 	h.work()
 	f.flush()
-	if diff := cmp.Diff([]string{poolSeq}, cluster.keys("")); diff != "" {
+	if diff := cmp.Diff([]string{record.PoolSeq}, cluster.keys("")); diff != "" {
 		t.Errorf("the cluster has (-want +got):\n%s", diff)
 	}
 }
@@ -66,7 +67,7 @@ func TestLateRemovalMissesAPoolMadeAgain(t *testing.T) {
 	}
 	h.mustPool("10.1.0.0/24", "")
 	f.flush()
-	if got := cluster.keys(poolKey(id.Subnet)); len(got) != 1 {
+	if got := cluster.keys(record.PoolKey(id.Subnet)); len(got) != 1 {
 		t.Error("the pool is gone")
 	}
 }
@@ -87,7 +88,7 @@ func TestLateDeleteMissesAnAddressClaimedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.flush()
-	if got := cluster.keys(addrPrefix + slot(id.Subnet) + "/10.1.0.5"); len(got) != 1 {
+	if got := cluster.keys(record.AddrPrefix + record.Slot(id.Subnet) + "/10.1.0.5"); len(got) != 1 {
 		t.Error("the address is nobody's although it is in use")
 	}
 }
@@ -101,7 +102,7 @@ type replaced struct {
 }
 
 func (r *replaced) List(ctx context.Context, prefix string) ([]kvstore.Pair, uint64, error) {
-	if r.times > 0 && strings.HasPrefix(prefix, addrPrefix) {
+	if r.times > 0 && strings.HasPrefix(prefix, record.AddrPrefix) {
 		r.times--
 		return r.past, 1, nil
 	}
@@ -109,7 +110,7 @@ func (r *replaced) List(ctx context.Context, prefix string) ([]kvstore.Pair, uin
 }
 
 func (r *replaced) Get(ctx context.Context, key string) (kvstore.Pair, error) {
-	if r.times == 0 || !strings.HasPrefix(key, addrPrefix) {
+	if r.times == 0 || !strings.HasPrefix(key, record.AddrPrefix) {
 		return r.Store.Get(ctx, key)
 	}
 	r.times--
@@ -130,7 +131,7 @@ func TestReadFromAReplacedLeaderAdoptsNothing(t *testing.T) {
 	if err := h.named(id, "10.1.0.5"); err != nil {
 		t.Fatal(err)
 	}
-	past, _, _ := cluster.List(context.Background(), addrPrefix)
+	past, _, _ := cluster.List(context.Background(), record.AddrPrefix)
 	h.release(id, netip.MustParseAddr("10.1.0.5"))
 	h.work() // it is given back
 	store.past, store.times = past, 1
@@ -146,7 +147,7 @@ func TestReadFromAReplacedLeaderAdoptsNothing(t *testing.T) {
 // Nobody gets an address because a reading shows that it was this host's.
 func TestReadFromThePastGivesNothing(t *testing.T) {
 	h1, store, id, a, _ := passedOn(t)
-	past, _, _ := store.Store.List(t.Context(), addrPrefix)
+	past, _, _ := store.Store.List(t.Context(), record.AddrPrefix)
 	h1.release(id, a)
 	h1.work()
 	h3 := newHost(t, "h3", store.Store)
@@ -174,7 +175,7 @@ func passedOn(t *testing.T) (h1 *host, store *replaced, id space.PoolID, a netip
 	if err := h2.named(id2, a.String()); err != nil {
 		t.Fatal(err)
 	}
-	past, _, _ = cluster.List(context.Background(), addrPrefix)
+	past, _, _ = cluster.List(context.Background(), record.AddrPrefix)
 	h2.release(id2, a)
 	h2.work() // it is given back
 	if err := h1.named(id, a.String()); err != nil {
@@ -215,12 +216,12 @@ func TestReadFromThePastForgetsNothing(t *testing.T) {
 			}
 			for range 3 {
 				_, _ = h.pass(context.Background())
-				_, err := store.Store.Get(context.Background(), addrKey(id.Subnet, a))
+				_, err := store.Store.Get(context.Background(), record.AddrKey(id.Subnet, a))
 				if h.pools[id.Subnet].claims[a].State == "" && err == nil {
 					t.Fatalf("%v is this host's, who has forgotten it", a)
 				}
 			}
-			if _, err := store.Store.Get(context.Background(), addrKey(id.Subnet, a)); err == nil || store.times > 0 {
+			if _, err := store.Store.Get(context.Background(), record.AddrKey(id.Subnet, a)); err == nil || store.times > 0 {
 				t.Errorf("%v was not given back", a)
 			}
 		})

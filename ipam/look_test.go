@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weft-net/weft/ipam/claim"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -38,18 +40,18 @@ func TestNothingComesOfAClaimThatFindsALoss(t *testing.T) {
 			for range h.stock(request.Pool) {
 				h.mustAny(request.Pool)
 			}
-			had := cluster.keys(addrPrefix)
+			had := cluster.keys(record.AddrPrefix)
 			lost = true
 			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 			defer cancel()
 			if a, err := h.RequestAddress(ctx, request); err == nil || !strings.Contains(err.Error(), "the store has lost data") {
 				t.Fatalf("%v, %v", a, err)
 			}
-			if got := cluster.keys(addrPrefix); len(got) <= len(had) {
+			if got := cluster.keys(record.AddrPrefix); len(got) <= len(had) {
 				t.Error("nothing was claimed")
 			}
 			h.work()
-			if diff := cmp.Diff(had, cluster.keys(addrPrefix)); diff != "" {
+			if diff := cmp.Diff(had, cluster.keys(record.AddrPrefix)); diff != "" {
 				t.Errorf("the cluster has (-want +got):\n%s", diff)
 			}
 		})
@@ -124,7 +126,7 @@ func TestNothingComesOfAPoolThatFindsALoss(t *testing.T) {
 		return err
 	}
 	h.open()
-	had, _, _ := cluster.List(t.Context(), poolKey(lan.Subnet))
+	had, _, _ := cluster.List(t.Context(), record.PoolKey(lan.Subnet))
 	try := func(r PoolRequest, want string) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
@@ -136,10 +138,10 @@ func TestNothingComesOfAPoolThatFindsALoss(t *testing.T) {
 		wantError(t, err, want)
 		g.set(nil)
 		h.work()
-		if diff := cmp.Diff([]string{poolSeq, poolKey(lan.Subnet)}, cluster.keys(poolPrefix)); diff != "" {
+		if diff := cmp.Diff([]string{record.PoolSeq, record.PoolKey(lan.Subnet)}, cluster.keys(record.PoolPrefix)); diff != "" {
 			t.Errorf("the cluster has (-want +got):\n%s", diff)
 		}
-		now, _, _ := cluster.List(t.Context(), poolKey(lan.Subnet))
+		now, _, _ := cluster.List(t.Context(), record.PoolKey(lan.Subnet))
 		if diff := cmp.Diff(string(had[0].Value), string(now[0].Value)); diff != "" {
 			t.Errorf("the group's record (-want +got):\n%s", diff)
 		}
@@ -185,8 +187,8 @@ func TestABroughtBackClaimIsNotUsed(t *testing.T) {
 			h := g.host(t, "h1", cluster)
 			id := h.network("n", "10.1.0.0/24", "10.1.0.128/25")
 			h.work()
-			old := encode(holder{Host: "h1", Incarnation: h.config.Incarnation})
-			if _, err := cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Set, Key: addrKey(id.Subnet, a), Value: old}); err != nil {
+			old := record.Encode(claim.Holder{Host: "h1", Incarnation: h.config.Incarnation})
+			if _, err := cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Set, Key: record.AddrKey(id.Subnet, a), Value: old}); err != nil {
 				t.Fatal(err)
 			}
 			test.when(h, g)
@@ -230,8 +232,8 @@ func TestAnAddressInUseIsNotLostToTheChangesOfALoss(t *testing.T) {
 				t.Fatal(err)
 			}
 			h.networks.own(a, "container a on host h1")
-			old := encode(holder{Host: "h2", Incarnation: "0", birth: birth{Epoch: 1, Revision: 1}})
-			if _, err := cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Set, Key: addrKey(id.Subnet, a), Value: old}); err != nil {
+			old := record.Encode(claim.Holder{Host: "h2", Incarnation: "0", Birth: claim.Birth{Epoch: 1, Revision: 1}})
+			if _, err := cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Set, Key: record.AddrKey(id.Subnet, a), Value: old}); err != nil {
 				t.Fatal(err)
 			}
 			test.when(h, g)

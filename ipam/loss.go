@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/weft-net/weft/ipam/claim"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -18,41 +20,33 @@ import (
 // taken into stock, and nobody gives up an address in use because another host
 // has its key. After that it is decided: who claimed an address first has it.
 
-// settleUnknown takes the keys of this host that are unknown here out of holders,
-// unless they may be taken into stock: claims may be made, and no other host says that
-// it has the address.
-func (a *Allocator) settleUnknown(
-	ctx context.Context, p *pool, holders map[netip.Addr]holder, revisions map[netip.Addr]uint64, by permit, frozen bool,
-) error {
+// settleUnknown takes the keys of this host that are unknown here out of keys, unless
+// they may be taken into stock: claims may be made, and no other host says that it has
+// the address.
+func (a *Allocator) settleUnknown(ctx context.Context, p *pool, keys claim.Entries, by permit, frozen bool) error {
 	others := a.cfg.Networks.Claimed(p.subnet)
-	var unknown []netip.Addr
 	a.mu.Lock()
-	for addr, h := range holders {
-		_, known := p.claims[addr]
-		if !known && h.Host == a.cfg.Host && h.Incarnation == a.cfg.Incarnation && (frozen || others[addr] != "") {
-			unknown = append(unknown, addr)
-		}
-	}
+	unknown := claim.BroughtBack(a.self, p.claims, keys, others, frozen)
 	a.mu.Unlock()
 	for _, addr := range unknown {
-		op := kvstore.Op{Kind: kvstore.DeleteCAS, Key: addrKey(p.subnet, addr), Revision: revisions[addr]}
+		op := kvstore.Op{Kind: kvstore.DeleteCAS, Key: record.AddrKey(p.subnet, addr), Revision: keys[addr].Revision}
 		if _, err := a.cfg.Cluster.Txn(ctx, op); err != nil && !errors.Is(err, kvstore.ErrConflict) {
 			return fmt.Errorf("give back address %v, which the store had brought back: %w", addr, err)
 		}
-		delete(holders, addr)
+		delete(keys, addr)
 	}
 	if frozen {
 		return nil
 	}
-	return a.confirm(ctx, p, holders, revisions, by)
+	return a.confirm(ctx, p, keys, by)
 }
 
 // cedeStock gives back the addresses in stock that another host says that it has.
 func (a *Allocator) cedeStock(ctx context.Context, p *pool) error {
 	others := a.cfg.Networks.Claimed(p.subnet)
 	a.mu.Lock()
-	twice := oldest(p.claims, len(p.claims), func(addr netip.Addr, c claim) bool {
-		return c.State == inStock && others[addr] != ""
+	twice := p.claims.Which(func(addr netip.Addr, c claim.Claim) bool {
+		return c.State == claim.InStock && others[addr] != ""
 	})
 	a.mu.Unlock()
 	return a.giveBack(ctx, p, twice)

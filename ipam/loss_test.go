@@ -9,26 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weft-net/weft/ipam/claim"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
-
-func TestBirths(t *testing.T) {
-	for _, tt := range []struct {
-		a, b birth
-		want bool
-	}{
-		{birth{1, 9}, birth{2, 3}, true}, // revisions begin anew in a wiped store
-		{birth{2, 3}, birth{1, 9}, false},
-		{birth{2, 3}, birth{2, 4}, true},
-		{birth{2, 4}, birth{2, 4}, false},
-		{birth{2, 0}, birth{2, 4}, false}, // not known: who has it keeps it
-	} {
-		if got := tt.a.before(tt.b); got != tt.want {
-			t.Errorf("%+v before %+v: %t", tt.a, tt.b, got)
-		}
-	}
-}
 
 // gate is an Admit that the test opens and shuts.
 type gate struct {
@@ -60,7 +45,7 @@ func (g *gate) host(t *testing.T, name string, cluster kvstore.Store) *host {
 // forget is a store that loses an address.
 func forget(t *testing.T, cluster *memory, id space.PoolID, a netip.Addr) {
 	t.Helper()
-	if _, err := cluster.Txn(context.Background(), kvstore.Op{Kind: kvstore.Delete, Key: addrKey(id.Subnet, a)}); err != nil {
+	if _, err := cluster.Txn(context.Background(), kvstore.Op{Kind: kvstore.Delete, Key: record.AddrKey(id.Subnet, a)}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -135,7 +120,7 @@ func TestWhatOthersHaveIsNotClaimed(t *testing.T) {
 		t.Errorf("a named one: %v", err)
 	}
 	// A snapshot may have brought back a claim from before this host lost its State.
-	old := kvstore.Op{Kind: kvstore.Set, Key: addrKey(id.Subnet, netip.MustParseAddr("10.1.0.2")), Value: encode(holder{Host: "h1", Incarnation: "0"})}
+	old := kvstore.Op{Kind: kvstore.Set, Key: record.AddrKey(id.Subnet, netip.MustParseAddr("10.1.0.2")), Value: record.Encode(claim.Holder{Host: "h1", Incarnation: "0"})}
 	if _, err := cluster.Txn(t.Context(), old); err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +177,7 @@ func TestTheOlderClaimWins(t *testing.T) {
 
 	// A host that was declared dead yields.
 	forget(t, cluster, id, a)
-	if _, err := cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Set, Key: addrKey(id.Subnet, a), Value: encode(holder{Host: "h3", birth: birth{Epoch: 7}})}); err != nil {
+	if _, err := cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Set, Key: record.AddrKey(id.Subnet, a), Value: record.Encode(claim.Holder{Host: "h3", Birth: claim.Birth{Epoch: 7}})}); err != nil {
 		t.Fatal(err)
 	}
 	h1.config.Yield = func() bool { return true } // whatever looks at it first

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/weft-net/weft/ipam/claim"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -37,8 +39,8 @@ func TestDisputedStockIsKept(t *testing.T) {
 // steal makes an address that h1 has in use h2's, as a check finds it.
 func (h *host) steal(cluster *memory, id space.PoolID, a netip.Addr) {
 	h.t.Helper()
-	stolen := encode(holder{Host: "h2", Incarnation: "7", birth: birth{Revision: 1}})
-	if _, err := cluster.Txn(context.Background(), kvstore.Op{Kind: kvstore.Set, Key: addrKey(id.Subnet, a), Value: stolen}); err != nil {
+	stolen := record.Encode(claim.Holder{Host: "h2", Incarnation: "7", Birth: claim.Birth{Revision: 1}})
+	if _, err := cluster.Txn(context.Background(), kvstore.Op{Kind: kvstore.Set, Key: record.AddrKey(id.Subnet, a), Value: stolen}); err != nil {
 		h.t.Fatal(err)
 	}
 	h.clock.add(checkTime)
@@ -64,7 +66,7 @@ func TestALostAddressIsNotHandedOutAgain(t *testing.T) {
 			h.clock.add(orphanLook)
 			h.work()
 		}
-		if got := h.pools[id.Subnet].claims[a].State; got == inUse {
+		if got := h.pools[id.Subnet].claims[a].State; got == claim.InUse {
 			t.Fatalf("%v is still in use", a)
 		}
 		wantError(t, h.named(id, a.String()), fmt.Sprintf("address %v is in use or kept in stock on host h2", a))

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/weft-net/weft/driver/skipped"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -82,16 +82,16 @@ func (a *Allocator) rereadPassed(ctx context.Context) {
 		}
 		switch {
 		case !changed:
-		case scope == addrPrefix:
+		case scope == record.AddrPrefix:
 			a.scanned = time.Time{}
-		case scope == poolPrefix:
+		case scope == record.PoolPrefix:
 			if _, err := a.listPools(ctx); err != nil {
 				return
 			}
 		default:
 			a.mu.Lock()
 			for subnet, p := range a.pools {
-				if addrsPrefix(subnet) == scope {
+				if record.AddrsPrefix(subnet) == scope {
 					p.checked = time.Time{}
 				}
 			}
@@ -114,6 +114,3 @@ func (a *Allocator) changedSince(ctx context.Context, revisions map[string]uint6
 	}
 	return false, nil
 }
-
-// addrsPrefix is that of the keys of the pool's addresses.
-func addrsPrefix(p netip.Prefix) string { return addrPrefix + slot(p) + "/" }

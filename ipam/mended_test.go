@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/skipped"
+	"github.com/weft-net/weft/ipam/claim"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -61,14 +63,14 @@ func TestAMendedRecordIsSoonToldNoMore(t *testing.T) {
 	h.open()
 	pool := h.network("n", "10.1.0.0/24", "")
 	h.work()
-	whole := string(encode(holder{Host: "h2", Incarnation: "1"}))
-	address := addrKey(pool.Subnet, netip.MustParseAddr("10.1.0.200"))
+	whole := string(record.Encode(claim.Holder{Host: "h2", Incarnation: "1"}))
+	address := record.AddrKey(pool.Subnet, netip.MustParseAddr("10.1.0.200"))
 	for key, mended := range map[string]string{
-		address:                         whole,
-		address + "0":                   "", // a key of nobody's
-		"addr/10.9.0.0_24/10.9.0.7":     whole,
-		"pool/10.8.0.0_24":              string(encode(poolRecord{Subnet: netip.MustParsePrefix("10.8.0.0/24"), Host: "h2"})),
-		addrPrefix + "10.7.0.0_24/oops": "",
+		address:                                whole,
+		address + "0":                          "", // a key of nobody's
+		"addr/10.9.0.0_24/10.9.0.7":            whole,
+		"pool/10.8.0.0_24":                     string(record.Encode(record.Pool{Subnet: netip.MustParsePrefix("10.8.0.0/24"), Host: "h2"})),
+		record.AddrPrefix + "10.7.0.0_24/oops": "",
 	} {
 		store.put(t, key, "x")
 		h.goOn(scanTime + lookTime)
@@ -105,7 +107,7 @@ func TestManyMendedRecordsAreSoonToldNoMore(t *testing.T) {
 	h.work()
 	keys := make([]string, 3*mostReread)
 	for i := range keys {
-		keys[i] = addrKey(pool.Subnet, netip.MustParseAddr(fmt.Sprintf("10.1.0.%d", 100+i)))
+		keys[i] = record.AddrKey(pool.Subnet, netip.MustParseAddr(fmt.Sprintf("10.1.0.%d", 100+i)))
 		store.put(t, keys[i], "x")
 	}
 	h.goOn(2 * checkTime)
@@ -119,7 +121,7 @@ func TestManyMendedRecordsAreSoonToldNoMore(t *testing.T) {
 		t.Errorf("%d are read", len(read))
 	}
 	for _, key := range keys {
-		store.put(t, key, string(encode(holder{Host: "h2", Incarnation: "1"})))
+		store.put(t, key, string(record.Encode(claim.Holder{Host: "h2", Incarnation: "1"})))
 	}
 	h.goOn(mendTime + lookTime)
 	if got := h.config.Skipped.Records(); len(got) != 0 {
@@ -135,9 +137,9 @@ func TestAPoolThatIsGoneTellsNothing(t *testing.T) {
 	h.open()
 	pool := h.network("n", "10.1.0.0/24", "")
 	h.work()
-	store.put(t, addrKey(pool.Subnet, netip.MustParseAddr("10.1.0.200")), "x")
+	store.put(t, record.AddrKey(pool.Subnet, netip.MustParseAddr("10.1.0.200")), "x")
 	h.goOn(2 * checkTime)
-	if got := h.config.Skipped.Records(); len(got) != 1 || !strings.HasPrefix(got[0].Key, addrPrefix) {
+	if got := h.config.Skipped.Records(); len(got) != 1 || !strings.HasPrefix(got[0].Key, record.AddrPrefix) {
 		t.Fatalf("passed over is %v", got)
 	}
 	h.networks.remove("n")

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/weft-net/weft/ipam/claim"
 	"github.com/weft-net/weft/ipam/space"
 )
 
@@ -31,7 +32,7 @@ func (a *Allocator) usedSince(addr netip.Addr, then time.Time) (space.PoolID, bo
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for subnet, p := range a.pools {
-		if c := p.claims[addr]; subnet.Contains(addr) && c.State == inUse && !c.At.After(then) {
+		if c := p.claims[addr]; subnet.Contains(addr) && c.State == claim.InUse && !c.At.After(then) {
 			return space.PoolID{Subnet: subnet}, true
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/weft-net/weft/ipam/claim"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -15,18 +17,18 @@ func (a *Allocator) useOwn(ctx context.Context, p *pool, addr netip.Addr) (bool,
 	other := a.disputed(p)[addr]
 	a.mu.Lock()
 	c := p.claims[addr]
-	good := c.State == inStock && c.Lost == "" && other == ""
+	good := c.State == claim.InStock && c.Lost == "" && other == ""
 	var err error
 	if good {
-		err = a.setLocked(ctx, p, []netip.Addr{addr}, c.used(a.cfg.Now(), true))
+		err = a.setLocked(ctx, p, []netip.Addr{addr}, c.HandOut(a.cfg.Now(), true))
 	}
 	a.mu.Unlock()
 	switch {
 	case good:
 		return err == nil, err
-	case c.State == inStock && other != "":
+	case c.State == claim.InStock && other != "":
 		return false, a.inUseBy(addr, other)
-	case c.State != inUse:
+	case c.State != claim.InUse:
 		return false, nil
 	case c.Lost != "":
 		return false, a.inUseBy(addr, c.Lost)
@@ -59,7 +61,7 @@ func (a *Allocator) claimNamed(ctx context.Context, p *pool, addr netip.Addr, by
 		return err
 	}
 	a.mu.Lock()
-	old := p.claims[addr].State == leaving
+	old := p.claims[addr].State == claim.Leaving
 	a.mu.Unlock()
 	if old {
 		if err := a.giveBack(ctx, p, []netip.Addr{addr}); err != nil {
@@ -79,7 +81,7 @@ func (a *Allocator) claimNamed(ctx context.Context, p *pool, addr netip.Addr, by
 	if p.taken != nil {
 		p.taken[addr] = struct{}{}
 	}
-	err = a.setLocked(ctx, p, []netip.Addr{addr}, (claim{Born: birth{by.epoch, revision}}).used(a.cfg.Now(), true))
+	err = a.setLocked(ctx, p, []netip.Addr{addr}, (claim.Claim{Born: claim.Birth{Epoch: by.epoch, Revision: revision}}).HandOut(a.cfg.Now(), true))
 	if err != nil {
 		p.checked = time.Time{}
 	}
@@ -89,7 +91,7 @@ func (a *Allocator) claimNamed(ctx context.Context, p *pool, addr netip.Addr, by
 // createNamed makes this host the holder of an address. What this host claimed
 // before it lost its State, or without noticing, is its own if it still is then.
 func (a *Allocator) createNamed(ctx context.Context, p *pool, addr netip.Addr, by permit) (revision uint64, err error) {
-	op := kvstore.Op{Kind: kvstore.CAS, Key: addrKey(p.subnet, addr), Value: a.mark(birth{Epoch: by.epoch})}
+	op := kvstore.Op{Kind: kvstore.CAS, Key: record.AddrKey(p.subnet, addr), Value: record.Encode(a.self.Mark(claim.Birth{Epoch: by.epoch}))}
 	for range kvstore.Attempts(ctx) {
 		made, err := a.cfg.Cluster.Txn(ctx, append([]kvstore.Op{op}, by.checks...)...)
 		if err == nil {
@@ -108,7 +110,7 @@ func (a *Allocator) createNamed(ctx context.Context, p *pool, addr netip.Addr, b
 		if err != nil {
 			return 0, fmt.Errorf("cannot claim address %v: %w", addr, err)
 		}
-		h, err := decodeHolder(pair)
+		h, err := record.DecodeHolder(pair)
 		switch {
 		case err != nil:
 			return 0, fmt.Errorf("cannot claim address %v: %w; choose another, and see `weft doctor`", addr, err)
@@ -116,7 +118,9 @@ func (a *Allocator) createNamed(ctx context.Context, p *pool, addr netip.Addr, b
 			return 0, a.inUseBy(addr, h.Host)
 		}
 		op.Revision = pair.Revision
-		op.Value = encode(holder{Host: a.cfg.Host, Incarnation: a.cfg.Incarnation, birth: birth{Epoch: by.epoch}, Rest: h.Rest})
+		mark := a.self.Mark(claim.Birth{Epoch: by.epoch})
+		mark.Rest = h.Rest
+		op.Value = record.Encode(mark)
 	}
 	return 0, fmt.Errorf("cannot claim address %v: other hosts keep taking and leaving it; try again", addr)
 }

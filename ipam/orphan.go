@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/weft-net/weft/ipam/claim"
 )
 
 // orphanTime is how long an address in use must have had no endpoint, in every
@@ -23,7 +25,7 @@ type orphan struct{ seen, inUse time.Time }
 // endpoint with, since it or weft died in between.
 func (a *Allocator) freeOrphans(ctx context.Context, p *pool) error {
 	a.mu.Lock()
-	used := oldest(p.claims, len(p.claims), func(_ netip.Addr, c claim) bool { return c.State == inUse })
+	used := p.claims.In(claim.InUse)
 	a.mu.Unlock()
 	used = slices.DeleteFunc(used, func(addr netip.Addr) bool { return a.cfg.Networks.Owner(addr) != "" })
 
@@ -36,7 +38,7 @@ func (a *Allocator) freeOrphans(ctx context.Context, p *pool) error {
 		c := p.claims[addr]
 		o, again := p.orphans[addr]
 		switch {
-		case c.State != inUse:
+		case c.State != claim.InUse:
 		case !again || !o.inUse.Equal(c.At):
 			seen[addr] = orphan{now, c.At}
 		case now.Sub(o.seen) < orphanTime:

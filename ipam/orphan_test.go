@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/weft-net/weft/ipam/record"
 )
 
 func TestAddressWithoutAnEndpointIsFreed(t *testing.T) {
@@ -37,7 +39,7 @@ func TestAddressWithoutAnEndpointIsGivenBackSoonAfterItsNetwork(t *testing.T) {
 		h.clock.add(lookTime)
 		h.work()
 	}
-	if diff := cmp.Diff([]string{addrKey(id.Subnet, kept)}, cluster.keys(addrPrefix)); diff != "" {
+	if diff := cmp.Diff([]string{record.AddrKey(id.Subnet, kept)}, cluster.keys(record.AddrPrefix)); diff != "" {
 		t.Errorf("the cluster has (-want +got):\n%s", diff)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weft-net/weft/ipam/claim"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -120,13 +122,13 @@ func (a *Allocator) lapsed(ctx context.Context, p *pool, addr netip.Addr) error 
 		if !claimed {
 			return nil
 		}
-		pair, err := a.cfg.Cluster.Get(ctx, addrKey(p.subnet, addr))
+		pair, err := a.cfg.Cluster.Get(ctx, record.AddrKey(p.subnet, addr))
 		if err != nil && !errors.Is(err, kvstore.ErrNotFound) {
 			return fmt.Errorf("cannot claim address %v: %w", addr, err)
 		}
-		var h holder
+		var h claim.Holder
 		if err == nil {
-			if h, err = decodeHolder(pair); err != nil {
+			if h, err = record.DecodeHolder(pair); err != nil {
 				return nil //nolint:nilerr // who has it is the transaction's to find out
 			}
 		}

@@ -6,102 +6,69 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/weft-net/weft/driver/format"
-	"github.com/weft-net/weft/driver/skipped"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
-// poolList is all pools of the cluster at one moment. One whose record cannot be used
-// has nothing but its subnet, which is somebody's.
-type poolList struct {
-	records   []poolRecord
-	revisions []uint64
-	seq       uint64 // revision of poolSeq
-}
-
-func (a *Allocator) listPools(ctx context.Context) (poolList, error) {
-	pairs, _, err := a.cfg.Cluster.List(ctx, poolPrefix)
+// listPools reads all pools of the cluster.
+func (a *Allocator) listPools(ctx context.Context) (record.Pools, error) {
+	pairs, _, err := a.cfg.Cluster.List(ctx, record.PoolPrefix)
 	if err != nil {
-		return poolList{}, fmt.Errorf("read the cluster's pools: %w", err)
+		return record.Pools{}, fmt.Errorf("read the cluster's pools: %w", err)
 	}
-	var l poolList
-	var passed []skipped.Record
-	for _, pair := range pairs {
-		if pair.Key == poolSeq {
-			l.seq = pair.Revision
-			continue
-		}
-		r, err := decodePool(pair)
-		if record, bad := skipped.Of(pair.Key, err); bad {
-			subnet, err := parseSlot(strings.TrimPrefix(pair.Key, poolPrefix))
-			if err != nil || poolKey(subnet) != pair.Key || space.CheckPrefix(subnet) != nil {
-				record, _ = skipped.Of(pair.Key, format.Faultf(format.Unknown, "stands under a key that weft does not know"))
-				passed = append(passed, record)
-				continue
-			}
-			passed = append(passed, record)
-			r = poolRecord{Subnet: subnet}
-		}
-		l.records = append(l.records, r)
-		l.revisions = append(l.revisions, pair.Revision)
-	}
-	a.passOver(poolPrefix, pairs, passed...)
-	return l, nil
-}
-
-func (l *poolList) has(subnet netip.Prefix) bool {
-	return slices.ContainsFunc(l.records, func(r poolRecord) bool { return r.Subnet == subnet })
+	pools := record.ReadPools(pairs)
+	a.passOver(record.PoolPrefix, pairs, pools.Passed...)
+	return pools, nil
 }
 
 // bump is the operation that holds only if no pool was made since the listing.
 // Its value is new each time: stores may ignore a write that changes nothing.
-func (l *poolList) bump(a *Allocator) kvstore.Op {
+func (a *Allocator) bump(pools record.Pools) kvstore.Op {
 	value := a.cfg.Host + " " + strconv.FormatUint(a.random(1<<63), 36)
-	return kvstore.Op{Kind: kvstore.CAS, Key: poolSeq, Value: []byte(value), Revision: l.seq}
+	return kvstore.Op{Kind: kvstore.CAS, Key: record.PoolSeq, Value: []byte(value), Revision: pools.Seq}
 }
 
 // changePool rewrites a pool's record in Cluster, if the checks hold, and gives what
 // it is now.
 func (a *Allocator) changePool(
-	ctx context.Context, subnet netip.Prefix, change func(*poolRecord) error, checks ...kvstore.Op,
-) (poolRecord, error) {
+	ctx context.Context, subnet netip.Prefix, change func(*record.Pool) error, checks ...kvstore.Op,
+) (record.Pool, error) {
 	for range kvstore.Attempts(ctx) {
-		pair, err := a.cfg.Cluster.Get(ctx, poolKey(subnet))
+		pair, err := a.cfg.Cluster.Get(ctx, record.PoolKey(subnet))
 		if err != nil {
-			return poolRecord{}, fmt.Errorf("pool %v: %w", subnet, err)
+			return record.Pool{}, fmt.Errorf("pool %v: %w", subnet, err)
 		}
-		record, err := decodePool(pair)
+		pr, err := record.DecodePool(pair)
 		if err != nil {
-			return poolRecord{}, err
+			return record.Pool{}, err
 		}
-		before := encode(record)
-		if err := change(&record); err != nil {
-			return record, err
+		before := record.Encode(pr)
+		if err := change(&pr); err != nil {
+			return pr, err
 		}
-		after := encode(record)
+		after := record.Encode(pr)
 		if string(before) == string(after) {
-			return record, nil
+			return pr, nil
 		}
 		if err := format.MayWrite(pair.Value); err != nil {
-			return record, fmt.Errorf("pool %v: the store's record %s %w", subnet, pair.Key, err)
+			return pr, fmt.Errorf("pool %v: the store's record %s %w", subnet, pair.Key, err)
 		}
 		op := kvstore.Op{Kind: kvstore.CAS, Key: pair.Key, Value: after, Revision: pair.Revision}
 		_, err = a.cfg.Cluster.Txn(ctx, append([]kvstore.Op{op}, checks...)...)
 		if err == nil {
-			return record, nil
+			return pr, nil
 		}
 		var conflict *kvstore.ConflictError
 		if !errors.As(err, &conflict) || conflict.Op > 0 {
-			return record, fmt.Errorf("pool %v: %w", subnet, err)
+			return pr, fmt.Errorf("pool %v: %w", subnet, err)
 		}
 	}
-	return poolRecord{}, fmt.Errorf("pool %v: other hosts keep changing it; try again", subnet)
+	return record.Pool{}, fmt.Errorf("pool %v: other hosts keep changing it; try again", subnet)
 }
 
 // ReleasePool says that Docker has let go of the pool once. What follows from
@@ -176,7 +143,7 @@ func (a *Allocator) noteUnknownLocked(counts map[netip.Prefix]int, now time.Time
 func (a *Allocator) PoolOps(ctx context.Context, subnets []netip.Prefix) ([]kvstore.Op, error) {
 	var ops []kvstore.Op
 	for _, subnet := range subnets {
-		pair, err := a.cfg.Cluster.Get(ctx, poolKey(subnet))
+		pair, err := a.cfg.Cluster.Get(ctx, record.PoolKey(subnet))
 		if errors.Is(err, kvstore.ErrNotFound) {
 			continue
 		}

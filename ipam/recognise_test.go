@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
 )
 
@@ -31,8 +32,8 @@ func TestAPoolThatStateHasLostIsDockers(t *testing.T) {
 		}
 		for _, id := range []space.PoolID{alone, shared} {
 			got := false
-			if pair, err := cluster.Get(ctx, poolKey(id.Subnet)); err == nil {
-				r, err := decodePool(pair)
+			if pair, err := cluster.Get(ctx, record.PoolKey(id.Subnet)); err == nil {
+				r, err := record.DecodePool(pair)
 				got = err == nil && slices.Contains(r.Hosts, "h1")
 			}
 			if got != want {
@@ -59,7 +60,7 @@ func TestAPoolThatStateHasLostIsDockers(t *testing.T) {
 		t.Fatal(err)
 	}
 	has(false, "Docker does not have them")
-	if got := cluster.keys(poolKey(alone.Subnet)); got != nil {
+	if got := cluster.keys(record.PoolKey(alone.Subnet)); got != nil {
 		t.Error("the pool that nobody has any more is left")
 	}
 }

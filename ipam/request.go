@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -127,33 +128,33 @@ func (a *Allocator) joinNetwork(ctx context.Context, n overlay.Network, r PoolRe
 	if r.Range.IsValid() && r.Range != s.Range {
 		return space.PoolID{}, fmt.Errorf("--ip-range %v differs from that of network %q: leave it out", r.Range, n.Title())
 	}
-	record := recordOf(n, s)
+	pr := recordOf(n, s)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p := a.poolLocked(s.Prefix)
-	if err := a.countLocked(ctx, p, record); err != nil {
+	if err := a.countLocked(ctx, p, pr); err != nil {
 		return space.PoolID{}, err
 	}
-	return record.id(), nil
+	return pr.ID(), nil
 }
 
 // recordOf is the pool of a network's subnet.
-func recordOf(n overlay.Network, s overlay.Subnet) poolRecord {
-	record := poolRecord{Subnet: s.Prefix, Range: s.Range, Chosen: s.Chosen, Gateway: s.Gateway, Host: n.Host, At: n.Created}
+func recordOf(n overlay.Network, s overlay.Subnet) record.Pool {
+	pr := record.Pool{Subnet: s.Prefix, Range: s.Range, Chosen: s.Chosen, Gateway: s.Gateway, Host: n.Host, At: n.Created}
 	for _, aux := range s.Aux {
-		record.Aux = append(record.Aux, aux)
+		pr.Aux = append(pr.Aux, aux)
 	}
-	slices.SortFunc(record.Aux, netip.Addr.Compare)
-	return record
+	slices.SortFunc(pr.Aux, netip.Addr.Compare)
+	return pr
 }
 
 // countLocked records that Docker has asked for the pool once more.
-func (a *Allocator) countLocked(ctx context.Context, p *pool, record poolRecord) error {
-	if p.held.Count > 0 && p.held.Pool.Range != record.Range {
+func (a *Allocator) countLocked(ctx context.Context, p *pool, pr record.Pool) error {
+	if p.held.Count > 0 && p.held.Pool.Range != pr.Range {
 		return fmt.Errorf("subnet %v is in use on this host with another --ip-range", p.subnet)
 	}
 	now := a.cfg.Now()
-	h := held{Pool: record, Count: p.held.Count + 1, At: now, Attached: p.held.Attached && p.detached.IsZero()}
+	h := record.Held{Pool: pr, Count: p.held.Count + 1, At: now, Attached: p.held.Attached && p.detached.IsZero()}
 	if err := a.holdLocked(ctx, p, h); err != nil {
 		return err
 	}
@@ -164,14 +165,14 @@ func (a *Allocator) countLocked(ctx context.Context, p *pool, record poolRecord)
 
 // intend records a pool that Docker does not have yet, so that it is removed
 // again if nothing comes of it.
-func (a *Allocator) intend(ctx context.Context, p *pool, record poolRecord) error {
+func (a *Allocator) intend(ctx context.Context, p *pool, pr record.Pool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if p.held.Count > 0 {
 		return nil
 	}
 	p.checked = time.Time{}
-	return a.holdLocked(ctx, p, held{Pool: record, Unsure: true, At: a.cfg.Now()})
+	return a.holdLocked(ctx, p, record.Held{Pool: pr, Unsure: true, At: a.cfg.Now()})
 }
 
 // auto makes a pool in a free part of the configured prefixes.
@@ -193,13 +194,13 @@ func (a *Allocator) auto(ctx context.Context, v6 bool, group string, by permit) 
 		if err != nil {
 			return space.PoolID{}, fmt.Errorf("cannot choose a subnet: %w", err)
 		}
-		if group != "" && slices.ContainsFunc(pools.records, func(p poolRecord) bool {
+		if group != "" && slices.ContainsFunc(pools.Records, func(p record.Pool) bool {
 			return p.Group == group && p.Subnet.Addr().Is6() == v6
 		}) {
 			return space.PoolID{}, fmt.Errorf("group %q: %w", group, kvstore.ErrConflict) // joinGroup joins it
 		}
 		taken := slices.Clone(routes)
-		for _, p := range pools.records {
+		for _, p := range pools.Records {
 			taken = append(taken, p.Subnet)
 		}
 		taken = slices.AppendSeq(taken, maps.Keys(a.cfg.Networks.Held())) // even if Cluster has lost them
@@ -207,7 +208,7 @@ func (a *Allocator) auto(ctx context.Context, v6 bool, group string, by permit) 
 		if !ok {
 			return space.PoolID{}, fmt.Errorf("no free subnet left in %v: give one with --subnet, or weft more with --pool", bases)
 		}
-		id, err := a.createIn(ctx, poolRecord{Subnet: subnet, Group: group}, &pools, by)
+		id, err := a.createIn(ctx, record.Pool{Subnet: subnet, Group: group}, pools, by)
 		if by.ended(err) || !errors.Is(err, kvstore.ErrConflict) {
 			return id, err
 		}
@@ -242,7 +243,7 @@ func (a *Allocator) create(ctx context.Context, id space.PoolID, group string, b
 		if err != nil {
 			return space.PoolID{}, fmt.Errorf("cannot make pool %v: %w", id.Subnet, err)
 		}
-		id, err := a.createIn(ctx, poolRecord{Subnet: id.Subnet, Range: id.Range, Chosen: true, Group: group}, &pools, by)
+		id, err := a.createIn(ctx, record.Pool{Subnet: id.Subnet, Range: id.Range, Chosen: true, Group: group}, pools, by)
 		if by.ended(err) || !errors.Is(err, kvstore.ErrConflict) {
 			return id, err
 		}
@@ -252,19 +253,19 @@ func (a *Allocator) create(ctx context.Context, id space.PoolID, group string, b
 
 // createIn makes the pool if pools is still what Cluster has, and fails with
 // kvstore.ErrConflict if it is not.
-func (a *Allocator) createIn(ctx context.Context, record poolRecord, pools *poolList, by permit) (space.PoolID, error) {
-	id, group := record.id(), record.Group
+func (a *Allocator) createIn(ctx context.Context, pr record.Pool, pools record.Pools, by permit) (space.PoolID, error) {
+	id, group := pr.ID(), pr.Group
 	p, leave, err := a.enter(ctx, id.Subnet)
 	if err != nil {
 		return space.PoolID{}, err
 	}
 	defer leave()
-	record.Host, record.At = a.cfg.Host, a.cfg.Now()
+	pr.Host, pr.At = a.cfg.Host, a.cfg.Now()
 	if group != "" {
-		record.Hosts = []string{a.cfg.Host}
+		pr.Hosts = []string{a.cfg.Host}
 	}
 	var revision uint64
-	for i, other := range pools.records {
+	for i, other := range pools.Records {
 		if !other.Subnet.Overlaps(id.Subnet) {
 			continue
 		}
@@ -272,19 +273,19 @@ func (a *Allocator) createIn(ctx context.Context, record poolRecord, pools *pool
 			return space.PoolID{}, fmt.Errorf("subnet %v overlaps %s: choose another --subnet", id.Subnet, a.describe(other))
 		}
 		// Rewritten, so that a delete still under way misses it.
-		revision = pools.revisions[i]
+		revision = pools.Revisions[i]
 	}
 	for subnet := range a.cfg.Networks.Held() {
 		if n, live := a.cfg.Networks.NetworkOf(subnet); live && subnet.Overlaps(id.Subnet) {
-			return space.PoolID{}, fmt.Errorf("subnet %v overlaps %s: choose another --subnet", id.Subnet, a.describe(poolRecord{Subnet: subnet, Host: n.Host}))
+			return space.PoolID{}, fmt.Errorf("subnet %v overlaps %s: choose another --subnet", id.Subnet, a.describe(record.Pool{Subnet: subnet, Host: n.Host}))
 		}
 	}
-	if err := a.intend(ctx, p, record); err != nil {
+	if err := a.intend(ctx, p, pr); err != nil {
 		return space.PoolID{}, err
 	}
 	_, err = a.cfg.Cluster.Txn(ctx, append([]kvstore.Op{
-		pools.bump(a),
-		{Kind: kvstore.CAS, Key: poolKey(id.Subnet), Value: encode(record), Revision: revision},
+		a.bump(pools),
+		{Kind: kvstore.CAS, Key: record.PoolKey(id.Subnet), Value: record.Encode(pr), Revision: revision},
 	}, by.checks...)...)
 	if err == nil {
 		if err = a.look(ctx); err != nil {
@@ -296,11 +297,11 @@ func (a *Allocator) createIn(ctx context.Context, record poolRecord, pools *pool
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return id, a.countLocked(ctx, p, record)
+	return id, a.countLocked(ctx, p, pr)
 }
 
 // abandoned says whether other is this host's own leftover of the same subnet.
-func (a *Allocator) abandoned(p *pool, other poolRecord, group string) bool {
+func (a *Allocator) abandoned(p *pool, other record.Pool, group string) bool {
 	if other.Subnet != p.subnet || other.Host != a.cfg.Host || other.Group != group || group != "" {
 		return false
 	}
@@ -313,12 +314,12 @@ func (a *Allocator) abandoned(p *pool, other poolRecord, group string) bool {
 }
 
 // describe names a pool and whose it is, for an error.
-func (a *Allocator) describe(r poolRecord) string {
+func (a *Allocator) describe(r record.Pool) string {
 	if n, ok := a.cfg.Networks.NetworkOf(r.Subnet); ok {
 		return fmt.Sprintf("%v of network %q (created on host %s)", r.Subnet, n.Title(), n.Host)
 	}
 	if r.Host == "" {
-		return fmt.Sprintf("%v, a pool whose record %s in the store cannot be used (see `weft doctor`)", r.Subnet, poolKey(r.Subnet))
+		return fmt.Sprintf("%v, a pool whose record %s in the store cannot be used (see `weft doctor`)", r.Subnet, record.PoolKey(r.Subnet))
 	}
 	if r.Group != "" {
 		return fmt.Sprintf("%v of group %q (made on host %s)", r.Subnet, r.Group, r.Host)

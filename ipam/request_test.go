@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -82,7 +83,7 @@ func TestAutoPoolsDifferAndAvoidRoutes(t *testing.T) {
 		}
 	}
 	h.work()
-	if got := cluster.keys(poolPrefix); !cmp.Equal(got, []string{poolSeq}) {
+	if got := cluster.keys(record.PoolPrefix); !cmp.Equal(got, []string{record.PoolSeq}) {
 		t.Errorf("pools that became no network's are left: %v", got)
 	}
 	id, err := h.RequestPool(context.Background(), PoolRequest{V6: true})
@@ -157,7 +158,7 @@ func TestAPoolIsMadeWhileOthersKeepMakingThem(t *testing.T) {
 	rival := func(until time.Time) *flaky {
 		return &flaky{Store: cluster, next: func() fault {
 			if time.Now().Before(until) {
-				made := kvstore.Op{Kind: kvstore.Set, Key: poolSeq, Value: []byte(time.Now().String())}
+				made := kvstore.Op{Kind: kvstore.Set, Key: record.PoolSeq, Value: []byte(time.Now().String())}
 				if _, err := cluster.Txn(context.Background(), made); err != nil {
 					t.Error(err)
 				}

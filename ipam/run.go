@@ -10,6 +10,9 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/weft-net/weft/ipam/claim"
+	"github.com/weft-net/weft/ipam/record"
+	"github.com/weft-net/weft/ipam/stock"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -107,7 +110,7 @@ func (a *Allocator) pass(ctx context.Context) (time.Duration, error) {
 // that were carried out after everybody had given them up, and, from before State
 // was lost, those in pools that nobody has any more.
 func (a *Allocator) scan(ctx context.Context) error {
-	pairs, _, err := a.cfg.Cluster.List(ctx, addrPrefix)
+	pairs, _, err := a.cfg.Cluster.List(ctx, record.AddrPrefix)
 	if err != nil {
 		return fmt.Errorf("read the cluster's addresses: %w", err)
 	}
@@ -115,13 +118,13 @@ func (a *Allocator) scan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	read := readHolders(pairs)
-	a.passOver(addrPrefix, pairs, read.passed...)
+	read := record.ReadHolders(pairs)
+	a.passOver(record.AddrPrefix, pairs, read.Passed...)
 	own := map[netip.Prefix][]netip.Addr{}
-	for subnet, addrs := range read.of {
-		for addr, h := range addrs {
-			before := h.Incarnation != a.cfg.Incarnation
-			if h.Host == a.cfg.Host && (!before || !pools.has(subnet)) && a.cfg.Networks.Owner(addr) == "" {
+	for subnet, addrs := range read.Of {
+		for addr, e := range addrs {
+			now := a.self.HasNow(e.Holder)
+			if a.self.Has(e.Holder) && (now || !pools.Has(subnet)) && a.cfg.Networks.Owner(addr) == "" {
 				own[subnet] = append(own[subnet], addr)
 			}
 		}
@@ -134,8 +137,8 @@ func (a *Allocator) scan(ctx context.Context) error {
 		}
 		// Leaving: nobody in this host's State wants it.
 		p := a.poolLocked(subnet)
-		p.held.Pool = poolRecord{Subnet: subnet}
-		if err := a.setLocked(ctx, p, addrs, &claim{State: leaving, At: a.cfg.Now()}); err != nil {
+		p.held.Pool = record.Pool{Subnet: subnet}
+		if err := a.setLocked(ctx, p, addrs, &claim.Claim{State: claim.Leaving, At: a.cfg.Now()}); err != nil {
 			return err
 		}
 	}
@@ -232,19 +235,19 @@ func (a *Allocator) workLocked(p *pool, v view) work {
 		w.check = true // also has it recorded
 	}
 	if !w.wanted {
-		w.back = oldest(p.claims, len(p.claims), func(_ netip.Addr, c claim) bool {
-			return c.State != inUse
+		w.back = p.claims.Which(func(_ netip.Addr, c claim.Claim) bool {
+			return c.State != claim.InUse
 		})
 		return w
 	}
-	w.back = oldest(p.claims, len(p.claims), func(_ netip.Addr, c claim) bool { return c.State == leaving })
+	w.back = p.claims.In(claim.Leaving)
 	if now.Before(p.settle) {
 		w.next = p.settle.Sub(now)
 		return w
 	}
 	w.back = append(w.back, a.extraLocked(p, v, now)...)
-	stock := oldest(p.claims, len(p.claims), p.stocked(v))
-	w.claim = missing(len(stock), a.targetLocked(p, v, now), a.cfg.Stock)
+	ahead := p.claims.Which(p.stocked(v))
+	w.claim = stock.Missing(len(ahead), a.targetLocked(p, v, now), a.cfg.Stock)
 	return w
 }
 
@@ -277,7 +280,7 @@ func (p *pool) wantedLocked(v view, now time.Time) bool {
 // in use in a pool that has been nobody's for long.
 func (a *Allocator) follow(ctx context.Context, p *pool, v view) error {
 	a.mu.Lock()
-	used := oldest(p.claims, len(p.claims), func(_ netip.Addr, c claim) bool { return c.State == inUse })
+	used := p.claims.In(claim.InUse)
 	a.mu.Unlock()
 	// A container that still has its address keeps it, whatever became of its
 	// network's record.
@@ -301,7 +304,7 @@ func (a *Allocator) follow(ctx context.Context, p *pool, v view) error {
 		return nil
 	}
 	leaked := slices.DeleteFunc(used, func(addr netip.Addr) bool {
-		return owned[addr] || p.claims[addr].State != inUse
+		return owned[addr] || p.claims[addr].State != claim.InUse
 	})
 	if len(leaked) == 0 {
 		return nil

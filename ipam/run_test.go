@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/weft-net/weft/ipam/stock"
 )
 
 // start runs Run until the test ends.
@@ -40,9 +42,9 @@ func TestStockIsThereSoonAfterTheNetwork(t *testing.T) {
 	h.start()
 	begin := time.Now()
 	id := h.network("n", "10.1.0.0/16", "")
-	h.within(time.Second, "stock", func() bool { return h.stock(id) == DefaultStock })
+	h.within(time.Second, "stock", func() bool { return h.stock(id) == stock.Default })
 	t.Logf("stock after %v", time.Since(begin).Round(time.Millisecond))
-	for range 8 * DefaultStock {
+	for range 8 * stock.Default {
 		h.mustAny(id)
 		h.within(time.Second, "refill", func() bool { return h.stock(id) > 0 })
 	}
@@ -62,12 +64,12 @@ func TestRunCatchesUpOnceTheStoreIsBack(t *testing.T) {
 	h.open()
 	h.start()
 	id := h.network("n", "10.1.0.0/16", "")
-	h.within(time.Second, "stock", func() bool { return h.stock(id) == DefaultStock })
+	h.within(time.Second, "stock", func() bool { return h.stock(id) == stock.Default })
 	down.Store(true)
-	for range DefaultStock {
+	for range stock.Default {
 		h.mustAny(id)
 	}
 	time.Sleep(100 * time.Millisecond) // for some failures
 	down.Store(false)
-	h.within(lookTime, "stock after the outage", func() bool { return h.stock(id) >= DefaultStock })
+	h.within(lookTime, "stock after the outage", func() bool { return h.stock(id) >= stock.Default })
 }

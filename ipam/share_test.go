@@ -6,6 +6,7 @@ import (
 
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/ipam/space"
+	"github.com/weft-net/weft/ipam/stock"
 )
 
 // A host that was the first in a small subnet leaves nearly all of it to others, and
@@ -62,12 +63,12 @@ func TestASmallSubnetIsShared(t *testing.T) {
 
 // A host that is told to keep many claims them, in as many transactions as it takes.
 func TestAStockOfAnySizeIsFilled(t *testing.T) {
-	for _, ahead := range []int{0, 1, MaxStock} {
+	for _, ahead := range []int{0, 1, stock.Max} {
 		h := newHost(t, "h1", newMemory())
 		h.config.Stock = ahead
 		h.open()
 		id := h.network("n", "10.1.0.0/16", "")
-		for range MaxStock / atOnce {
+		for range stock.Max / atOnce {
 			h.work()
 		}
 		if got := h.stock(id); got != ahead {

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/kvstore/bolt"
 )
 
@@ -51,7 +52,7 @@ func TestSingleHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range pairs {
-		if p.Key != poolSeq {
+		if p.Key != record.PoolSeq {
 			t.Errorf("left: %s", p.Key)
 		}
 	}

@@ -21,7 +21,9 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
+	"github.com/weft-net/weft/ipam/stock"
 	"github.com/weft-net/weft/kvstore"
 	"github.com/weft-net/weft/kvstore/bolt"
 	"github.com/weft-net/weft/kvstore/consul"
@@ -200,7 +202,7 @@ func (h *stormHost) open() {
 	ctx, cancel := context.WithCancel(context.Background())
 	cluster := &weakStore{Store: h.cluster, late: true, delayed: &h.storm.delayed} // this process's, see crash
 	h.Allocator, err = Open(ctx, Config{
-		Host: h.name, Incarnation: "1", Cluster: cluster, State: h.state, Networks: h.networks, Log: h.log, doubt: h.doubt, Stock: DefaultStock,
+		Host: h.name, Incarnation: "1", Cluster: cluster, State: h.state, Networks: h.networks, Log: h.log, doubt: h.doubt, Stock: stock.Default,
 		Lost: func(a netip.Addr, by string) { h.storm.t.Errorf("%s lost %v to %s", h.name, a, by) },
 	})
 	if err != nil {
@@ -380,14 +382,14 @@ func (s *storm) drain(hosts []*stormHost) {
 					if c.Used {
 						return fmt.Sprintf("%v is in use", c.Addr), nil
 					}
-					want[addrKey(id.Subnet, c.Addr)] = h.name
+					want[record.AddrKey(id.Subnet, c.Addr)] = h.name
 				}
 			}
 		}
 		got := map[string]string{}
-		pairs, _, err := store.List(ctx, addrPrefix)
+		pairs, _, err := store.List(ctx, record.AddrPrefix)
 		for _, p := range pairs {
-			h, _ := decodeHolder(p)
+			h, _ := record.DecodeHolder(p)
 			got[p.Key] = h.Host
 		}
 		if maps.Equal(want, got) {

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+
+	"github.com/weft-net/weft/ipam/claim"
 )
 
 // Event is what happened to an address.
@@ -64,9 +66,9 @@ func (a *Allocator) usageLocked(p *pool, v view) Usage {
 	stocked := p.stocked(v)
 	for addr, c := range p.claims {
 		switch {
-		case c.State == inUse && c.Lost != "":
+		case c.State == claim.InUse && c.Lost != "":
 			u.Lost++
-		case c.State == inUse:
+		case c.State == claim.InUse:
 			u.Used++
 		case stocked(addr, c):
 			u.Stock++

@@ -6,6 +6,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weft-net/weft/ipam/claim"
+	"github.com/weft-net/weft/ipam/record"
+	"github.com/weft-net/weft/ipam/stock"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -31,11 +34,11 @@ func TestUsageAndEventsTellWhoHasWhat(t *testing.T) {
 		Subnet: id.Subnet, Network: "n", Name: u.Name, Used: 4, Stock: h.stock(id),
 		Size: 254, Free: 254 - 1 - 4 - uint64(h.stock(id)), Target: u.Target, //nolint:gosec // a few
 	}
-	if diff := cmp.Diff([]Usage{want}, h.Usage(), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" || u.Target < DefaultStock {
+	if diff := cmp.Diff([]Usage{want}, h.Usage(), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" || u.Target < stock.Default {
 		t.Errorf("target %d, %s", u.Target, diff)
 	}
 
-	op := kvstore.Op{Kind: kvstore.Set, Key: addrKey(id.Subnet, stolen), Value: encode(holder{Host: "h2", Incarnation: "1", birth: birth{Revision: 1}})}
+	op := kvstore.Op{Kind: kvstore.Set, Key: record.AddrKey(id.Subnet, stolen), Value: record.Encode(claim.Holder{Host: "h2", Incarnation: "1", Birth: claim.Birth{Revision: 1}})}
 	if _, err := h.cluster.Txn(t.Context(), op); err != nil {
 		t.Fatal(err)
 	}

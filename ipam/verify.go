@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -58,7 +59,7 @@ func (a *Allocator) recognise(ctx context.Context) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, r := range pools.records {
+	for _, r := range pools.Records {
 		if r.Host != a.cfg.Host && !slices.Contains(r.Hosts, a.cfg.Host) || a.pools[r.Subnet] != nil {
 			continue
 		}
@@ -67,7 +68,7 @@ func (a *Allocator) recognise(ctx context.Context) error {
 			p.held.Pool = r
 			continue
 		}
-		if err := a.holdLocked(ctx, p, held{Pool: r, Count: n}); err != nil {
+		if err := a.holdLocked(ctx, p, record.Held{Pool: r, Count: n}); err != nil {
 			return err
 		}
 	}
@@ -93,17 +94,17 @@ func (a *Allocator) verify(ctx context.Context, subnet netip.Prefix, yield bool)
 // ClaimsOf gives the operations that delete every address that host has in
 // Cluster. They fail with a conflict where something has changed since.
 func (a *Allocator) ClaimsOf(ctx context.Context, host string) ([]kvstore.Op, error) {
-	pairs, _, err := a.cfg.Cluster.List(ctx, addrPrefix)
+	pairs, _, err := a.cfg.Cluster.List(ctx, record.AddrPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("read the cluster's addresses: %w", err)
 	}
 	var ops []kvstore.Op
 	for _, pair := range pairs {
-		_, _, err := parseAddrKey(addrPrefix, pair.Key)
+		_, _, err := record.ParseAddrKey(record.AddrPrefix, pair.Key)
 		if err != nil {
 			continue // no address's; the next scan notes it
 		}
-		if h, err := decodeHolder(pair); err == nil && h.Host == host {
+		if h, err := record.DecodeHolder(pair); err == nil && h.Host == host {
 			ops = append(ops, kvstore.Op{Kind: kvstore.DeleteCAS, Key: pair.Key, Revision: pair.Revision})
 		}
 	}

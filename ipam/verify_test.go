@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -24,7 +25,7 @@ func TestVerifyMakesALostPoolAgain(t *testing.T) {
 	if err := h.Verify(ctx, false); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{poolKey(id.Subnet), addrKey(id.Subnet, used)} {
+	for _, key := range []string{record.PoolKey(id.Subnet), record.AddrKey(id.Subnet, used)} {
 		if _, err := cluster.Get(ctx, key); err != nil {
 			t.Errorf("after a wiped store: %v", err)
 		}
@@ -48,7 +49,7 @@ func TestVerifyRemovesWhatASnapshotBroughtBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.work()
-	if _, err := cluster.Get(ctx, poolKey(id.Subnet)); err == nil {
+	if _, err := cluster.Get(ctx, record.PoolKey(id.Subnet)); err == nil {
 		t.Fatal("the pool was not removed")
 	}
 	for _, p := range before {
@@ -60,7 +61,7 @@ func TestVerifyRemovesWhatASnapshotBroughtBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.work()
-	if got := cluster.keys(poolKey(id.Subnet)); len(got) != 1 {
+	if got := cluster.keys(record.PoolKey(id.Subnet)); len(got) != 1 {
 		t.Fatal("the pool was removed although Docker may have it")
 	}
 	if err := h.Keep(ctx, nil); err != nil { // Run comes back to it
@@ -68,7 +69,7 @@ func TestVerifyRemovesWhatASnapshotBroughtBack(t *testing.T) {
 	}
 	h.work()
 	h.work()
-	if diff := cmp.Diff([]string{poolSeq, poolKey(kept.Subnet)}, cluster.keys("")); diff != "" {
+	if diff := cmp.Diff([]string{record.PoolSeq, record.PoolKey(kept.Subnet)}, cluster.keys("")); diff != "" {
 		t.Errorf("the cluster has (-want +got):\n%s", diff)
 	}
 }

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/ipam/claim"
 	"github.com/weft-net/weft/ipam/space"
+	"github.com/weft-net/weft/ipam/stock"
 )
 
 // view is what the rest of weft knows about a pool at one moment.
@@ -119,10 +121,10 @@ func (p *pool) dynamic() space.Span {
 
 // stocked says whether a claim can be handed out to whoever asks for any
 // address.
-func (p *pool) stocked(v view) func(netip.Addr, claim) bool {
+func (p *pool) stocked(v view) func(netip.Addr, claim.Claim) bool {
 	s := p.dynamic()
-	return func(addr netip.Addr, c claim) bool {
-		return c.State == inStock && !c.Explicit && c.Lost == "" && s.Contains(addr) && p.reservedAs(v, addr) == ""
+	return func(addr netip.Addr, c claim.Claim) bool {
+		return c.State == claim.InStock && !c.Explicit && c.Lost == "" && s.Contains(addr) && p.reservedAs(v, addr) == ""
 	}
 }
 
@@ -130,8 +132,8 @@ func (p *pool) stocked(v view) func(netip.Addr, claim) bool {
 func (a *Allocator) targetLocked(p *pool, v view, now time.Time) int {
 	size := p.dynamic().Size()
 	taken := uint64(max(len(p.taken), len(p.claims)+p.others))
-	return target(demand{
-		ahead: a.cfg.Stock, recent: p.recent.count(now), size: size, free: size - min(size, taken), hosts: p.hosts(v),
+	return stock.Target(stock.Demand{
+		Ahead: a.cfg.Stock, Recent: p.recent.Count(now), Size: size, Free: size - min(size, taken), Hosts: p.hosts(v),
 	})
 }
 

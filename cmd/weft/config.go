@@ -17,8 +17,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/weft-net/weft/driver/overlay"
-	"github.com/weft-net/weft/ipam"
 	"github.com/weft-net/weft/ipam/space"
+	"github.com/weft-net/weft/ipam/stock"
 	"github.com/weft-net/weft/kvstore/consul"
 )
 
@@ -76,7 +76,7 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.Docker, "docker", "unix:///var/run/docker.sock", "Docker's API, to mirror networks; empty for none")
 	f.StringVar(&c.StateDir, "state-dir", "/var/lib/weft", "directory of this host's durable state")
 	f.StringArrayVar(&c.Pools, "pool", []string{defaultPool}, "CIDR:SIZE from which networks without --subnet get one of length SIZE; may be repeated")
-	f.IntVar(&c.Stock, "stock", ipam.DefaultStock, "addresses to keep claimed ahead in each subnet, for starts while the store is away; fewer in a subnet that is small, or of which little is free; 0 for none: every start then waits for the store")
+	f.IntVar(&c.Stock, "stock", stock.Default, "addresses to keep claimed ahead in each subnet, for starts while the store is away; fewer in a subnet that is small, or of which little is free; 0 for none: every start then waits for the store")
 	f.Uint16Var(&c.Port, "vxlan-port", defaultPort, "UDP port of the tunnels; the same on every host")
 	f.Uint16Var(&c.PushPort, "push-port", defaultPush, "port, UDP and TCP, on which other hosts tell this one directly what has changed; 0 for none: changes then come through the store alone")
 	f.IntVar(&c.MTU, "mtu", 0, "MTU of the underlay in bytes (default: that of the interface, and of the routes to the other hosts)")
@@ -127,8 +127,8 @@ func (c *config) validate() error {
 	if c.Reap != 0 && c.Reap < minReap {
 		return fmt.Errorf("--reap %s is refused: a host's lease alone takes 20 s to run out; it takes %s or more, or 0 for never", c.Reap, minReap)
 	}
-	if c.Stock < 0 || c.Stock > ipam.MaxStock {
-		return fmt.Errorf("--stock %d is refused: it takes 0 to %d addresses", c.Stock, ipam.MaxStock)
+	if c.Stock < 0 || c.Stock > stock.Max {
+		return fmt.Errorf("--stock %d is refused: it takes 0 to %d addresses", c.Stock, stock.Max)
 	}
 	if c.Port == 0 {
 		return errors.New("--vxlan-port 0 is refused: it takes 1 to 65535")

@@ -19,6 +19,7 @@ import (
 	"github.com/weft-net/weft/driver/plugin"
 	"github.com/weft-net/weft/driver/registry"
 	"github.com/weft-net/weft/ipam"
+	"github.com/weft-net/weft/ipam/stock"
 	"github.com/weft-net/weft/kvstore/bolt"
 )
 
@@ -60,7 +61,7 @@ func recordedOn(tb testing.TB, kernel driver.Kernel) (http.Handler, *registry.Re
 	if err != nil {
 		tb.Fatal(err)
 	}
-	a, err := ipam.Open(tb.Context(), ipam.Config{Host: "h1", Incarnation: "i", Cluster: cluster, State: state, Networks: r, ULA: r.ULA, Stock: ipam.DefaultStock, Log: log})
+	a, err := ipam.Open(tb.Context(), ipam.Config{Host: "h1", Incarnation: "i", Cluster: cluster, State: state, Networks: r, ULA: r.ULA, Stock: stock.Default, Log: log})
 	if err != nil {
 		tb.Fatal(err)
 	}

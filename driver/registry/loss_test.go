@@ -21,6 +21,7 @@ import (
 	"github.com/weft-net/weft/driver/registry"
 	"github.com/weft-net/weft/ipam"
 	"github.com/weft-net/weft/ipam/space"
+	"github.com/weft-net/weft/ipam/stock"
 	"github.com/weft-net/weft/kvstore"
 	"github.com/weft-net/weft/kvstore/bolt"
 	"github.com/weft-net/weft/kvstore/consul"
@@ -180,7 +181,7 @@ func (l *losses) open(name, dir string) *lossHost {
 	}
 	cfg := ipam.Config{
 		Host: name, Incarnation: h.Self().Incarnation, Cluster: h.cut, State: state, Networks: h.Registry,
-		Fence: h.Fence, Admit: h.Admit, Look: h.Look, Log: log, Stock: ipam.DefaultStock,
+		Fence: h.Fence, Admit: h.Admit, Look: h.Look, Log: log, Stock: stock.Default,
 		Lost: func(a netip.Addr, by string) {
 			l.lost.Add(1)
 			_ = h.Lose(context.Background(), a, by)

@@ -22,6 +22,7 @@ import (
 	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/ipam"
+	"github.com/weft-net/weft/ipam/stock"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -104,7 +105,7 @@ func (m *machine) start(cluster kvstore.Store) {
 	if m.real {
 		m.addrs, err = ipam.Open(m.t.Context(), ipam.Config{
 			Host: m.name, Incarnation: r.Self().Incarnation, Cluster: cluster, State: m.state, Networks: r,
-			Fence: r.Fence, Admit: r.Admit, Yield: r.Yields, Tenure: r.Tenure, Look: r.Look, Log: log, Skipped: m.skipped, Stock: ipam.DefaultStock,
+			Fence: r.Fence, Admit: r.Admit, Yield: r.Yields, Tenure: r.Tenure, Look: r.Look, Log: log, Skipped: m.skipped, Stock: stock.Default,
 		})
 		if err != nil {
 			m.t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/ipam"
 	"github.com/weft-net/weft/ipam/space"
+	"github.com/weft-net/weft/ipam/stock"
 	"github.com/weft-net/weft/kvstore"
 	"github.com/weft-net/weft/kvstore/bolt"
 )
@@ -46,7 +47,7 @@ func Join(t testing.TB, name string, store kvstore.Store) *Host {
 	}
 	h.Addresses, err = ipam.Open(t.Context(), ipam.Config{
 		Host: name, Incarnation: h.Self().Incarnation, Cluster: store, State: state, Networks: h.Registry, Skipped: h.Skipped,
-		Fence: h.Fence, Admit: h.Admit, Yield: h.Yields, Tenure: h.Tenure, Look: h.Look, Log: log, Stock: ipam.DefaultStock,
+		Fence: h.Fence, Admit: h.Admit, Yield: h.Yields, Tenure: h.Tenure, Look: h.Look, Log: log, Stock: stock.Default,
 	})
 	if err != nil {
 		t.Fatal(err)
