@@ -309,7 +309,7 @@ func (a *Allocator) ReleaseAddress(ctx context.Context, id space.PoolID, addr ne
 
 // freeLocked puts addresses in use back into stock. Those that are another host's by
 // now are forgotten.
-func (a *Allocator) freeLocked(ctx context.Context, p *pool, addrs []netip.Addr, now time.Time) error {
+func (a *table) freeLocked(ctx context.Context, p *pool, addrs []netip.Addr, now time.Time) error {
 	return a.changeLocked(ctx, p, addrs, func(c claim.Claim) *claim.Claim {
 		if c.Lost != "" {
 			return nil

@@ -11,7 +11,7 @@ import (
 )
 
 // assertPool makes the pool's record again if Cluster has lost it.
-func (a *Allocator) assertPool(ctx context.Context, p *pool) error {
+func (a *maker) assertPool(ctx context.Context, p *pool) error {
 	a.mu.Lock()
 	pr := p.held.Pool
 	a.mu.Unlock()
@@ -53,7 +53,7 @@ func (a *Allocator) assertPool(ctx context.Context, p *pool) error {
 }
 
 // learn takes over what other hosts of a group have changed in its record.
-func (a *Allocator) learn(ctx context.Context, p *pool, pr record.Pool) error {
+func (a *maker) learn(ctx context.Context, p *pool, pr record.Pool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	h := p.held

@@ -30,7 +30,7 @@ func nothing(p *pool) kvstore.Op {
 // brought the key back. Addresses in use or in stock whose keys name an earlier
 // incarnation get the present one here: what that incarnation may have left under way
 // then misses them.
-func (a *Allocator) confirm(ctx context.Context, p *pool, keys claim.Entries, by permit) error {
+func (a *ledger) confirm(ctx context.Context, p *pool, keys claim.Entries, by permit) error {
 	a.mu.Lock()
 	unknown := claim.Unconfirmed(a.self, p.claims, keys)
 	a.mu.Unlock()
@@ -59,7 +59,7 @@ func (a *Allocator) confirm(ctx context.Context, p *pool, keys claim.Entries, by
 // nobody's, as the keys say. A claim of which that is not the case is passed over until
 // the next check. by is the permit of when that was decided, if there was one: it ends
 // if a snapshot has brought the other host's claims back.
-func (a *Allocator) lose(ctx context.Context, p *pool, addrs []netip.Addr, keys claim.Entries, by permit) error {
+func (a *ledger) lose(ctx context.Context, p *pool, addrs []netip.Addr, keys claim.Entries, by permit) error {
 	b := batch{
 		what: "look whose addresses of %v are",
 		op: func(addr netip.Addr) kvstore.Op {
@@ -78,7 +78,7 @@ func (a *Allocator) lose(ctx context.Context, p *pool, addrs []netip.Addr, keys 
 	return a.each(ctx, p, addrs, b)
 }
 
-func (a *Allocator) loseSome(ctx context.Context, p *pool, addrs []netip.Addr, keys claim.Entries) error {
+func (a *ledger) loseSome(ctx context.Context, p *pool, addrs []netip.Addr, keys claim.Entries) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, addr := range addrs {
@@ -90,7 +90,7 @@ func (a *Allocator) loseSome(ctx context.Context, p *pool, addrs []netip.Addr, k
 }
 
 // loseLocked takes note that an address is not this host's any more, but host's.
-func (a *Allocator) loseLocked(ctx context.Context, p *pool, addr netip.Addr, host string) error {
+func (a *ledger) loseLocked(ctx context.Context, p *pool, addr netip.Addr, host string) error {
 	c := p.claims[addr]
 	if c.State != claim.InUse {
 		return a.setLocked(ctx, p, []netip.Addr{addr}, nil)

@@ -32,7 +32,7 @@ const atOnce = 16
 
 // recheck makes Run compare the pool with Cluster, now and again: the outcome
 // of a change is not known, and may not be settled yet.
-func (a *Allocator) recheck(p *pool) {
+func (a *table) recheck(p *pool) {
 	a.mu.Lock()
 	p.checked, p.doubt = time.Time{}, a.cfg.Now().Add(a.cfg.doubt)
 	a.mu.Unlock()
@@ -41,7 +41,7 @@ func (a *Allocator) recheck(p *pool) {
 
 // claim takes up to n free addresses into stock, at least one unless it
 // fails. The caller has the gate.
-func (a *Allocator) claim(ctx context.Context, p *pool, v view, n int, by permit) error {
+func (a *ledger) claim(ctx context.Context, p *pool, v view, n int, by permit) error {
 	a.mu.Lock()
 	looked := p.taken == nil
 	a.mu.Unlock()
@@ -84,7 +84,7 @@ func (a *Allocator) claim(ctx context.Context, p *pool, v view, n int, by permit
 
 // createKeys claims the addresses, leaving out those that have a key, and takes them
 // into stock.
-func (a *Allocator) createKeys(ctx context.Context, p *pool, some []netip.Addr, by permit) (got, lost int, err error) {
+func (a *ledger) createKeys(ctx context.Context, p *pool, some []netip.Addr, by permit) (got, lost int, err error) {
 	var unrecorded error
 	err = a.each(ctx, p, some, batch{
 		what: "claim addresses of %v",
@@ -122,7 +122,7 @@ func (a *Allocator) createKeys(ctx context.Context, p *pool, some []netip.Addr, 
 }
 
 // exhausted says that nothing is free and who has it all.
-func (a *Allocator) exhausted(p *pool, v view) error {
+func (a *ledger) exhausted(p *pool, v view) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	used := 0
@@ -143,7 +143,7 @@ func (a *Allocator) exhausted(p *pool, v view) error {
 // check compares this host's claims with Cluster and makes them agree. The
 // caller has the gate, so nothing of this host's is under way but late
 // deletes of leaving addresses and late creates of what nobody uses.
-func (a *Allocator) check(ctx context.Context, p *pool, v view) error {
+func (a *ledger) check(ctx context.Context, p *pool, v view) error {
 	pairs, _, err := a.cfg.Cluster.List(ctx, record.AddrsPrefix(p.subnet))
 	if err != nil {
 		return fmt.Errorf("read the addresses of %v: %w", p.subnet, err)
@@ -204,7 +204,7 @@ func (a *Allocator) check(ctx context.Context, p *pool, v view) error {
 
 // assert creates the keys of addresses that are this host's and that Cluster has
 // forgotten.
-func (a *Allocator) assert(ctx context.Context, p *pool, addrs []netip.Addr) error {
+func (a *ledger) assert(ctx context.Context, p *pool, addrs []netip.Addr) error {
 	return a.each(ctx, p, addrs, batch{
 		what: "assert addresses of %v",
 		op: func(addr netip.Addr) kvstore.Op {
@@ -212,7 +212,7 @@ func (a *Allocator) assert(ctx context.Context, p *pool, addrs []netip.Addr) err
 			defer a.mu.Unlock()
 			return kvstore.Op{Kind: kvstore.CAS, Key: record.AddrKey(p.subnet, addr), Value: record.Encode(a.self.Mark(p.claims[addr].Born))}
 		},
-		with: a.cfg.Fence,
+		with: a.cfg.Permits.Fence,
 		done: func(some []netip.Addr, _ []kvstore.Pair) error {
 			a.mu.Lock()
 			defer a.mu.Unlock()
@@ -227,7 +227,7 @@ func (a *Allocator) assert(ctx context.Context, p *pool, addrs []netip.Addr) err
 
 // clearStranded deletes addresses that this host claimed before it lost its
 // State and that nobody has asked for since, for so long.
-func (a *Allocator) clearStranded(ctx context.Context, p *pool, long time.Duration) error {
+func (a *ledger) clearStranded(ctx context.Context, p *pool, long time.Duration) error {
 	a.mu.Lock()
 	now := a.cfg.Now()
 	var old []netip.Addr

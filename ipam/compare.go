@@ -17,7 +17,7 @@ import (
 // compare finds what differs between this host's claims of the pool and the keys, and
 // records what needs no more than this host's word: what is known to be taken, and keys
 // that are this host's.
-func (a *Allocator) compare(
+func (a *ledger) compare(
 	ctx context.Context, p *pool, v view, keys claim.Entries, unread space.Set, d claim.Doubt,
 ) (found claim.Differences, err error) {
 	a.mu.Lock()
@@ -52,12 +52,12 @@ func (a *Allocator) compare(
 }
 
 // doubt is why this host decides less than the keys of the pool seem to say.
-func (a *Allocator) doubt(p *pool, frozen error) claim.Doubt {
-	return claim.Doubt{Frozen: frozen != nil, Yields: p.yield || a.cfg.Yield != nil && a.cfg.Yield()}
+func (a *ledger) doubt(p *pool, frozen error) claim.Doubt {
+	return claim.Doubt{Frozen: frozen != nil, Yields: p.yield || a.cfg.Permits.Yields()}
 }
 
 // lookAt settles whose one address is.
-func (a *Allocator) lookAt(ctx context.Context, p *pool, addr netip.Addr) error {
+func (a *ledger) lookAt(ctx context.Context, p *pool, addr netip.Addr) error {
 	pair, err := a.cfg.Cluster.Get(ctx, record.AddrKey(p.subnet, addr))
 	if errors.Is(err, kvstore.ErrNotFound) {
 		a.recheck(p) // nobody's again
@@ -89,15 +89,13 @@ func (a *Allocator) lookAt(ctx context.Context, p *pool, addr netip.Addr) error 
 // takeBack makes an address this host's again that another host claimed while
 // Cluster had lost this host's older claim. That is decided after the fence was
 // built, which then holds only for as long as the decision does.
-func (a *Allocator) takeBack(ctx context.Context, p *pool, addr netip.Addr, from claim.Entry) error {
-	fence := slices.Clone(a.cfg.Fence())
-	if a.cfg.Tenure != nil {
-		tenure, err := a.cfg.Tenure(ctx)
-		if err != nil {
-			return err
-		}
-		fence = append(fence, tenure)
+func (a *ledger) takeBack(ctx context.Context, p *pool, addr netip.Addr, from claim.Entry) error {
+	fence := slices.Clone(a.cfg.Permits.Fence())
+	since, err := a.cfg.Permits.NotDeadSince(ctx)
+	if err != nil {
+		return err
 	}
+	fence = append(fence, since)
 	d := a.doubt(p, nil)
 	a.mu.Lock()
 	born, verdict := p.claims[addr].Born, claim.Judge(a.self, p.claims[addr], from, true, d)

@@ -28,7 +28,7 @@ type batch struct {
 
 // each carries out the operations on the keys of the pool's addresses, as many as
 // possible in one transaction.
-func (a *Allocator) each(ctx context.Context, p *pool, addrs []netip.Addr, b batch) error {
+func (a *ledger) each(ctx context.Context, p *pool, addrs []netip.Addr, b batch) error {
 	addrs = slices.Clone(addrs)
 	for len(addrs) > 0 {
 		with := b.with()

@@ -13,7 +13,7 @@ import (
 
 // remove forgets a pool of which nothing is left, here and, if this host made
 // it and no network has it, in Cluster.
-func (a *Allocator) remove(ctx context.Context, p *pool, v view) error {
+func (a *maker) remove(ctx context.Context, p *pool, v view) error {
 	a.mu.Lock()
 	left, h, doubt, known := len(p.claims), p.held, !p.doubt.IsZero(), p.recorded()
 	a.mu.Unlock()
@@ -42,7 +42,7 @@ func (a *Allocator) remove(ctx context.Context, p *pool, v view) error {
 	return nil
 }
 
-func (a *Allocator) removeRecord(ctx context.Context, p *pool, v view, unsure bool) error {
+func (a *maker) removeRecord(ctx context.Context, p *pool, v view, unsure bool) error {
 	pair, err := a.cfg.Cluster.Get(ctx, record.PoolKey(p.subnet))
 	if errors.Is(err, kvstore.ErrNotFound) {
 		if unsure {
@@ -83,7 +83,7 @@ func (a *Allocator) removeRecord(ctx context.Context, p *pool, v view, unsure bo
 
 // fence makes sure that a creation of a pool that has not been carried out so
 // far never will be: it holds only for a poolSeq from before.
-func (a *Allocator) fence(ctx context.Context) error {
+func (a *maker) fence(ctx context.Context) error {
 	pools, err := a.listPools(ctx)
 	if err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 
 // giveBack deletes the keys of addresses that are in stock or leaving, and
 // passes over those that were handed out meanwhile. The caller has the gate.
-func (a *Allocator) giveBack(ctx context.Context, p *pool, addrs []netip.Addr) error {
+func (a *ledger) giveBack(ctx context.Context, p *pool, addrs []netip.Addr) error {
 	for some := range slices.Chunk(addrs, atOnce) {
 		if err := a.giveBackSome(ctx, p, some); err != nil {
 			return fmt.Errorf("give back addresses of %v: %w", p.subnet, err)
@@ -23,7 +23,7 @@ func (a *Allocator) giveBack(ctx context.Context, p *pool, addrs []netip.Addr) e
 	return nil
 }
 
-func (a *Allocator) giveBackSome(ctx context.Context, p *pool, addrs []netip.Addr) error {
+func (a *ledger) giveBackSome(ctx context.Context, p *pool, addrs []netip.Addr) error {
 	// Reading first also means that nothing is marked while the store is away.
 	seen, err := a.entriesOf(ctx, p, addrs)
 	if err != nil {
@@ -54,7 +54,7 @@ func (a *Allocator) giveBackSome(ctx context.Context, p *pool, addrs []netip.Add
 }
 
 // entriesOf reads the keys of some addresses.
-func (a *Allocator) entriesOf(ctx context.Context, p *pool, addrs []netip.Addr) (claim.Entries, error) {
+func (a *ledger) entriesOf(ctx context.Context, p *pool, addrs []netip.Addr) (claim.Entries, error) {
 	out := make(claim.Entries, len(addrs))
 	for _, addr := range addrs {
 		pair, err := a.cfg.Cluster.Get(ctx, record.AddrKey(p.subnet, addr))
@@ -72,7 +72,7 @@ func (a *Allocator) entriesOf(ctx context.Context, p *pool, addrs []netip.Addr) 
 
 // markLeaving gives those of the addresses that are not in use, after which
 // nobody gets them.
-func (a *Allocator) markLeaving(ctx context.Context, p *pool, addrs []netip.Addr) ([]netip.Addr, error) {
+func (a *ledger) markLeaving(ctx context.Context, p *pool, addrs []netip.Addr) ([]netip.Addr, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var some, stock []netip.Addr

@@ -13,7 +13,7 @@ import (
 
 // joinGroup gives the pool that networks of other drivers on several hosts
 // share, and makes it if this is the first one.
-func (a *Allocator) joinGroup(ctx context.Context, group string, r PoolRequest, by permit) (space.PoolID, error) {
+func (a *maker) joinGroup(ctx context.Context, group string, r PoolRequest, by permit) (space.PoolID, error) {
 	for range kvstore.Attempts(ctx) {
 		if id, ok, err := a.rejoin(ctx, group, r); ok || err != nil { // another request was first
 			return id, err
@@ -40,7 +40,7 @@ func (a *Allocator) joinGroup(ctx context.Context, group string, r PoolRequest, 
 }
 
 // rejoin serves a group that this host already takes part in from State.
-func (a *Allocator) rejoin(ctx context.Context, group string, r PoolRequest) (space.PoolID, bool, error) {
+func (a *maker) rejoin(ctx context.Context, group string, r PoolRequest) (space.PoolID, bool, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, p := range a.pools {
@@ -58,7 +58,7 @@ func (a *Allocator) rejoin(ctx context.Context, group string, r PoolRequest) (sp
 
 // joinRecord makes this host one of those that have the group's pool. A store that
 // has lost data may have brought the pool back, and its subnet may be another's since.
-func (a *Allocator) joinRecord(ctx context.Context, pr record.Pool, r PoolRequest, by permit) (space.PoolID, error) {
+func (a *maker) joinRecord(ctx context.Context, pr record.Pool, r PoolRequest, by permit) (space.PoolID, error) {
 	p, leave, err := a.enter(ctx, pr.Subnet)
 	if err != nil {
 		return space.PoolID{}, err

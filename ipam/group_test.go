@@ -64,7 +64,7 @@ func TestGroupOfThisHostNeedsNoCluster(t *testing.T) {
 		}
 		return none
 	}})
-	h.config.Admit = g.admit
+	h.permits.admit, h.permits.changes = g.admit, g.changes
 	h.open()
 	id := h.mustPool("10.1.0.0/24", "", "weft.id=lan")
 	down = true

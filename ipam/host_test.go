@@ -42,6 +42,55 @@ func (c *clock) add(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
+// permits is a Permits whose answers a test sets; nil: as for a host that may claim at
+// any time.
+type permits struct {
+	unrestricted
+	fence        func() []kvstore.Op
+	admit        func() ([]kvstore.Op, uint64, error)
+	yields       func() bool
+	notDeadSince func(context.Context) (kvstore.Op, error)
+	look         func(context.Context) error
+	changes      func() (<-chan struct{}, func())
+}
+
+func (p *permits) Fence() []kvstore.Op {
+	if p.fence == nil {
+		return p.unrestricted.Fence()
+	}
+	return p.fence()
+}
+
+func (p *permits) Admit() ([]kvstore.Op, uint64, error) {
+	if p.admit == nil {
+		return p.unrestricted.Admit()
+	}
+	return p.admit()
+}
+
+func (p *permits) Yields() bool { return p.yields != nil && p.yields() }
+
+func (p *permits) NotDeadSince(ctx context.Context) (kvstore.Op, error) {
+	if p.notDeadSince == nil {
+		return p.unrestricted.NotDeadSince(ctx)
+	}
+	return p.notDeadSince(ctx)
+}
+
+func (p *permits) ConfirmStoreIntact(ctx context.Context) error {
+	if p.look == nil {
+		return nil
+	}
+	return p.look(ctx)
+}
+
+func (p *permits) Changes() (<-chan struct{}, func()) {
+	if p.changes == nil {
+		return p.unrestricted.Changes()
+	}
+	return p.changes()
+}
+
 // host is one host of a cluster in a test.
 type host struct {
 	*Allocator
@@ -52,6 +101,7 @@ type host struct {
 	networks *networks
 	clock    *clock
 	config   Config
+	permits  *permits
 	lost     []string
 }
 
@@ -60,8 +110,10 @@ func newHost(t testing.TB, name string, cluster kvstore.Store) *host {
 	h := &host{t: t, name: name, state: newMemory(), cluster: cluster, networks: newNetworks(), clock: newClock()}
 	log := logrus.New()
 	log.SetOutput(io.Discard)
+	h.permits = &permits{}
 	h.config = Config{
-		Host: name, Incarnation: "1", Networks: h.networks, Log: log, Now: h.clock.Now, Stock: stock.Default,
+		Permits: h.permits,
+		Host:    name, Incarnation: "1", Networks: h.networks, Log: log, Now: h.clock.Now, Stock: stock.Default,
 		doubt: time.Nanosecond,
 		Lost:  func(a netip.Addr, by string) { h.lost = append(h.lost, fmt.Sprintf("%v %s", a, by)) },
 	}

@@ -26,7 +26,7 @@ func TestNothingComesOfAClaimThatFindsALoss(t *testing.T) {
 			cluster, g := newMemory(), &gate{epoch: 1}
 			h := g.host(t, "h1", cluster)
 			lost := false
-			h.config.Look = func(context.Context) error {
+			h.permits.look = func(context.Context) error {
 				if !lost {
 					return nil
 				}
@@ -78,7 +78,7 @@ func TestAClaimThatFindsALossIsRepeated(t *testing.T) {
 			g := &gate{epoch: 1}
 			h := g.host(t, "h1", newMemory())
 			looks, lost := 0, false
-			h.config.Look = func(context.Context) error {
+			h.permits.look = func(context.Context) error {
 				if !lost {
 					return nil
 				}
@@ -104,7 +104,7 @@ func TestAClaimThatFindsALossIsRepeated(t *testing.T) {
 // A store that does not answer a look is not waited for.
 func TestALookWithoutAnAnswerIsNotRepeated(t *testing.T) {
 	h := newHost(t, "h1", newMemory())
-	h.config.Look = func(context.Context) error { return errCut }
+	h.permits.look = func(context.Context) error { return errCut }
 	h.open()
 	began := time.Now()
 	if _, err := h.pool("10.1.0.0/24", ""); !errors.Is(err, errCut) || time.Since(began) > kvstore.Patience/2 {
@@ -120,7 +120,7 @@ func TestNothingComesOfAPoolThatFindsALoss(t *testing.T) {
 	other := newHost(t, "h2", cluster)
 	lan := other.mustPool("10.9.0.0/24", "", "weft.id=lan")
 	h := g.host(t, "h1", cluster)
-	h.config.Look = func(context.Context) error {
+	h.permits.look = func(context.Context) error {
 		err := errors.New("the store has lost data")
 		g.set(err)
 		return err
@@ -153,7 +153,7 @@ func TestNothingComesOfAPoolThatFindsALoss(t *testing.T) {
 	try(PoolRequest{}, "the store has lost data")
 	try(PoolRequest{Subnet: netip.MustParsePrefix("10.1.0.0/24")}, "the store has lost data")
 	try(PoolRequest{Options: group}, "the store has lost data")
-	h.config.Look = nil
+	h.permits.look = nil
 	h.open()
 	g.mu.Lock()
 	g.checks = []kvstore.Op{{Kind: kvstore.Check, Key: "net/.epoch", Revision: 1 << 40}}
@@ -178,7 +178,7 @@ func TestABroughtBackClaimIsNotUsed(t *testing.T) {
 			g.checks = []kvstore.Op{{Kind: kvstore.Check, Key: "net/.epoch", Revision: 1 << 40}}
 		}, false},
 		{"a look finds the loss", func(h *host, _ *gate) {
-			h.config.Look = func(context.Context) error { return refused }
+			h.permits.look = func(context.Context) error { return refused }
 			h.open()
 		}, false},
 	} {
@@ -218,7 +218,7 @@ func TestAnAddressInUseIsNotLostToTheChangesOfALoss(t *testing.T) {
 		{"claims wait", func(_ *host, g *gate) { g.set(errors.New("the store has lost data")) }, false},
 		{"a new epoch has begun", func(_ *host, g *gate) { g.checks[0].Revision = 1 << 40 }, false},
 		{"a look finds the loss", func(h *host, _ *gate) {
-			h.config.Look = func(context.Context) error { return errors.New("the store has lost data") }
+			h.permits.look = func(context.Context) error { return errors.New("the store has lost data") }
 			h.open()
 		}, false},
 		{"nothing was lost", func(*host, *gate) {}, true},

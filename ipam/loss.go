@@ -23,7 +23,7 @@ import (
 // settleUnknown takes the keys of this host that are unknown here out of keys, unless
 // they may be taken into stock: claims may be made, and no other host says that it has
 // the address.
-func (a *Allocator) settleUnknown(ctx context.Context, p *pool, keys claim.Entries, by permit, frozen bool) error {
+func (a *ledger) settleUnknown(ctx context.Context, p *pool, keys claim.Entries, by permit, frozen bool) error {
 	others := a.cfg.Networks.Claimed(p.subnet)
 	a.mu.Lock()
 	unknown := claim.BroughtBack(a.self, p.claims, keys, others, frozen)
@@ -42,7 +42,7 @@ func (a *Allocator) settleUnknown(ctx context.Context, p *pool, keys claim.Entri
 }
 
 // cedeStock gives back the addresses in stock that another host says that it has.
-func (a *Allocator) cedeStock(ctx context.Context, p *pool) error {
+func (a *ledger) cedeStock(ctx context.Context, p *pool) error {
 	others := a.cfg.Networks.Claimed(p.subnet)
 	a.mu.Lock()
 	twice := p.claims.Which(func(addr netip.Addr, c claim.Claim) bool {
@@ -54,7 +54,7 @@ func (a *Allocator) cedeStock(ctx context.Context, p *pool) error {
 
 // disputed gives the addresses that other hosts say that they have, while it is
 // not certain that this host's stock is its own.
-func (a *Allocator) disputed(p *pool) map[netip.Addr]string {
+func (a *table) disputed(p *pool) map[netip.Addr]string {
 	if _, err := a.ask(); err == nil {
 		return nil
 	}

@@ -21,11 +21,29 @@ type gate struct {
 	epoch  uint64
 	checks []kvstore.Op
 	err    error
+	asked  int
+	heard  map[chan struct{}]bool
+}
+
+func (g *gate) changes() (<-chan struct{}, func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	ch := make(chan struct{}, 1)
+	if g.heard == nil {
+		g.heard = map[chan struct{}]bool{}
+	}
+	g.heard[ch] = true
+	return ch, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		delete(g.heard, ch)
+	}
 }
 
 func (g *gate) admit() ([]kvstore.Op, uint64, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.asked++
 	return g.checks, g.epoch, g.err
 }
 
@@ -33,11 +51,14 @@ func (g *gate) set(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.err = err
+	for ch := range g.heard {
+		signal(ch)
+	}
 }
 
 func (g *gate) host(t *testing.T, name string, cluster kvstore.Store) *host {
 	h := newHost(t, name, cluster)
-	h.config.Admit = g.admit
+	h.permits.admit, h.permits.changes = g.admit, g.changes
 	h.open()
 	return h
 }
@@ -180,7 +201,7 @@ func TestTheOlderClaimWins(t *testing.T) {
 	if _, err := cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Set, Key: record.AddrKey(id.Subnet, a), Value: record.Encode(claim.Holder{Host: "h3", Birth: claim.Birth{Epoch: 7}})}); err != nil {
 		t.Fatal(err)
 	}
-	h1.config.Yield = func() bool { return true } // whatever looks at it first
+	h1.permits.yields = func() bool { return true } // whatever looks at it first
 	h1.open()
 	if err := h1.Verify(t.Context(), false); err != nil {
 		t.Fatal(err)
@@ -196,7 +217,7 @@ const deadKeyOfH1, backKeyOfH1 = "host/h1/dead", "host/h1/back"
 // bury declares h1 dead, which has the address in use, and has h2 claim it.
 func bury(t *testing.T, cluster *memory, h1, h2 *host, a netip.Addr) space.PoolID {
 	t.Helper()
-	h1.config.Fence = func() []kvstore.Op { return []kvstore.Op{{Kind: kvstore.Check, Key: deadKeyOfH1}} }
+	h1.permits.fence = func() []kvstore.Op { return []kvstore.Op{{Kind: kvstore.Check, Key: deadKeyOfH1}} }
 	h1.open()
 	id := h1.network("n", "10.1.0.0/24", "")
 	network, _ := h1.networks.Network("n")
@@ -245,7 +266,7 @@ func TestADeadHostTakesNothingBack(t *testing.T) {
 func TestADecisionDoesNotOutliveTheMark(t *testing.T) {
 	cluster, g := newMemory(), &gate{epoch: 1}
 	h1, h2 := g.host(t, "h1", cluster), g.host(t, "h2", cluster)
-	h1.config.Tenure = func(ctx context.Context) (kvstore.Op, error) {
+	h1.permits.notDeadSince = func(ctx context.Context) (kvstore.Op, error) {
 		_, err := cluster.Txn(ctx,
 			kvstore.Op{Kind: kvstore.Delete, Key: deadKeyOfH1}, kvstore.Op{Kind: kvstore.Set, Key: backKeyOfH1, Value: []byte("1")})
 		return kvstore.Op{Kind: kvstore.Check, Key: backKeyOfH1}, err // as it was before

@@ -49,7 +49,7 @@ func (p *passed) all() map[string]map[string]uint64 {
 }
 
 // passOver notes what a reading of Cluster passes over, and says it once.
-func (a *Allocator) passOver(scope string, pairs []kvstore.Pair, records ...skipped.Record) {
+func (a *table) passOver(scope string, pairs []kvstore.Pair, records ...skipped.Record) {
 	bad := make(map[string]bool, len(records))
 	for _, r := range records {
 		bad[r.Key] = kvstore.CheckKey(r.Key) == nil // else no store reads it by itself

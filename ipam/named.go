@@ -37,7 +37,7 @@ func (a *Allocator) useOwn(ctx context.Context, p *pool, addr netip.Addr) (bool,
 	}
 }
 
-func (a *Allocator) inUseBy(addr netip.Addr, host string) error {
+func (a *table) inUseBy(addr netip.Addr, host string) error {
 	if owner := a.cfg.Networks.Owner(addr); owner != "" {
 		return fmt.Errorf("address %v is in use by %s: choose another, or free it there", addr, owner)
 	}

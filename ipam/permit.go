@@ -13,6 +13,48 @@ import (
 	"github.com/weft-net/weft/kvstore"
 )
 
+// Permits says what this host may claim, and whether what it has claimed holds. The
+// registry fulfils it. Methods without a context answer from memory.
+type Permits interface {
+	// Fence gives what holds as long as this host may have addresses: nobody has declared
+	// it dead or taken its place. It is part of every transaction that claims one.
+	Fence() []kvstore.Op
+
+	// Admit says under which conditions this host may claim what is nobody's according to
+	// Cluster, and in which epoch of Cluster; or why it may not at the moment.
+	Admit() (checks []kvstore.Op, epoch uint64, err error)
+
+	// Yields says whether this host was declared dead and has not compared all its claims
+	// since. Then it takes none back.
+	Yields() bool
+
+	// NotDeadSince gives a check that fails once this host has come back after having been
+	// declared dead, if that is after the call.
+	NotDeadSince(ctx context.Context) (kvstore.Op, error)
+
+	// ConfirmStoreIntact reads Cluster once more after something was claimed, and fails if
+	// it has lost data: then nothing comes of the claim.
+	ConfirmStoreIntact(ctx context.Context) error
+
+	// Changes is signalled after every change of what Admit answers. Several changes may
+	// come as one signal.
+	Changes() (changes <-chan struct{}, stop func())
+}
+
+// unrestricted is the Permits of a host that may claim at any time.
+type unrestricted struct{}
+
+func (unrestricted) Fence() []kvstore.Op                             { return nil }
+func (unrestricted) Admit() ([]kvstore.Op, uint64, error)            { return nil, 0, nil }
+func (unrestricted) Yields() bool                                    { return false }
+func (unrestricted) ConfirmStoreIntact(context.Context) error        { return nil }
+func (unrestricted) Changes() (changes <-chan struct{}, stop func()) { return nil, func() {} }
+
+// NotDeadSince implements Permits: the check holds, since no such key exists.
+func (unrestricted) NotDeadSince(context.Context) (kvstore.Op, error) {
+	return kvstore.Op{Kind: kvstore.Check, Key: record.AddrPrefix + "none"}, nil
+}
+
 // permit is what claiming needs: checks that are part of the transaction, and the
 // epoch of Cluster in which they hold.
 type permit struct {
@@ -21,23 +63,42 @@ type permit struct {
 	epoch   uint64
 }
 
-// permitLook is how often is looked whether this host may claim again.
-const permitLook = 20 * time.Millisecond
+// How long somebody without a permit waits at most before asking again.
+const (
+	askAgain  = 500 * time.Millisecond // if Changes tells nothing
+	tryAgain  = 20 * time.Millisecond  // after Cluster has refused, which may know more than this host
+	lapseLook = 20 * time.Millisecond  // see lapsed
+)
+
+// door is where permits are asked for.
+type door struct{ permits Permits }
 
 // ask asks once whether this host may claim.
-func (a *Allocator) ask() (permit, error) {
-	checks, epoch, err := a.cfg.Admit()
+func (d door) ask() (permit, error) {
+	checks, epoch, err := d.permits.Admit()
 	if err != nil {
 		return permit{}, err
 	}
-	return permit{checks: slices.Concat(a.cfg.Fence(), checks), settled: checks, epoch: epoch}, nil
+	return permit{checks: slices.Concat(d.permits.Fence(), checks), settled: checks, epoch: epoch}, nil
 }
 
 // await waits until this host may claim; at ctx's end it fails with why not.
-func (a *Allocator) await(ctx context.Context) (permit, error) {
+func (d door) await(ctx context.Context) (permit, error) {
+	changes, stop := d.permits.Changes()
+	defer stop()
 	for {
-		by, err := a.ask()
-		if err == nil || pause(ctx, permitLook) != nil {
+		by, err := d.ask()
+		if err == nil {
+			return by, nil
+		}
+		again := time.NewTimer(askAgain)
+		select {
+		case <-ctx.Done():
+		case <-changes:
+		case <-again.C:
+		}
+		again.Stop()
+		if ctx.Err() != nil {
 			return by, err
 		}
 	}
@@ -46,10 +107,10 @@ func (a *Allocator) await(ctx context.Context) (permit, error) {
 // allowed does what claims something, as often as the permit for it ends meanwhile.
 // The caller has no gate: who waits must not keep others from recording again
 // what this host has.
-func (a *Allocator) allowed(ctx context.Context, do func(permit) error) error {
+func (d door) allowed(ctx context.Context, do func(permit) error) error {
 	var ended error // the last error by which a permit has ended
 	for {
-		by, err := a.await(ctx)
+		by, err := d.await(ctx)
 		if err != nil {
 			return err
 		}
@@ -59,35 +120,36 @@ func (a *Allocator) allowed(ctx context.Context, do func(permit) error) error {
 		case ended == nil || err == nil || ctx.Err() == nil:
 			return err
 		}
-		if pause(ctx, permitLook) != nil {
-			return a.refused(ended)
+		if pause(ctx, tryAgain) != nil {
+			return d.refused(ended)
 		}
 	}
 }
 
 // refused says why this host may not claim, which err is a consequence of.
-func (a *Allocator) refused(err error) error {
-	if _, why := a.ask(); why != nil {
+func (d door) refused(err error) error {
+	if _, why := d.ask(); why != nil {
 		return why
 	}
 	return fmt.Errorf("nothing new is claimed at the moment, since the store has lost data or this host was taken for dead, and that is not settled yet: try again in a moment (%w)", err)
 }
 
-// lostError is a look's that found that Cluster has lost data.
+// lostError is in the error of a look that found that Cluster has lost data.
 type lostError struct{ error }
 
 func (e lostError) Unwrap() error { return e.error }
 
-// look is Config.Look, whose refusals ended tells from a store that does not answer.
-func (a *Allocator) look(ctx context.Context) error {
-	err := a.cfg.Look(ctx)
+// look confirms that Cluster has lost nothing. ended tells its refusal from a store that
+// does not answer.
+func (d door) look(ctx context.Context) error {
+	err := d.permits.ConfirmStoreIntact(ctx)
 	if err == nil || errors.Is(err, kvstore.ErrUnavailable) || ctx.Err() != nil {
 		return err
 	}
 	return lostError{err}
 }
 
-// ended says whether err is a transaction's or a look's that failed since the
+// ended says whether err is that of a transaction or a look that failed because the
 // permit for it has ended.
 func (p permit) ended(err error) bool {
 	if lost := (lostError{}); errors.As(err, &lost) {
@@ -135,7 +197,7 @@ func (a *Allocator) lapsed(ctx context.Context, p *pool, addr netip.Addr) error 
 		switch {
 		case h.Host != "" && h.Host != a.cfg.Host:
 			return nil // who has it is the transaction's to find out
-		case time.Now().After(end) || pause(ctx, permitLook) != nil:
+		case time.Now().After(end) || pause(ctx, lapseLook) != nil:
 			return a.inUseBy(addr, host)
 		}
 	}

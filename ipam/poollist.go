@@ -16,7 +16,7 @@ import (
 )
 
 // listPools reads all pools of the cluster.
-func (a *Allocator) listPools(ctx context.Context) (record.Pools, error) {
+func (a *table) listPools(ctx context.Context) (record.Pools, error) {
 	pairs, _, err := a.cfg.Cluster.List(ctx, record.PoolPrefix)
 	if err != nil {
 		return record.Pools{}, fmt.Errorf("read the cluster's pools: %w", err)
@@ -28,14 +28,14 @@ func (a *Allocator) listPools(ctx context.Context) (record.Pools, error) {
 
 // bump is the operation that holds only if no pool was made since the listing.
 // Its value is new each time: stores may ignore a write that changes nothing.
-func (a *Allocator) bump(pools record.Pools) kvstore.Op {
+func (a *table) bump(pools record.Pools) kvstore.Op {
 	value := a.cfg.Host + " " + strconv.FormatUint(a.random(1<<63), 36)
 	return kvstore.Op{Kind: kvstore.CAS, Key: record.PoolSeq, Value: []byte(value), Revision: pools.Seq}
 }
 
 // changePool rewrites a pool's record in Cluster, if the checks hold, and gives what
 // it is now.
-func (a *Allocator) changePool(
+func (a *table) changePool(
 	ctx context.Context, subnet netip.Prefix, change func(*record.Pool) error, checks ...kvstore.Op,
 ) (record.Pool, error) {
 	for range kvstore.Attempts(ctx) {
@@ -121,7 +121,7 @@ func (a *Allocator) Keep(ctx context.Context, subnets []netip.Prefix) error {
 
 // noteUnknownLocked says once of each pool that Docker has had for a while and of
 // which nobody has a record that it cannot come back.
-func (a *Allocator) noteUnknownLocked(counts map[netip.Prefix]int, now time.Time) {
+func (a *maker) noteUnknownLocked(counts map[netip.Prefix]int, now time.Time) {
 	maps.DeleteFunc(a.unknown, func(subnet netip.Prefix, _ time.Time) bool { return counts[subnet] == 0 || a.pools[subnet] != nil })
 	for subnet := range counts {
 		since, again := a.unknown[subnet]

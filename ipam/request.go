@@ -111,7 +111,7 @@ func (r *PoolRequest) wants(subnet netip.Prefix) bool {
 	return subnet.Addr().Is6() == r.V6
 }
 
-func (a *Allocator) joinNetwork(ctx context.Context, n overlay.Network, r PoolRequest) (space.PoolID, error) {
+func (a *maker) joinNetwork(ctx context.Context, n overlay.Network, r PoolRequest) (space.PoolID, error) {
 	i := slices.IndexFunc(n.Subnets, func(s overlay.Subnet) bool { return r.wants(s.Prefix) })
 	if i < 0 {
 		family := "IPv4"
@@ -149,7 +149,7 @@ func recordOf(n overlay.Network, s overlay.Subnet) record.Pool {
 }
 
 // countLocked records that Docker has asked for the pool once more.
-func (a *Allocator) countLocked(ctx context.Context, p *pool, pr record.Pool) error {
+func (a *maker) countLocked(ctx context.Context, p *pool, pr record.Pool) error {
 	if p.held.Count > 0 && p.held.Pool.Range != pr.Range {
 		return fmt.Errorf("subnet %v is in use on this host with another --ip-range", p.subnet)
 	}
@@ -165,7 +165,7 @@ func (a *Allocator) countLocked(ctx context.Context, p *pool, pr record.Pool) er
 
 // intend records a pool that Docker does not have yet, so that it is removed
 // again if nothing comes of it.
-func (a *Allocator) intend(ctx context.Context, p *pool, pr record.Pool) error {
+func (a *maker) intend(ctx context.Context, p *pool, pr record.Pool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if p.held.Count > 0 {
@@ -176,7 +176,7 @@ func (a *Allocator) intend(ctx context.Context, p *pool, pr record.Pool) error {
 }
 
 // auto makes a pool in a free part of the configured prefixes.
-func (a *Allocator) auto(ctx context.Context, v6 bool, group string, by permit) (space.PoolID, error) {
+func (a *maker) auto(ctx context.Context, v6 bool, group string, by permit) (space.PoolID, error) {
 	bases, err := a.bases(v6)
 	if err != nil {
 		return space.PoolID{}, err
@@ -216,7 +216,7 @@ func (a *Allocator) auto(ctx context.Context, v6 bool, group string, by permit) 
 	return space.PoolID{}, errors.New("cannot choose a subnet: other hosts keep making networks; try again")
 }
 
-func (a *Allocator) bases(v6 bool) ([]space.Auto, error) {
+func (a *maker) bases(v6 bool) ([]space.Auto, error) {
 	var out []space.Auto
 	for _, base := range a.cfg.Auto {
 		if base.Base.Addr().Is6() == v6 {
@@ -237,7 +237,7 @@ func (a *Allocator) bases(v6 bool) ([]space.Auto, error) {
 }
 
 // create makes the pool that a person has named, or fails with the reason.
-func (a *Allocator) create(ctx context.Context, id space.PoolID, group string, by permit) (space.PoolID, error) {
+func (a *maker) create(ctx context.Context, id space.PoolID, group string, by permit) (space.PoolID, error) {
 	for range kvstore.Attempts(ctx) {
 		pools, err := a.listPools(ctx)
 		if err != nil {
@@ -253,7 +253,7 @@ func (a *Allocator) create(ctx context.Context, id space.PoolID, group string, b
 
 // createIn makes the pool if pools is still what Cluster has, and fails with
 // kvstore.ErrConflict if it is not.
-func (a *Allocator) createIn(ctx context.Context, pr record.Pool, pools record.Pools, by permit) (space.PoolID, error) {
+func (a *maker) createIn(ctx context.Context, pr record.Pool, pools record.Pools, by permit) (space.PoolID, error) {
 	id, group := pr.ID(), pr.Group
 	p, leave, err := a.enter(ctx, id.Subnet)
 	if err != nil {
@@ -301,7 +301,7 @@ func (a *Allocator) createIn(ctx context.Context, pr record.Pool, pools record.P
 }
 
 // abandoned says whether other is this host's own leftover of the same subnet.
-func (a *Allocator) abandoned(p *pool, other record.Pool, group string) bool {
+func (a *maker) abandoned(p *pool, other record.Pool, group string) bool {
 	if other.Subnet != p.subnet || other.Host != a.cfg.Host || other.Group != group || group != "" {
 		return false
 	}
@@ -314,7 +314,7 @@ func (a *Allocator) abandoned(p *pool, other record.Pool, group string) bool {
 }
 
 // describe names a pool and whose it is, for an error.
-func (a *Allocator) describe(r record.Pool) string {
+func (a *table) describe(r record.Pool) string {
 	if n, ok := a.cfg.Networks.NetworkOf(r.Subnet); ok {
 		return fmt.Sprintf("%v of network %q (created on host %s)", r.Subnet, n.Title(), n.Host)
 	}

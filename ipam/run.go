@@ -202,7 +202,7 @@ func (a *Allocator) tend(ctx context.Context, subnet netip.Prefix) (time.Duratio
 	if by, err := a.ask(); w.claim > 0 && err == nil { // else when it may: the network's records change then
 		err := a.claim(ctx, p, v, w.claim, by)
 		if by.ended(err) {
-			return permitLook, nil
+			return tryAgain, nil
 		}
 		if err != nil && !errors.Is(err, errExhausted) {
 			return 0, err
@@ -252,7 +252,7 @@ func (a *Allocator) workLocked(p *pool, v view) work {
 }
 
 // checkEvery is how long after a check of the pool the next one is due.
-func (a *Allocator) checkEvery(p *pool) time.Duration {
+func (a *table) checkEvery(p *pool) time.Duration {
 	if p.doubt.IsZero() {
 		return checkTime
 	}

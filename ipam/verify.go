@@ -44,7 +44,7 @@ func (a *Allocator) Verify(ctx context.Context, yield bool) error {
 // to it. Without Docker's API that is never known. A pool that came back with a
 // snapshot then keeps its subnet from others until a network is made with that
 // subnet on this host, which has it again, see abandoned.
-func (a *Allocator) recognise(ctx context.Context) error {
+func (a *maker) recognise(ctx context.Context) error {
 	lost, ready := a.cfg.Networks.Rebuilding()
 	a.mu.Lock()
 	asked := a.docker != nil

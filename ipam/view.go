@@ -23,7 +23,7 @@ type view struct {
 	unsure   bool           // containers of this host may have addresses that nothing here tells of
 }
 
-func (a *Allocator) view(subnet netip.Prefix) view {
+func (a *table) view(subnet netip.Prefix) view {
 	unsure, _ := a.cfg.Networks.Rebuilding()
 	n, ok := a.cfg.Networks.NetworkOf(subnet)
 	if !ok {
@@ -43,7 +43,7 @@ func (a *Allocator) view(subnet netip.Prefix) view {
 }
 
 // nameOf is how an error calls the pool.
-func (a *Allocator) nameOf(p *pool, v view) string {
+func (a *table) nameOf(p *pool, v view) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return p.nameLocked(v)
@@ -129,7 +129,7 @@ func (p *pool) stocked(v view) func(netip.Addr, claim.Claim) bool {
 }
 
 // targetLocked is the stock that the pool should have now.
-func (a *Allocator) targetLocked(p *pool, v view, now time.Time) int {
+func (a *table) targetLocked(p *pool, v view, now time.Time) int {
 	size := p.dynamic().Size()
 	taken := uint64(max(len(p.taken), len(p.claims)+p.others))
 	return stock.Target(stock.Demand{
@@ -141,7 +141,7 @@ func (a *Allocator) targetLocked(p *pool, v view, now time.Time) int {
 // as it changes, while Cluster is listed only now and then: a host that keeps
 // addresses of a pool that others have used up meanwhile must notice at once. A
 // pool that is not walked is large enough without.
-func (a *Allocator) countOthers(subnet netip.Prefix) {
+func (a *table) countOthers(subnet netip.Prefix) {
 	a.mu.Lock()
 	p := a.pools[subnet]
 	small := p != nil && p.dynamic().Size() <= space.Walked
@@ -162,7 +162,7 @@ func (a *Allocator) countOthers(subnet netip.Prefix) {
 }
 
 // spared says whether another host has addresses of the pool that no container uses.
-func (a *Allocator) spared(subnet netip.Prefix) bool {
+func (a *table) spared(subnet netip.Prefix) bool {
 	for addr := range a.cfg.Networks.Claimed(subnet) {
 		if a.cfg.Networks.Owner(addr) == "" {
 			return true

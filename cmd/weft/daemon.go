@@ -147,7 +147,7 @@ func (d *daemon) readRecords(ctx context.Context) error {
 	d.allocator, err = ipam.Open(ctx, ipam.Config{
 		Host: d.cfg.Host, Incarnation: d.registry.Self().Incarnation,
 		Cluster: d.cluster, State: d.state, Networks: d.registry,
-		Fence: d.registry.Fence, Admit: d.registry.Admit, Yield: d.registry.Yields, Tenure: d.registry.Tenure, Look: d.registry.Look,
+		Permits: d.registry,
 		Stock: d.cfg.Stock, Auto: d.cfg.pools, ULA: d.registry.ULA, Routes: d.kernel.Routes,
 		Lost: func(a netip.Addr, by string) {
 			if err := d.registry.Lose(context.WithoutCancel(ctx), a, by); err != nil {

@@ -302,10 +302,10 @@ func (r *Registry) trusted(ctx context.Context) error {
 	return nil
 }
 
-// Look reads the hosts' records, and fails if they show that the store has lost
-// data. Claims that were made just before are worth nothing then: the store had
+// ConfirmStoreIntact reads the hosts' records, and fails if they show that the store has
+// lost data. Claims that were made just before are worth nothing then: the store had
 // lost who else has the addresses.
-func (r *Registry) Look(ctx context.Context) error {
+func (r *Registry) ConfirmStoreIntact(ctx context.Context) error {
 	r.mu.RLock()
 	id, before := r.era.Epoch.ID, maps.Clone(r.era.seen)
 	r.mu.RUnlock()

@@ -172,6 +172,7 @@ func (r *Registry) tookPlace(ctx context.Context, id Identity, revision uint64) 
 	}
 	r.place.revision, r.place.doubt, r.place.had, r.place.busy = revision, doubt, true, time.Time{}
 	wakeUp(r.era.wake)
+	r.any.send() // claims may be allowed now
 	return nil
 }
 

@@ -68,9 +68,9 @@ func (r *Registry) Fence() []kvstore.Op {
 	return []kvstore.Op{{Kind: kvstore.Check, Key: deadKey(r.Self().Name)}, r.ownerFence()}
 }
 
-// Tenure gives a condition that holds until this host comes back after having been
+// NotDeadSince gives a condition that holds until this host comes back after having been
 // declared dead, from the call on.
-func (r *Registry) Tenure(ctx context.Context) (kvstore.Op, error) {
+func (r *Registry) NotDeadSince(ctx context.Context) (kvstore.Op, error) {
 	key := backKey(r.Self().Name)
 	p, err := r.cluster.Get(ctx, key)
 	if err != nil && !errors.Is(err, kvstore.ErrNotFound) {

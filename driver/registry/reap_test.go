@@ -122,7 +122,7 @@ func TestADeadHostYieldsUntilItHasCompared(t *testing.T) {
 	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
 	eventually(t, "h1 sees h2 live", func() bool { return h1.hostLive("h2") })
-	before, err := h2.Tenure(t.Context())
+	before, err := h2.NotDeadSince(t.Context())
 	h2.do("ask for its tenure", err)
 	if _, err := cluster.Txn(t.Context(), before); err != nil {
 		t.Errorf("while nothing has happened: %v", err)

@@ -82,6 +82,7 @@ func (r *Registry) beginEpoch(ctx context.Context, known epoch) error {
 	if r.era.Epoch.ID != known.ID || where == current && len(back) == 0 && len(r.unawaitedLocked()) == 0 {
 		if r.era.signs == signs {
 			r.era.suspect = nil // it has been, or there was nothing
+			r.any.send()        // claims may be allowed again
 		} else { // there was another sign while the store was read
 			wakeUp(r.era.wake)
 		}

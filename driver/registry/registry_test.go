@@ -105,7 +105,7 @@ func (m *machine) start(cluster kvstore.Store) {
 	if m.real {
 		m.addrs, err = ipam.Open(m.t.Context(), ipam.Config{
 			Host: m.name, Incarnation: r.Self().Incarnation, Cluster: cluster, State: m.state, Networks: r,
-			Fence: r.Fence, Admit: r.Admit, Yield: r.Yields, Tenure: r.Tenure, Look: r.Look, Log: log, Skipped: m.skipped, Stock: stock.Default,
+			Permits: r, Log: log, Skipped: m.skipped, Stock: stock.Default,
 		})
 		if err != nil {
 			m.t.Fatal(err)

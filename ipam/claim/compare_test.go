@@ -94,7 +94,7 @@ func TestUnknownKeys(t *testing.T) {
 	}{
 		{"deleted", BroughtBack(self, claims, keys, others, false), []netip.Addr{addr(5)}},
 		{"deleted while hosts record again", BroughtBack(self, claims, keys, others, true), []netip.Addr{addr(4), addr(5)}},
-		{"confirmed", Unconfirmed(self, claims, keys), []netip.Addr{addr(2), addr(4), addr(5)}},
+		{"confirmed", Unconfirmed(self, claims, keys), []netip.Addr{addr(2), addr(3), addr(4), addr(5)}},
 	} {
 		if diff := cmp.Diff(test.want, test.got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.what, diff)

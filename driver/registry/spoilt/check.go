@@ -47,7 +47,7 @@ func Join(t testing.TB, name string, store kvstore.Store) *Host {
 	}
 	h.Addresses, err = ipam.Open(t.Context(), ipam.Config{
 		Host: name, Incarnation: h.Self().Incarnation, Cluster: store, State: state, Networks: h.Registry, Skipped: h.Skipped,
-		Fence: h.Fence, Admit: h.Admit, Yield: h.Yields, Tenure: h.Tenure, Look: h.Look, Log: log, Stock: stock.Default,
+		Permits: h.Registry, Log: log, Stock: stock.Default,
 	})
 	if err != nil {
 		t.Fatal(err)

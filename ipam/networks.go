@@ -6,10 +6,10 @@ import (
 	"github.com/weft-net/weft/driver/overlay"
 )
 
-// Cluster is what the allocator asks about networks. Every method answers from
-// memory, and may be called at any time; the allocator holds none of its own
-// locks meanwhile.
-type Cluster interface {
+// Networks is what the allocator asks about networks and who has which address in them.
+// The registry fulfils it. Every method answers from memory and may be called at any
+// time; the allocator holds none of its own locks meanwhile.
+type Networks interface {
 	// Network gives a live network by weft's id or by name.
 	Network(idOrName string) (overlay.Network, bool)
 
