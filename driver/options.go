@@ -18,7 +18,7 @@ const (
 	mtuKey      = option.MTU
 	vniListKey  = option.VNIList
 	ownPrefix   = "weft."
-	idKey       = "weft.id"
+	idKey       = option.ID
 	vniKey      = "weft.vni"
 	modeKey     = "weft.mode"
 	guardKey    = "weft.port_isolation"

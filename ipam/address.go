@@ -167,7 +167,7 @@ func (a *Allocator) take(ctx context.Context, p *pool, v view, event Event) (net
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.cfg.Now()
-	p.setup = time.Time{} // this was for a container: the network is made
+	p.makingUntil = time.Time{} // this was for a container: the network is made
 	good := p.stocked(v)
 	some := p.claims.Which(func(addr netip.Addr, c claim.Claim) bool { return good(addr, c) && disputed[addr] == "" })
 	if len(some) == 0 {
@@ -188,7 +188,7 @@ func (a *Allocator) requestNamed(ctx context.Context, p *pool, v view, addr neti
 	a.mu.Lock()
 	what := p.reservedAs(v, addr)
 	isAux := !endpoint && (what == asGateway || what == asAux)
-	making := a.cfg.Now().Before(p.setup) && p.held.Pool.Group == "" && !endpoint
+	making := a.cfg.Now().Before(p.makingUntil) && p.held.Pool.Group == "" && !endpoint
 	name := p.nameLocked(v)
 	a.mu.Unlock()
 	switch {
@@ -272,7 +272,7 @@ func (a *Allocator) reserve(ctx context.Context, p *pool, addr netip.Addr, chang
 	h := p.held
 	pr.Range = h.Pool.Range // of a group, each host may have its own
 	h.Pool = pr
-	p.settle = a.cfg.Now().Add(settleTime)
+	p.chooseUntil = a.cfg.Now().Add(chooseTime)
 	return a.holdLocked(ctx, p, h)
 }
 

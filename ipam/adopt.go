@@ -65,7 +65,7 @@ func (a *Allocator) adoptPool(ctx context.Context, subnet netip.Prefix, addrs []
 	if err := a.setLocked(ctx, p, lost, &claim.Claim{State: claim.InUse, At: now, Born: born}); err != nil {
 		return err
 	}
-	p.checked, p.doubt = time.Time{}, now.Add(a.cfg.doubt) // now, and after a check that is under way
+	p.checked, p.lateUntil = time.Time{}, now.Add(a.cfg.lateWrites) // now, and after a check that is under way
 	a.cfg.Log.WithField("pool", subnet).WithField("addresses", lost).
 		Warn("This host's state had lost addresses that its containers have; they are taken over.")
 	return nil

@@ -54,7 +54,7 @@ type Config struct {
 	Log logrus.FieldLogger
 	Now func() time.Time // time.Now if nil
 
-	doubt time.Duration // for tests; doubtTime if 0
+	lateWrites time.Duration // for tests; kvstore.LateWrites if 0
 }
 
 // Allocator hands out pools and addresses to this host's Docker. Safe for
@@ -99,8 +99,8 @@ func Open(ctx context.Context, cfg Config) (*Allocator, error) {
 	if cfg.Observe == nil {
 		cfg.Observe = func(Event) {}
 	}
-	if cfg.doubt == 0 {
-		cfg.doubt = doubtTime
+	if cfg.lateWrites == 0 {
+		cfg.lateWrites = kvstore.LateWrites
 	}
 	if len(cfg.Auto) == 0 {
 		cfg.Auto = []space.Auto{{Base: netip.MustParsePrefix("10.128.0.0/10"), Bits: 24}}
@@ -128,7 +128,7 @@ func Open(ctx context.Context, cfg Config) (*Allocator, error) {
 			return nil, fmt.Errorf("%w: record %s: its subnet is %v", ErrDamaged, pair.Key, h.Pool.Subnet)
 		}
 		p := a.poolLocked(h.Pool.Subnet)
-		p.held, p.doubt = h, cfg.Now().Add(cfg.doubt) // who ran before may have left something under way
+		p.held, p.lateUntil = h, cfg.Now().Add(cfg.lateWrites) // who ran before may have left something under way
 	}
 	pairs, _, err = cfg.State.List(ctx, record.ClaimPrefix)
 	if err != nil {

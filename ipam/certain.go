@@ -65,14 +65,14 @@ func (a *ledger) lose(ctx context.Context, p *pool, addrs []netip.Addr, keys cla
 		op: func(addr netip.Addr) kvstore.Op {
 			return kvstore.Op{Kind: kvstore.Check, Key: record.AddrKey(p.subnet, addr), Revision: keys[addr].Revision}
 		},
-		with: func() []kvstore.Op { return append(slices.Clone(by.settled), nothing(p)) },
+		with: func() []kvstore.Op { return append(slices.Clone(by.inEpoch), nothing(p)) },
 		done: func(some []netip.Addr, _ []kvstore.Pair) error { return a.loseSome(ctx, p, some, keys) },
 		refused: func(netip.Addr) error {
 			a.recheck(p)
 			return nil
 		},
 	}
-	if by.settled != nil {
+	if by.inEpoch != nil {
 		b.look = a.look
 	}
 	return a.each(ctx, p, addrs, b)

@@ -22,19 +22,14 @@ var errExhausted = errors.New("no free address")
 // incarnation is left alone: containers from before may still have it.
 const strandedTime = 10 * time.Minute
 
-// doubtTime is how long after its client has given up Consul may still carry
-// out a write: it holds requests for 7 s while there is no leader, and a leader
-// those that it cannot commit for 30 s.
-const doubtTime = 45 * time.Second
-
 // atOnce is how many addresses one transaction claims or gives back.
 const atOnce = 16
 
 // recheck makes Run compare the pool with Cluster, now and again: the outcome
-// of a change is not known, and may not be settled yet.
+// of a change is not known, and the change may still be carried out.
 func (a *table) recheck(p *pool) {
 	a.mu.Lock()
-	p.checked, p.doubt = time.Time{}, a.cfg.Now().Add(a.cfg.doubt)
+	p.checked, p.lateUntil = time.Time{}, a.cfg.Now().Add(a.cfg.lateWrites)
 	a.mu.Unlock()
 	signal(a.kick)
 }
@@ -152,10 +147,10 @@ func (a *ledger) check(ctx context.Context, p *pool, v view) error {
 	a.passOver(record.AddrsPrefix(p.subnet), pairs, read.Passed...)
 	keys := read.Of[p.subnet]
 	by, frozen := a.ask()
-	if err := a.settleUnknown(ctx, p, keys, by, frozen != nil); err != nil {
+	if err := a.dropBroughtBack(ctx, p, keys, by, frozen != nil); err != nil {
 		return err
 	}
-	found, err := a.compare(ctx, p, v, keys, read.Unread[p.subnet], a.doubt(p, frozen))
+	found, err := a.compare(ctx, p, v, keys, read.Unread[p.subnet], a.limits(p, frozen))
 	if err != nil {
 		return err
 	}
@@ -182,8 +177,8 @@ func (a *ledger) check(ctx context.Context, p *pool, v view) error {
 	}
 	a.mu.Lock()
 	now := a.cfg.Now()
-	if !now.Before(p.doubt) {
-		p.doubt = time.Time{}
+	if !now.Before(p.lateUntil) {
+		p.lateUntil = time.Time{}
 	}
 	// Hosts that start together do not go on in step.
 	p.checked = now.Add(-time.Duration(a.random(uint64(a.checkEvery(p)/4) + 1))) //nolint:gosec // minutes
@@ -231,7 +226,7 @@ func (a *ledger) clearStranded(ctx context.Context, p *pool, long time.Duration)
 	a.mu.Lock()
 	now := a.cfg.Now()
 	var old []netip.Addr
-	for addr, seen := range p.strange {
+	for addr, seen := range p.stranded {
 		if _, known := p.claims[addr]; !known && now.Sub(seen) >= long {
 			old = append(old, addr)
 		}

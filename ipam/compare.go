@@ -18,7 +18,7 @@ import (
 // records what needs no more than this host's word: what is known to be taken, and keys
 // that are this host's.
 func (a *ledger) compare(
-	ctx context.Context, p *pool, v view, keys claim.Entries, unread space.Set, d claim.Doubt,
+	ctx context.Context, p *pool, v view, keys claim.Entries, unread space.Set, d claim.Limits,
 ) (found claim.Differences, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -33,11 +33,11 @@ func (a *ledger) compare(
 	strange := make(sightings, len(found.Stranded))
 	for _, addr := range found.Stranded {
 		strange[addr] = now
-		if seen, ok := p.strange[addr]; ok && !v.unsure {
+		if seen, ok := p.stranded[addr]; ok && !v.unsure {
 			strange[addr] = seen
 		}
 	}
-	p.strange = strange
+	p.stranded = strange
 	for _, addr := range found.Adopt {
 		c := claim.Claim{State: claim.InStock, At: now, Born: keys[addr].Born()}
 		if err := a.setLocked(ctx, p, []netip.Addr{addr}, &c); err != nil {
@@ -51,12 +51,12 @@ func (a *ledger) compare(
 	})
 }
 
-// doubt is why this host decides less than the keys of the pool seem to say.
-func (a *ledger) doubt(p *pool, frozen error) claim.Doubt {
-	return claim.Doubt{Frozen: frozen != nil, Yields: p.yield || a.cfg.Permits.Yields()}
+// limits is why this host decides less than the keys of the pool seem to say.
+func (a *ledger) limits(p *pool, frozen error) claim.Limits {
+	return claim.Limits{Frozen: frozen != nil, Yields: p.yield || a.cfg.Permits.Yields()}
 }
 
-// lookAt settles whose one address is.
+// lookAt decides whose one address is.
 func (a *ledger) lookAt(ctx context.Context, p *pool, addr netip.Addr) error {
 	pair, err := a.cfg.Cluster.Get(ctx, record.AddrKey(p.subnet, addr))
 	if errors.Is(err, kvstore.ErrNotFound) {
@@ -71,7 +71,7 @@ func (a *ledger) lookAt(ctx context.Context, p *pool, addr netip.Addr) error {
 		return nil //nolint:nilerr // whose it is is not known; the next check passes it over
 	}
 	by, frozen := a.ask()
-	e, d := claim.Entry{Holder: h, Revision: pair.Revision}, a.doubt(p, frozen)
+	e, d := claim.Entry{Holder: h, Revision: pair.Revision}, a.limits(p, frozen)
 	a.mu.Lock()
 	p.taken[addr] = struct{}{}
 	verdict := claim.Judge(a.self, p.claims[addr], e, true, d)
@@ -96,7 +96,7 @@ func (a *ledger) takeBack(ctx context.Context, p *pool, addr netip.Addr, from cl
 		return err
 	}
 	fence = append(fence, since)
-	d := a.doubt(p, nil)
+	d := a.limits(p, nil)
 	a.mu.Lock()
 	born, verdict := p.claims[addr].Born, claim.Judge(a.self, p.claims[addr], from, true, d)
 	a.mu.Unlock()

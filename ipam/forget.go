@@ -15,9 +15,9 @@ import (
 // it and no network has it, in Cluster.
 func (a *maker) remove(ctx context.Context, p *pool, v view) error {
 	a.mu.Lock()
-	left, h, doubt, known := len(p.claims), p.held, !p.doubt.IsZero(), p.recorded()
+	left, h, late, known := len(p.claims), p.held, !p.lateUntil.IsZero(), p.recorded()
 	a.mu.Unlock()
-	if left > 0 || doubt || !known || h.Count > 0 && !h.Attached {
+	if left > 0 || late || !known || h.Count > 0 && !h.Attached {
 		return nil
 	}
 	if !v.unsure { // so no container of this host has an address of it

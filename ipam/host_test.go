@@ -114,8 +114,8 @@ func newHost(t testing.TB, name string, cluster kvstore.Store) *host {
 	h.config = Config{
 		Permits: h.permits,
 		Host:    name, Incarnation: "1", Networks: h.networks, Log: log, Now: h.clock.Now, Stock: stock.Default,
-		doubt: time.Nanosecond,
-		Lost:  func(a netip.Addr, by string) { h.lost = append(h.lost, fmt.Sprintf("%v %s", a, by)) },
+		lateWrites: time.Nanosecond,
+		Lost:       func(a netip.Addr, by string) { h.lost = append(h.lost, fmt.Sprintf("%v %s", a, by)) },
 	}
 	h.open()
 	return h

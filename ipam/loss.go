@@ -20,10 +20,10 @@ import (
 // taken into stock, and nobody gives up an address in use because another host
 // has its key. After that it is decided: who claimed an address first has it.
 
-// settleUnknown takes the keys of this host that are unknown here out of keys, unless
+// dropBroughtBack takes the keys of this host that are unknown here out of keys, unless
 // they may be taken into stock: claims may be made, and no other host says that it has
 // the address.
-func (a *ledger) settleUnknown(ctx context.Context, p *pool, keys claim.Entries, by permit, frozen bool) error {
+func (a *ledger) dropBroughtBack(ctx context.Context, p *pool, keys claim.Entries, by permit, frozen bool) error {
 	others := a.cfg.Networks.Claimed(p.subnet)
 	a.mu.Lock()
 	unknown := claim.BroughtBack(a.self, p.claims, keys, others, frozen)

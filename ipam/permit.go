@@ -59,7 +59,7 @@ func (unrestricted) NotDeadSince(context.Context) (kvstore.Op, error) {
 // epoch of Cluster in which they hold.
 type permit struct {
 	checks  []kvstore.Op
-	settled []kvstore.Op // of them those that Admit gave: they fail in another epoch
+	inEpoch []kvstore.Op // of them those that Admit gave: they fail in another epoch
 	epoch   uint64
 }
 
@@ -79,7 +79,7 @@ func (d door) ask() (permit, error) {
 	if err != nil {
 		return permit{}, err
 	}
-	return permit{checks: slices.Concat(d.permits.Fence(), checks), settled: checks, epoch: epoch}, nil
+	return permit{checks: slices.Concat(d.permits.Fence(), checks), inEpoch: checks, epoch: epoch}, nil
 }
 
 // await waits until this host may claim; at ctx's end it fails with why not.

@@ -82,7 +82,7 @@ func (a *Allocator) ReleasePool(ctx context.Context, id space.PoolID) error {
 	}
 	h := p.held
 	h.Count--
-	p.setup = time.Time{}
+	p.makingUntil = time.Time{}
 	signal(a.kick)
 	return a.holdLocked(ctx, p, h)
 }

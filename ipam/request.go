@@ -10,23 +10,22 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weft-net/weft/driver/option"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
-// The one IPAM option that weft has, and the prefix of those it does not.
-const (
-	idOption     = "weft.id"
-	optionPrefix = "weft."
-)
+// optionPrefix begins the names of options that are weft's. The only IPAM option that
+// weft has is option.ID.
+const optionPrefix = "weft."
 
 // Times around the making of a network: Docker asks for pool, gateway and aux
 // addresses within milliseconds of each other.
 const (
-	settleTime = 50 * time.Millisecond
-	setupTime  = 10 * time.Second
+	chooseTime = 50 * time.Millisecond
+	makingTime = 10 * time.Second
 )
 
 // PoolRequest asks for a pool.
@@ -46,7 +45,7 @@ func (a *Allocator) RequestPool(ctx context.Context, r PoolRequest) (space.PoolI
 	if err := r.check(); err != nil {
 		return space.PoolID{}, err
 	}
-	group := r.Options[idOption]
+	group := r.Options[option.ID]
 	if group == "" {
 		if n, ok := a.cfg.Networks.Mirrored(r.Subnet); ok {
 			return a.joinNetwork(ctx, n, r)
@@ -75,11 +74,11 @@ func (a *Allocator) RequestPool(ctx context.Context, r PoolRequest) (space.PoolI
 
 func (r *PoolRequest) check() error {
 	for key, value := range r.Options {
-		if key == idOption && !overlay.ValidID(value) {
-			return fmt.Errorf("--ipam-opt %s=%q: not a name: use letters, digits, '_', '.' and '-'", idOption, value)
+		if key == option.ID && !overlay.ValidID(value) {
+			return fmt.Errorf("--ipam-opt %s=%q: not a name: use letters, digits, '_', '.' and '-'", option.ID, value)
 		}
-		if key != idOption && strings.HasPrefix(key, optionPrefix) {
-			return fmt.Errorf("unknown --ipam-opt %s: weft has only %s", key, idOption)
+		if key != option.ID && strings.HasPrefix(key, optionPrefix) {
+			return fmt.Errorf("unknown --ipam-opt %s: weft has only %s", key, option.ID)
 		}
 	}
 	if !r.Subnet.IsValid() {
@@ -158,7 +157,7 @@ func (a *maker) countLocked(ctx context.Context, p *pool, pr record.Pool) error 
 	if err := a.holdLocked(ctx, p, h); err != nil {
 		return err
 	}
-	p.settle, p.setup = now.Add(settleTime), now.Add(setupTime)
+	p.chooseUntil, p.makingUntil = now.Add(chooseTime), now.Add(makingTime)
 	signal(a.kick)
 	return nil
 }

@@ -230,7 +230,7 @@ func (a *Allocator) workLocked(p *pool, v view) work {
 	}
 	w := work{wanted: p.wantedLocked(v, now), next: lookTime}
 	w.free = v.attached && !v.unsure && now.Sub(p.looked) >= orphanLook
-	w.check = now.Sub(p.checked) >= a.checkEvery(p) || !p.doubt.IsZero() && !now.Before(p.doubt)
+	w.check = now.Sub(p.checked) >= a.checkEvery(p) || !p.lateUntil.IsZero() && !now.Before(p.lateUntil)
 	if v.attached && !p.held.Attached {
 		w.check = true // also has it recorded
 	}
@@ -241,8 +241,8 @@ func (a *Allocator) workLocked(p *pool, v view) work {
 		return w
 	}
 	w.back = p.claims.In(claim.Leaving)
-	if now.Before(p.settle) {
-		w.next = p.settle.Sub(now)
+	if now.Before(p.chooseUntil) {
+		w.next = p.chooseUntil.Sub(now)
 		return w
 	}
 	w.back = append(w.back, a.extraLocked(p, v, now)...)
@@ -253,10 +253,10 @@ func (a *Allocator) workLocked(p *pool, v view) work {
 
 // checkEvery is how long after a check of the pool the next one is due.
 func (a *table) checkEvery(p *pool) time.Duration {
-	if p.doubt.IsZero() {
+	if p.lateUntil.IsZero() {
 		return checkTime
 	}
-	return a.cfg.doubt / 2
+	return a.cfg.lateWrites / 2
 }
 
 // wantedLocked says whether this host's Docker has the pool, as far as known.

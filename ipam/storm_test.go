@@ -202,7 +202,7 @@ func (h *stormHost) open() {
 	ctx, cancel := context.WithCancel(context.Background())
 	cluster := &weakStore{Store: h.cluster, late: true, delayed: &h.storm.delayed} // this process's, see crash
 	h.Allocator, err = Open(ctx, Config{
-		Host: h.name, Incarnation: "1", Cluster: cluster, State: h.state, Networks: h.networks, Log: h.log, doubt: h.doubt, Stock: stock.Default,
+		Host: h.name, Incarnation: "1", Cluster: cluster, State: h.state, Networks: h.networks, Log: h.log, lateWrites: h.doubt, Stock: stock.Default,
 		Lost: func(a netip.Addr, by string) { h.storm.t.Errorf("%s lost %v to %s", h.name, a, by) },
 	})
 	if err != nil {

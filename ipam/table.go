@@ -46,21 +46,21 @@ type pool struct {
 	gate chan struct{}
 
 	// The rest is under Allocator.mu.
-	held     record.Held // as State has it; or only a Pool, of a record that is Run's to remove; see recorded
-	claims   claim.Claims
-	recent   stock.Recent
-	taken    space.Set             // addresses that somebody has, as far as known; nil before the first check
-	others   int                   // addresses that other hosts say they have, as tend counted them last
-	strange  sightings             // keys that name this host in an earlier incarnation
-	orphans  map[netip.Addr]orphan // addresses in use that no endpoint has
-	looked   time.Time             // last search for orphans
-	doubt    time.Time             // until then a create that seemed to fail may still be carried out
-	checked  time.Time             // last comparison with Cluster; zero: due now
-	settle   time.Time             // Docker is still choosing gateway and aux addresses: do not claim before
-	setup    time.Time             // until then an explicit address may be an aux address
-	detached time.Time             // since when no network of this host has the pool; zero: it has one
-	gone     bool                  // no longer in Allocator.pools
-	yield    bool                  // see Verify; under the gate
+	held        record.Held // as State has it; or only a Pool, of a record that is Run's to remove; see recorded
+	claims      claim.Claims
+	recent      stock.Recent
+	taken       space.Set             // addresses that somebody has, as far as known; nil before the first check
+	others      int                   // addresses that other hosts say they have, as tend counted them last
+	stranded    sightings             // keys that name this host in an earlier incarnation
+	orphans     map[netip.Addr]orphan // addresses in use that no endpoint has
+	looked      time.Time             // last search for orphans
+	lateUntil   time.Time             // until then a create that seemed to fail may still be carried out
+	checked     time.Time             // last comparison with Cluster; zero: due now
+	chooseUntil time.Time             // Docker is still choosing gateway and aux addresses: do not claim before
+	makingUntil time.Time             // until then an explicit address may be an aux address
+	detached    time.Time             // since when no network of this host has the pool; zero: it has one
+	gone        bool                  // no longer in Allocator.pools
+	yield       bool                  // see Verify; under the gate
 }
 
 // sightings are addresses by when they were first seen.
@@ -72,7 +72,7 @@ func (a *table) poolLocked(subnet netip.Prefix) *pool {
 	if p == nil {
 		p = &pool{
 			subnet: subnet, gate: make(chan struct{}, 1),
-			claims: claim.Claims{}, strange: sightings{},
+			claims: claim.Claims{}, stranded: sightings{},
 		}
 		a.pools[subnet] = p
 	}

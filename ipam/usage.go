@@ -80,7 +80,7 @@ func (a *Allocator) usageLocked(p *pool, v view) Usage {
 // stockWantedLocked is the target of a pool that Run keeps a stock for.
 func (a *Allocator) stockWantedLocked(p *pool, v view) int {
 	now := a.cfg.Now()
-	if now.Before(p.settle) {
+	if now.Before(p.chooseUntil) {
 		return 0
 	}
 	return a.targetLocked(p, v, now)

@@ -12,6 +12,12 @@ import (
 // screen within 3 s, of which `docker run` takes up to 0.4 s for itself.
 const Patience = 2500 * time.Millisecond
 
+// LateWrites is how long after its client has given up a write may still be carried out,
+// over what was written since. Consul holds requests for 7 s while there is no leader, a
+// leader those that it cannot commit for 30 s, and what a cut has kept from Consul
+// arrives seconds after its end.
+const LateWrites = 45 * time.Second
+
 // errLate is why what Patiently does has ended.
 var errLate = fmt.Errorf("%w: what this needs of it was not answered within %v, try again when it answers", ErrUnavailable, Patience)
 

@@ -22,15 +22,9 @@ import (
 // without a reason to.
 const recheck = 5 * time.Minute
 
-// doubtTime is how long after its client has given up a write may still be
-// carried out, over what was written since: Consul holds requests for 7 s while
-// there is no leader, a leader those that it cannot commit for 30 s, and what a
-// cut has kept from Consul arrives seconds after its end. Until then what the
-// store has is read again every doubtLook.
-const (
-	doubtTime = 45 * time.Second
-	doubtLook = 3 * time.Second
-)
+// doubtLook is how often what the store has is read again while a write that seemed to
+// fail may still be carried out.
+const doubtLook = 3 * time.Second
 
 // publisher brings the cluster's store up to date with this host.
 type publisher struct {
@@ -61,7 +55,7 @@ func (r *Registry) runPublisher(ctx context.Context) error {
 	changes, stop := r.local.subscribe()
 	defer stop()
 	// Who ran before may have left something under way.
-	p := &publisher{Registry: r, doubt: time.Now().Add(doubtTime), said: map[string]string{}}
+	p := &publisher{Registry: r, doubt: time.Now().Add(kvstore.LateWrites), said: map[string]string{}}
 	retry := newBackoff()
 	for {
 		err := p.publish(ctx)
@@ -78,7 +72,7 @@ func (r *Registry) runPublisher(ctx context.Context) error {
 		wait := max(time.Until(p.due()), 0)
 		if err != nil {
 			p.sent = nil // whatever happened, read again
-			p.doubt = time.Now().Add(doubtTime)
+			p.doubt = time.Now().Add(kvstore.LateWrites)
 			wait = retry.NextBackOff()
 		} else {
 			retry.Reset()
@@ -108,7 +102,7 @@ func (p *publisher) publish(ctx context.Context) error {
 	}
 	distrust, due := p.takeDistrust(), !time.Now().Before(p.due())
 	if distrust {
-		p.doubt = time.Now().Add(doubtTime)
+		p.doubt = time.Now().Add(kvstore.LateWrites)
 	}
 	var err error
 	switch {

@@ -8,7 +8,7 @@ import (
 )
 
 // Doubt is why this host decides less than the keys seem to say.
-type Doubt struct {
+type Limits struct {
 	// Frozen: the shared store has lost data, and hosts record again what they have.
 	Frozen bool
 	// Yields: this host was declared dead. Whoever has one of its addresses keeps it.
@@ -16,7 +16,7 @@ type Doubt struct {
 }
 
 // waits says whether nobody gives up an address in use yet.
-func (d Doubt) waits() bool { return d.Frozen && !d.Yields }
+func (d Limits) waits() bool { return d.Frozen && !d.Yields }
 
 // Verdict is what follows for one claim from the address's key.
 type Verdict int
@@ -32,7 +32,7 @@ const (
 )
 
 // Judge says what follows for a claim from the address's key, if there is one.
-func Judge(self Self, c Claim, e Entry, exists bool, d Doubt) Verdict {
+func Judge(self Self, c Claim, e Entry, exists bool, d Limits) Verdict {
 	mine := exists && self.Has(e.Holder)
 	switch {
 	case mine && c.Lost != "":
@@ -52,7 +52,7 @@ func Judge(self Self, c Claim, e Entry, exists bool, d Doubt) Verdict {
 
 // older says whether the address is in use here and was claimed before the key's holder
 // claimed it. The holder got it only because the store had lost this host's claim.
-func (c Claim) older(e Entry, d Doubt) bool {
+func (c Claim) older(e Entry, d Limits) bool {
 	return c.State == InUse && c.Lost == "" && !d.Yields && c.Born.Before(e.Born())
 }
 
@@ -68,7 +68,7 @@ type Differences struct {
 
 // Compare finds the differences between this host's claims in a pool and the pool's
 // keys. Of the addresses in unread nobody knows whose they are: those claims stay.
-func Compare(self Self, claims Claims, keys Entries, unread space.Set, d Doubt) Differences {
+func Compare(self Self, claims Claims, keys Entries, unread space.Set, d Limits) Differences {
 	var out Differences
 	for addr, e := range keys {
 		if _, known := claims[addr]; known || !self.Has(e.Holder) {

@@ -19,41 +19,41 @@ var (
 
 func addr(last byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 1, 0, last}) }
 
-// What follows from a key, for each state of a claim and each doubt.
+// What follows from a key, for each state of a claim and each limit.
 func TestJudge(t *testing.T) {
 	used := Claim{State: InUse, Born: Birth{Epoch: 3}}
 	first := Claim{State: InUse, Born: Birth{Epoch: 1}} // claimed before other's
 	lost := Claim{State: InUse, Born: Birth{Epoch: 1}, Lost: "h2"}
 	stock, leaving := Claim{State: InStock, Born: Birth{Epoch: 1}}, Claim{State: Leaving}
-	frozen, yields := Doubt{Frozen: true}, Doubt{Yields: true}
-	both := Doubt{Frozen: true, Yields: true}
+	frozen, yields := Limits{Frozen: true}, Limits{Yields: true}
+	both := Limits{Frozen: true, Yields: true}
 	for _, test := range []struct {
 		what   string
 		c      Claim
 		e      Entry
 		exists bool
-		d      Doubt
+		d      Limits
 		want   Verdict
 	}{
-		{"used, and this host's", used, mine, true, Doubt{}, Agreed},
-		{"used, and an earlier incarnation's", used, older, true, Doubt{}, Agreed},
-		{"lost, and this host's again", lost, mine, true, Doubt{}, Regained},
+		{"used, and this host's", used, mine, true, Limits{}, Agreed},
+		{"used, and an earlier incarnation's", used, older, true, Limits{}, Agreed},
+		{"lost, and this host's again", lost, mine, true, Limits{}, Regained},
 		{"lost, and this host's again, frozen", lost, mine, true, frozen, Regained},
 		{"stock, and this host's", stock, mine, true, frozen, Agreed},
-		{"used, and another's who was first", used, other, true, Doubt{}, Gone},
-		{"used first, and another's", first, other, true, Doubt{}, Older},
+		{"used, and another's who was first", used, other, true, Limits{}, Gone},
+		{"used first, and another's", first, other, true, Limits{}, Older},
 		{"used first, and another's, frozen", first, other, true, frozen, Undecided},
 		{"used, and another's, frozen", used, other, true, frozen, Undecided},
 		{"used first, and another's, by a host that was declared dead", first, other, true, yields, Gone},
 		{"used first, and another's, by such a host, frozen", first, other, true, both, Gone},
-		{"lost, and another's", lost, other, true, Doubt{}, Gone},
-		{"stock, claimed first, and another's", stock, other, true, Doubt{}, Gone},
+		{"lost, and another's", lost, other, true, Limits{}, Gone},
+		{"stock, claimed first, and another's", stock, other, true, Limits{}, Gone},
 		{"stock, and another's, frozen", stock, other, true, frozen, Gone},
 		{"leaving, and another's", leaving, other, true, frozen, Gone},
-		{"leaving, and nobody's", leaving, Entry{}, false, Doubt{}, Gone},
-		{"used, and nobody's", used, Entry{}, false, Doubt{}, Absent},
+		{"leaving, and nobody's", leaving, Entry{}, false, Limits{}, Gone},
+		{"used, and nobody's", used, Entry{}, false, Limits{}, Absent},
 		{"used, and nobody's, frozen", used, Entry{}, false, frozen, Absent},
-		{"lost, and nobody's", lost, Entry{}, false, Doubt{}, Absent},
+		{"lost, and nobody's", lost, Entry{}, false, Limits{}, Absent},
 		{"stock, and nobody's", stock, Entry{}, false, yields, Absent},
 		{"not known here, and another's", Claim{}, other, true, frozen, Gone},
 	} {
@@ -73,7 +73,7 @@ func TestCompare(t *testing.T) {
 		addr(1): mine, addr(2): mine, addr(5): other, addr(6): other,
 		addr(20): mine, addr(21): older, addr(22): other, addr(19): mine,
 	}
-	got := Compare(self, claims, keys, space.Set{addr(8): {}}, Doubt{})
+	got := Compare(self, claims, keys, space.Set{addr(8): {}}, Limits{})
 	want := Differences{
 		Adopt: []netip.Addr{addr(19), addr(20)}, Stranded: []netip.Addr{addr(21)}, Regained: []netip.Addr{addr(2)},
 		Absent: []netip.Addr{addr(4), addr(3)}, Older: []netip.Addr{addr(5)}, Gone: []netip.Addr{addr(6), addr(7)},
