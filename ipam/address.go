@@ -118,9 +118,9 @@ func (a *Allocator) requestAny(ctx context.Context, p *pool, v view) (netip.Addr
 	}
 }
 
-// How long a request for any address of a used-up pool waits for what other hosts
-// have in stock, and how often it looks. They give it back when they hear that
-// nothing is free, see target.
+// How long a request for any address of a used-up pool waits for other hosts' stock, and
+// how often it looks. Other hosts give their stock back when they hear that nothing is
+// free, see stock.Target.
 const (
 	spareTime = 2 * time.Second
 	spareLook = 100 * time.Millisecond
@@ -160,8 +160,8 @@ func (a *Allocator) outOfStock(p *pool, v view, err error) error {
 	return fmt.Errorf("no address left in stock for %s on this host and %s: %w", a.nameOf(p, v), why, err)
 }
 
-// take hands out the address that has been in stock longest, or none. event is
-// how it came there.
+// take hands out the address that has been in stock longest, or none. event says how the
+// address came into stock.
 func (a *Allocator) take(ctx context.Context, p *pool, v view, event Event) (netip.Addr, error) {
 	disputed := a.disputed(p)
 	a.mu.Lock()
@@ -278,8 +278,8 @@ func (a *Allocator) reserve(ctx context.Context, p *pool, addr netip.Addr, chang
 
 // ReleaseAddress puts an address that Docker had back into stock. Gateway, aux
 // and unknown addresses are fine. Docker removes an endpoint before it releases
-// the endpoint's address (libnetwork, Endpoint.Delete): while one has it, this is
-// Docker's repetition of a call whose answer was lost, and the address has been
+// the endpoint's address (libnetwork, Endpoint.Delete). So if an endpoint has the
+// address, Docker repeats a call whose answer it has lost, and the address has been
 // handed out again since. If the endpoint's removal failed here instead, the
 // address comes free with the endpoint, see Missed and freeOrphans.
 func (a *Allocator) ReleaseAddress(ctx context.Context, id space.PoolID, addr netip.Addr) error {
@@ -307,8 +307,8 @@ func (a *Allocator) ReleaseAddress(ctx context.Context, id space.PoolID, addr ne
 	return nil
 }
 
-// freeLocked puts addresses in use back into stock. Those that are another host's by
-// now are forgotten.
+// freeLocked puts addresses in use back into stock, and forgets addresses that are
+// another host's by now.
 func (a *table) freeLocked(ctx context.Context, p *pool, addrs []netip.Addr, now time.Time) error {
 	return a.changeLocked(ctx, p, addrs, func(c claim.Claim) *claim.Claim {
 		if c.Lost != "" {
@@ -319,9 +319,9 @@ func (a *table) freeLocked(ctx context.Context, p *pool, addrs []netip.Addr, now
 	})
 }
 
-// extraLocked gives the addresses in stock that this host should not keep:
-// those that were asked for by name, since they may be asked for elsewhere
-// next, those that can no longer be handed out, and what is above the target.
+// extraLocked gives the addresses in stock that this host should not keep: addresses
+// that a user chose, since another host may be asked for them next; addresses that can
+// no longer be handed out; and what exceeds the target.
 func (a *Allocator) extraLocked(p *pool, v view, now time.Time) []netip.Addr {
 	good := p.stocked(v)
 	extra := p.claims.Which(func(addr netip.Addr, c claim.Claim) bool {

@@ -18,10 +18,11 @@ import (
 // missing only if State, or a part of it, was lost. What Cluster says of the
 // addresses is the next check's business.
 //
-// Since when this host had an address went with State. It counts as claimed in the
-// present epoch, at an unknown moment of it: whoever has it by then, since this
-// host was declared dead, keeps it. While nothing may be claimed, since Cluster has
-// lost its data too, it counts as older than all that is claimed later.
+// State also knew when this host claimed each address. An adopted address counts as
+// claimed in the present epoch, at an unknown moment. So a host that got the address
+// after this one was declared dead keeps it. While nothing may be claimed, because
+// Cluster has lost its data too, an adopted address counts as older than every later
+// claim.
 func (a *Allocator) adopt(ctx context.Context) error {
 	by, _ := a.ask() // epoch 0 if nothing may be claimed
 	a.adopting.Lock()

@@ -38,7 +38,7 @@ type Config struct {
 	// Routes gives prefixes that automatic pools must not overlap.
 	Routes func(ctx context.Context) ([]netip.Prefix, error)
 	// Stock is how many addresses this host keeps claimed ahead in a pool of which
-	// enough is free, up to MaxStock; see target. 0: none, so that every address is
+	// enough is free, up to stock.Max; see stock.Target. 0: none, so that every address is
 	// claimed when it is asked for.
 	Stock int
 	// Permits says what may be claimed. nil: anything, at any time.

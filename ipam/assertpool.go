@@ -10,7 +10,7 @@ import (
 	"github.com/weft-net/weft/kvstore"
 )
 
-// assertPool makes the pool's record again if Cluster has lost it.
+// assertPool records the pool again if Cluster has lost its record.
 func (a *maker) assertPool(ctx context.Context, p *pool) error {
 	a.mu.Lock()
 	pr := p.held.Pool

@@ -13,11 +13,11 @@ import (
 
 // # What a reading does not decide
 //
-// A reading that shows the past, as of a Consul that is just starting, would take
-// an address from a running container, or give it out twice. Get and List promise
-// that they do not. All the same a reading only makes this host look closer: what
-// it takes into stock, gives up or forgets is what it is according to a write. That
-// costs nothing as long as Cluster and State agree.
+// A Consul that is just starting might answer a reading from the past. That would take
+// an address from a running container, or give one out twice. Get and List promise that
+// it does not happen. All the same, a reading only makes this host look closer: before it
+// takes an address into stock, gives it up or forgets it, a write has to confirm what was
+// read. That costs nothing as long as Cluster and State agree.
 
 // nothing is a write that changes nothing.
 func nothing(p *pool) kvstore.Op {

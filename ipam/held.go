@@ -9,8 +9,8 @@ import (
 	"github.com/weft-net/weft/ipam/space"
 )
 
-// shown is which addresses this host holds, for those who must not wait until a
-// change of State is on the disk, as for Allocator.mu.
+// shown is which addresses this host holds, for readers that must not wait until a change
+// of State is on the disk. Who holds table.mu may wait for that.
 type shown struct {
 	mu   sync.Mutex
 	held map[netip.Prefix]space.Set

@@ -13,12 +13,12 @@ import (
 
 // # What a restored store brings back
 //
-// Of what Cluster has lost, this host records again what it has. But a restored
-// snapshot also has claims that were given back since, and their addresses may be
-// in use elsewhere. So as long as the hosts record again what they have (Admit
-// refuses then), a key of this host's that it does not know is deleted instead of
-// taken into stock, and nobody gives up an address in use because another host
-// has its key. After that it is decided: who claimed an address first has it.
+// This host records its claims again when Cluster has lost them. But a restored snapshot
+// also has claims that were given back since it was taken, and their addresses may be in
+// use elsewhere. So while hosts record their claims again (Admit refuses then), this host
+// deletes keys of its own that it does not know instead of taking them into stock, and no
+// host gives up an address in use because the key is another host's. After that it is
+// decided: the host that claimed an address first has it.
 
 // dropBroughtBack takes the keys of this host that are unknown here out of keys, unless
 // they may be taken into stock: claims may be made, and no other host says that it has
@@ -41,7 +41,7 @@ func (a *ledger) dropBroughtBack(ctx context.Context, p *pool, keys claim.Entrie
 	return a.confirm(ctx, p, keys, by)
 }
 
-// cedeStock gives back the addresses in stock that another host says that it has.
+// cedeStock gives back addresses in stock that another host says it has.
 func (a *ledger) cedeStock(ctx context.Context, p *pool) error {
 	others := a.cfg.Networks.Claimed(p.subnet)
 	a.mu.Lock()
@@ -52,8 +52,8 @@ func (a *ledger) cedeStock(ctx context.Context, p *pool) error {
 	return a.giveBack(ctx, p, twice)
 }
 
-// disputed gives the addresses that other hosts say that they have, while it is
-// not certain that this host's stock is its own.
+// disputed gives the addresses that other hosts say they have, as long as it is not
+// certain that this host's stock is its own.
 func (a *table) disputed(p *pool) map[netip.Addr]string {
 	if _, err := a.ask(); err == nil {
 		return nil

@@ -13,10 +13,10 @@ import (
 	"github.com/weft-net/weft/kvstore"
 )
 
-// A record that is passed over is a person's to mend, who then looks whether weft
-// still names it. So Run reads the records that were passed over again, each by itself,
-// and repeats the reading that passed one over as soon as that one is another or gone.
-// Where nothing is passed over, nothing is read.
+// A person has to mend a record that is passed over, and then looks whether weft still
+// names it. So Run reads each passed-over record again by itself. As soon as one has
+// changed or is gone, Run repeats the reading that passed it over. Where nothing is passed
+// over, nothing is read.
 const (
 	mendTime   = 2 * lookTime
 	mostReread = 20 // records of one reading; others come up once one of these is mended
@@ -24,7 +24,7 @@ const (
 
 // passed is what the readings of Cluster pass over. Safe for concurrent use.
 type passed struct {
-	mu sync.Mutex // taken after Allocator.mu
+	mu sync.Mutex // taken after table.mu
 	of map[string]map[string]uint64
 }
 

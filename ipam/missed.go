@@ -9,9 +9,9 @@ import (
 	"github.com/weft-net/weft/ipam/space"
 )
 
-// Missed puts the addresses of an endpoint made at made back into stock, whose
-// end Docker told nobody of. One that has another owner by now, or that Docker
-// has asked for again since, is left alone.
+// Missed puts the addresses of an endpoint back into stock whose end Docker did not tell.
+// made is when the endpoint was made. An address that has another owner by now, or that
+// Docker has asked for again since, is left alone.
 func (a *Allocator) Missed(ctx context.Context, addrs []netip.Addr, made time.Time) error {
 	for _, addr := range addrs {
 		if a.cfg.Networks.Owner(addr) != "" {

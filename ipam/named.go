@@ -88,8 +88,9 @@ func (a *Allocator) claimNamed(ctx context.Context, p *pool, addr netip.Addr, by
 	return err
 }
 
-// createNamed makes this host the holder of an address. What this host claimed
-// before it lost its State, or without noticing, is its own if it still is then.
+// createNamed makes this host the holder of an address. If the key names this host, it
+// claimed the address before it lost its State or without noticing; the address is its
+// own if the key still does so when it is written.
 func (a *Allocator) createNamed(ctx context.Context, p *pool, addr netip.Addr, by permit) (revision uint64, err error) {
 	op := kvstore.Op{Kind: kvstore.CAS, Key: record.AddrKey(p.subnet, addr), Value: record.Encode(a.self.Mark(claim.Birth{Epoch: by.epoch}))}
 	for range kvstore.Attempts(ctx) {

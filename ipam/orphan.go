@@ -17,12 +17,13 @@ const (
 	orphanLook = 30 * time.Second
 )
 
-// orphan is an address in use without an endpoint. Since when it is in use is
-// only compared for equality: the host's clock may have jumped since.
+// orphan is an address in use without an endpoint: when it was first seen so, and since
+// when it is in use. The latter is only compared for equality, since the host's clock may
+// have jumped.
 type orphan struct{ seen, inUse time.Time }
 
-// freeOrphans puts addresses back into stock that Docker asked for but made no
-// endpoint with, since it or weft died in between.
+// freeOrphans puts addresses back into stock that Docker asked for and then made no
+// endpoint with, because Docker or weft died in between.
 func (a *Allocator) freeOrphans(ctx context.Context, p *pool) error {
 	a.mu.Lock()
 	used := p.claims.In(claim.InUse)

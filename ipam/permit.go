@@ -171,13 +171,13 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// lagTime is how long after an address has come free in Cluster its last owner
-// may still seem to have it: what that says comes by another way.
+// lagTime is how long a host may still seem to have an address after its key is gone from
+// Cluster: what a host says of itself comes another way.
 const lagTime = time.Second
 
-// lapsed waits until no other host says that it has an address that is nobody's
-// in Cluster, or this host's. If one goes on saying so, Cluster has lost its claim,
-// and the address is refused.
+// lapsed waits until no other host says that it has the address, which according to
+// Cluster is nobody's or this host's. If another host goes on saying so, Cluster has lost
+// that host's claim, and the address is refused.
 func (a *Allocator) lapsed(ctx context.Context, p *pool, addr netip.Addr) error {
 	for end := time.Now().Add(lagTime); ; {
 		host, claimed := a.cfg.Networks.Claimed(p.subnet)[addr]

@@ -106,9 +106,9 @@ func (a *Allocator) pass(ctx context.Context) (time.Duration, error) {
 	return next, errors.Join(errs...)
 }
 
-// scan looks for addresses of this host's in pools that it does not know: creates
-// that were carried out after everybody had given them up, and, from before State
-// was lost, those in pools that nobody has any more.
+// scan looks for keys of this host in pools that it does not know. They come from creates
+// that were carried out after everybody had given them up, or from before State was lost,
+// in pools that nobody has any more.
 func (a *Allocator) scan(ctx context.Context) error {
 	pairs, _, err := a.cfg.Cluster.List(ctx, record.AddrPrefix)
 	if err != nil {

@@ -45,8 +45,8 @@ type pool struct {
 	// claims without missing one that is under way.
 	gate chan struct{}
 
-	// The rest is under Allocator.mu.
-	held        record.Held // as State has it; or only a Pool, of a record that is Run's to remove; see recorded
+	// The rest is guarded by table.mu.
+	held        record.Held // as State has it; or a Pool alone, whose record Run removes; see recorded
 	claims      claim.Claims
 	recent      stock.Recent
 	taken       space.Set             // addresses that somebody has, as far as known; nil before the first check
@@ -59,7 +59,7 @@ type pool struct {
 	chooseUntil time.Time             // Docker is still choosing gateway and aux addresses: do not claim before
 	makingUntil time.Time             // until then an explicit address may be an aux address
 	detached    time.Time             // since when no network of this host has the pool; zero: it has one
-	gone        bool                  // no longer in Allocator.pools
+	gone        bool                  // no longer in table.pools
 	yield       bool                  // see Verify; under the gate
 }
 

@@ -38,12 +38,12 @@ func (a *Allocator) Verify(ctx context.Context, yield bool) error {
 	return errors.Join(errs...)
 }
 
-// recognise takes note of pools that are this host's in Cluster and that its State
-// does not know: those that Docker has are kept, the others are Run's to remove.
-// Until it is known which ones Docker has, none is taken note of, and Run comes back
-// to it. Without Docker's API that is never known. A pool that came back with a
-// snapshot then keeps its subnet from others until a network is made with that
-// subnet on this host, which has it again, see abandoned.
+// recognise takes note of pools that are this host's in Cluster and that its State does
+// not know. Pools that Docker has are kept; Run removes the others. As long as it is not
+// known which pools Docker has, recognise takes note of none, and Run comes back to it.
+// Without Docker's API that is never known. Then nobody else gets the subnet of a pool
+// that a snapshot brought back, until this host makes a network with that subnet, see
+// abandoned.
 func (a *maker) recognise(ctx context.Context) error {
 	lost, ready := a.cfg.Networks.Rebuilding()
 	a.mu.Lock()

@@ -137,10 +137,10 @@ func (a *table) targetLocked(p *pool, v view, now time.Time) int {
 	})
 }
 
-// countOthers counts what other hosts say they have of a pool. They say so as soon
-// as it changes, while Cluster is listed only now and then: a host that keeps
-// addresses of a pool that others have used up meanwhile must notice at once. A
-// pool that is not walked is large enough without.
+// countOthers counts the addresses of a pool that other hosts say they have. They say so
+// as soon as it changes, while Cluster is listed only now and then; and a host that keeps
+// stock of a pool that the others have used up must notice at once. A pool that is too
+// large to be walked does not need that.
 func (a *table) countOthers(subnet netip.Prefix) {
 	a.mu.Lock()
 	p := a.pools[subnet]
