@@ -7,7 +7,7 @@ import (
 	"github.com/weft-net/weft/ipam/space"
 )
 
-// Doubt is why this host decides less than the keys seem to say.
+// Limits is why this host decides less than the keys seem to say.
 type Limits struct {
 	// Frozen: the shared store has lost data, and hosts record again what they have.
 	Frozen bool
