@@ -17,7 +17,7 @@ import (
 	"github.com/weft-net/weft/driver/dataplane"
 	"github.com/weft-net/weft/driver/doctor"
 	"github.com/weft-net/weft/driver/format"
-	"github.com/weft-net/weft/driver/mirror"
+	"github.com/weft-net/weft/driver/mirror/engine"
 	"github.com/weft-net/weft/kvstore"
 	"github.com/weft-net/weft/kvstore/consul"
 )
@@ -145,7 +145,7 @@ func (c *config) examine(ctx context.Context, h *doctor.Host, only []string, lat
 		h.Wait()
 		_ = inspector.Close() // only sockets and a namespace's handle
 	})
-	h.Config, h.Kernel, h.Docker, h.Sysctl = c.forDoctor(), inspector, mirror.LookAtDocker, doctor.ReadSysctl
+	h.Config, h.Kernel, h.Docker, h.Sysctl = c.forDoctor(), inspector, engine.AskVersions, doctor.ReadSysctl
 	return doctor.Examine(ctx, h, only)
 }
 

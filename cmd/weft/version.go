@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/weft-net/weft/driver/mirror"
+	"github.com/weft-net/weft/driver/mirror/engine"
 )
 
 // Filled in by the build, see Makefile.
@@ -44,7 +44,7 @@ func versionCommand() *cobra.Command {
 version of the running daemon is in ` + "`weft status`" + `.`,
 		Example: "  weft version --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v := versionInfo{version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH, pluginAPI, api{mirror.MinAPI, mirror.MaxAPI}}
+			v := versionInfo{version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH, pluginAPI, api{engine.MinAPI, engine.MaxAPI}}
 			return write(cmd, v, func() string { return versionText(v) })
 		},
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/weft-net/weft/driver/dataplane"
 	"github.com/weft-net/weft/driver/dataplane/firewall"
 	"github.com/weft-net/weft/driver/format"
-	"github.com/weft-net/weft/driver/mirror"
+	"github.com/weft-net/weft/driver/mirror/engine"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/skipped"
 )
@@ -52,9 +52,9 @@ func TestKernelThatLacksSomething(t *testing.T) {
 
 func TestDockerThatWeftCannotUse(t *testing.T) {
 	const at = "unix:///run/docker.sock"
-	ok := mirror.Engine{API: "1.52", MinAPI: "1.44"}
+	ok := engine.Versions{Newest: "1.52", Oldest: "1.44"}
 	for name, c := range map[string]struct {
-		engine mirror.Engine
+		engine engine.Versions
 		err    error
 		want   []string
 	}{
@@ -63,9 +63,9 @@ func TestDockerThatWeftCannotUse(t *testing.T) {
 		"refused":     {err: &os.PathError{Err: syscall.ECONNREFUSED}, want: []string{"nobody listens"}},
 		"forbidden":   {err: &os.PathError{Err: syscall.EACCES}, want: []string{"may not open"}},
 		"silent":      {err: errors.New("no answer"), want: []string{"does not answer: no answer"}},
-		"too old":     {engine: mirror.Engine{API: "1.23"}, want: []string{"1.23", mirror.MinAPI, "update Docker"}},
-		"too new":     {engine: mirror.Engine{API: "1.99", MinAPI: "1.90"}, want: []string{"1.90", mirror.MaxAPI, "update weft"}},
-		"says little": {engine: mirror.Engine{}},
+		"too old":     {engine: engine.Versions{Newest: "1.23"}, want: []string{"1.23", engine.MinAPI, "update Docker"}},
+		"too new":     {engine: engine.Versions{Newest: "1.99", Oldest: "1.90"}, want: []string{"1.90", engine.MaxAPI, "update weft"}},
+		"says little": {engine: engine.Versions{}},
 	} {
 		says(t, name, dockerFindings(at, c.engine, c.err), c.want...)
 	}

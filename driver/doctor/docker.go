@@ -10,7 +10,7 @@ import (
 	"syscall"
 
 	"github.com/weft-net/weft/driver/control"
-	"github.com/weft-net/weft/driver/mirror"
+	"github.com/weft-net/weft/driver/mirror/engine"
 )
 
 var dockerCheck = Check{
@@ -24,7 +24,7 @@ var dockerCheck = Check{
 	},
 }
 
-func dockerFindings(at string, e mirror.Engine, err error) []Finding {
+func dockerFindings(at string, e engine.Versions, err error) []Finding {
 	found := func(problem, cure string) []Finding {
 		return []Finding{{
 			Object: at, Severity: control.Broken, Cure: cure,
@@ -41,10 +41,10 @@ func dockerFindings(at string, e mirror.Engine, err error) []Finding {
 		return found(fmt.Sprintf("weft may not open Docker's socket %s", path), "run weft as root, and look for an SELinux or AppArmor rule against it")
 	case err != nil:
 		return found(fmt.Sprintf("Docker's API at %s does not answer: %v", at, err), "read Docker's log (journalctl -u docker) and restart Docker if it hangs")
-	case e.API != "" && older(e.API, mirror.MinAPI):
-		return found(fmt.Sprintf("Docker's API at %s has version %s and weft needs %s", at, e.API, mirror.MinAPI), "update Docker to 1.12 or newer")
-	case e.MinAPI != "" && older(mirror.MaxAPI, e.MinAPI):
-		return found(fmt.Sprintf("Docker's API at %s takes only versions from %s on and weft speaks up to %s", at, e.MinAPI, mirror.MaxAPI), "update weft")
+	case e.Newest != "" && older(e.Newest, engine.MinAPI):
+		return found(fmt.Sprintf("Docker's API at %s has version %s and weft needs %s", at, e.Newest, engine.MinAPI), "update Docker to 1.12 or newer")
+	case e.Oldest != "" && older(engine.MaxAPI, e.Oldest):
+		return found(fmt.Sprintf("Docker's API at %s takes only versions from %s on and weft speaks up to %s", at, e.Oldest, engine.MaxAPI), "update weft")
 	}
 	return nil
 }

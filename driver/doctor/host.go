@@ -9,7 +9,7 @@ import (
 	"github.com/weft-net/weft/driver/control"
 	"github.com/weft-net/weft/driver/dataplane"
 	"github.com/weft-net/weft/driver/dataplane/firewall"
-	"github.com/weft-net/weft/driver/mirror"
+	"github.com/weft-net/weft/driver/mirror/engine"
 	"github.com/weft-net/weft/driver/probe"
 	"github.com/weft-net/weft/kvstore/consul"
 )
@@ -27,7 +27,7 @@ type Host struct {
 	// Kernel is this host's; *dataplane.Inspector is one.
 	Kernel Kernel
 	// Docker asks who answers at Docker's API.
-	Docker func(ctx context.Context, at string) (mirror.Engine, error)
+	Docker func(ctx context.Context, at string) (engine.Versions, error)
 	// Store examines the cluster's store; nil: it is a file of this host's.
 	Store func(ctx context.Context) (consul.Health, error)
 	// Sysctl reads one of the kernel's settings, as in "net.ipv4.ip_forward".

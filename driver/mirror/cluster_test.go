@@ -10,6 +10,7 @@ import (
 
 	"github.com/docker/docker/api/types/network"
 
+	"github.com/weft-net/weft/driver/option"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
 )
@@ -65,7 +66,7 @@ func (c *cluster) change(f func()) {
 	}
 }
 
-func (r *records) createNetwork(dockerID string, req network.CreateRequest) (err error) {
+func (r *records) CreateNetwork(dockerID string, req network.CreateRequest) (err error) {
 	defer func() {
 		r.change(func() {
 			if r.broken != nil {
@@ -75,7 +76,7 @@ func (r *records) createNetwork(dockerID string, req network.CreateRequest) (err
 		})
 	}()
 	r.change(func() {
-		id := req.Options[idOption]
+		id := req.Options[option.ID]
 		if id == "" {
 			r.next++
 			id = fmt.Sprintf("w%d", r.next)
@@ -94,7 +95,7 @@ func (r *records) createNetwork(dockerID string, req network.CreateRequest) (err
 
 // deleteNetwork is the driver's: the network goes everywhere unless another
 // host has an endpoint in it.
-func (r *records) deleteNetwork(dockerID string) {
+func (r *records) DeleteNetwork(dockerID string) {
 	r.change(func() {
 		id, ok := r.docker[dockerID]
 		delete(r.docker, dockerID)

@@ -7,6 +7,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weft-net/weft/driver/mirror/engine"
+	"github.com/weft-net/weft/driver/mirror/match"
+	"github.com/weft-net/weft/driver/option"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
 )
@@ -36,7 +39,7 @@ const (
 // action is one thing to do, about one network.
 type action struct {
 	kind    kind
-	docker  dockerNetwork   // zero for create
+	docker  engine.Network  // zero for create
 	network overlay.Network // zero for report, and if nobody knows
 	after   time.Duration   // how long it must be wanted without a break
 	kernel  overlay.Remains // attach, remake: what the kernel has of it
@@ -55,12 +58,12 @@ func (a action) key() string {
 
 // decide says what there is to do so that Docker and the cluster agree. There
 // is at most one action for each name, so they may be done in any order.
-func decide(driver string, docker []dockerNetwork, v clusterView) []action {
-	d := decision{driver: driverName(driver), view: v, byName: map[string][]dockerNetwork{}, here: map[string]bool{}, named: map[string]bool{}}
+func decide(driver string, docker []engine.Network, v match.View) []action {
+	d := decision{driver: engine.DriverName(driver), view: v, byName: map[string][]engine.Network{}, here: map[string]bool{}, named: map[string]bool{}}
 	for _, id := range slices.Sorted(maps.Keys(v.Docker)) {
 		d.here[v.Docker[id].ID] = true
 	}
-	docker = slices.SortedFunc(slices.Values(docker), func(a, b dockerNetwork) int {
+	docker = slices.SortedFunc(slices.Values(docker), func(a, b engine.Network) int {
 		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
 	})
 	listed := map[string]bool{}
@@ -93,8 +96,8 @@ func decide(driver string, docker []dockerNetwork, v clusterView) []action {
 
 type decision struct {
 	driver  string
-	view    clusterView
-	byName  map[string][]dockerNetwork
+	view    match.View
+	byName  map[string][]engine.Network
 	here    map[string]bool // weft ids that this host's Docker has
 	named   map[string]bool // names that an action publishes
 	actions []action
@@ -103,7 +106,7 @@ type decision struct {
 func (d *decision) add(a action) { d.actions = append(d.actions, a) }
 
 // known decides about a Docker network that weft has a record of.
-func (d *decision) known(n dockerNetwork, record overlay.Network) {
+func (d *decision) known(n engine.Network, record overlay.Network) {
 	switch {
 	case !record.Deleted.IsZero() && n.Swarm:
 	case !record.Deleted.IsZero():
@@ -115,10 +118,10 @@ func (d *decision) known(n dockerNetwork, record overlay.Network) {
 }
 
 // unknown decides about a Docker network of weft's that weft has no record of.
-func (d *decision) unknown(n dockerNetwork) {
-	record, ok := d.view.match(n)
+func (d *decision) unknown(n engine.Network) {
+	record, ok := d.view.Find(n)
 	kernel, running := d.view.Kernel[n.ID]
-	tombstone, removed := d.view.removed(n)
+	tombstone, removed := d.view.Removed(n)
 	switch {
 	case running && !ok && !d.taken(n): // its containers wait
 		d.add(action{kind: doRemake, docker: n, kernel: kernel, after: remakeFor})
@@ -142,7 +145,7 @@ func (d *decision) unknown(n dockerNetwork) {
 		}
 	default:
 		why := fmt.Sprintf("Docker's network %q (%.12s) uses weft, but weft has no record of it", n.Name, n.ID)
-		if id := n.Options[idOption]; id != "" {
+		if id := n.Options[option.ID]; id != "" {
 			why += fmt.Sprintf(", and the cluster has no network %q", id)
 		}
 		d.add(action{kind: doReport, docker: n, after: unknownFor, why: why + fmt.Sprintf(": remove it with `docker network rm %s`, and create it again if it is needed", n.Name)})
@@ -150,20 +153,20 @@ func (d *decision) unknown(n dockerNetwork) {
 }
 
 // taken says whether another network of the cluster has n's name.
-func (d *decision) taken(n dockerNetwork) bool {
-	_, taken := d.view.live(n.Name)
+func (d *decision) taken(n engine.Network) bool {
+	_, taken := d.view.Named(n.Name)
 	return taken
 }
 
-// older says whether the store may have lost its record of n: it has its data
-// only since n was made.
-func (d *decision) older(n dockerNetwork) bool {
+// older says whether the store may have lost its record of n: n was made before
+// the store's epoch began.
+func (d *decision) older(n engine.Network) bool {
 	return !n.Created.IsZero() && n.Created.Before(d.view.Epoch)
 }
 
 // twin says whether weft has a record of another Docker network with n's name.
-func (d *decision) twin(n dockerNetwork) bool {
-	return slices.ContainsFunc(d.byName[n.Name], func(o dockerNetwork) bool {
+func (d *decision) twin(n engine.Network) bool {
+	return slices.ContainsFunc(d.byName[n.Name], func(o engine.Network) bool {
 		_, known := d.view.Docker[o.ID]
 		return o.ID != n.ID && known
 	})
@@ -174,7 +177,7 @@ func (d *decision) twin(n dockerNetwork) bool {
 // call for 15 s only. Should Docker be at it still, the network is taken over when it
 // is listed. One without a name would be gone for good, so that waits.
 func (d *decision) lost(id string, record registry.InDocker) {
-	a := action{kind: doDetach, docker: dockerNetwork{ID: id}, network: record.Network, after: lostFor}
+	a := action{kind: doDetach, docker: engine.Network{ID: id}, network: record.Network, after: lostFor}
 	if record.Name != "" && record.Earlier {
 		a.after = brokenFor
 	}

@@ -8,6 +8,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weft-net/weft/driver/mirror/engine"
+	"github.com/weft-net/weft/driver/mirror/match"
+	"github.com/weft-net/weft/driver/option"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
 )
@@ -20,30 +23,31 @@ func at(seconds int) time.Time {
 	return t.Add(time.Duration(seconds) * time.Second)
 }
 
-func dockerNet(id, name string, change ...func(*dockerNetwork)) dockerNetwork {
-	n := dockerNetwork{ID: id, Name: name, Driver: "weft", Created: at(0)}
+func dockerNet(id, name string, change ...func(*engine.Network)) engine.Network {
+	n := engine.Network{ID: id, Name: name, Driver: "weft", Created: at(0)}
 	for _, c := range change {
 		c(&n)
 	}
 	return n
 }
 
-func driver(name string) func(*dockerNetwork) { return func(n *dockerNetwork) { n.Driver = name } }
-func created(s int) func(*dockerNetwork)      { return func(n *dockerNetwork) { n.Created = at(s) } }
+func driver(name string) func(*engine.Network) { return func(n *engine.Network) { n.Driver = name } }
 
-func weftID(id string) func(*dockerNetwork) {
-	return func(n *dockerNetwork) { n.Options = map[string]string{idOption: id} }
+func created(s int) func(*engine.Network) { return func(n *engine.Network) { n.Created = at(s) } }
+
+func weftID(id string) func(*engine.Network) {
+	return func(n *engine.Network) { n.Options = map[string]string{option.ID: id} }
 }
 
-func swarm(n *dockerNetwork) { n.Swarm = true }
+func swarm(n *engine.Network) { n.Swarm = true }
 
 func swarms(n overlay.Network) overlay.Network {
 	n.Swarm = true
 	return n
 }
 
-func subnet(s string) func(*dockerNetwork) {
-	return func(n *dockerNetwork) {
+func subnet(s string) func(*engine.Network) {
+	return func(n *engine.Network) {
 		n.Subnets = append(n.Subnets, overlay.Subnet{Prefix: netip.MustParsePrefix(s)})
 	}
 }
@@ -63,7 +67,7 @@ func gone(n overlay.Network) overlay.Network {
 
 func TestDecide(t *testing.T) {
 	type networks = []overlay.Network
-	type docker = []dockerNetwork
+	type docker = []engine.Network
 	type known = map[string]overlay.Network
 	type kernel = map[string]overlay.Remains
 	tests := []struct {
@@ -269,7 +273,7 @@ func TestDecide(t *testing.T) {
 			for id, n := range tc.known {
 				held[id] = registry.InDocker{Network: n, Earlier: tc.earlier}
 			}
-			view := clusterView{
+			view := match.View{
 				Inventory: registry.Inventory{Live: tc.live, Gone: tc.gone, Docker: held, Lost: tc.lost, Epoch: at(0), Frozen: tc.frozen},
 				Kernel:    tc.kernel,
 			}

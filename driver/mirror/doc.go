@@ -1,6 +1,6 @@
 // Package mirror keeps this host's Docker and the cluster's networks the same,
 // over Docker's API. It tells the cluster the names that Docker never tells a
-// driver, creates on this host the networks of other hosts, removes those that
+// driver, creates the networks of other hosts on this host, removes networks that
 // are gone, and notices what happened while weft was away.
 //
 // It looks at the state of both sides as a whole, decides what to do (decide is
@@ -8,6 +8,11 @@
 // says that it is time to look, never what to do. Nothing in a driver call
 // waits for this package, and no lock is held while Docker is asked: creating a
 // network here calls weft's own driver in turn.
+//
+// What else needs Docker's API has rooms of its own below, which run beside the
+// networks' passes in each session: engine (the API), match (which network is
+// which), names (containers' names), takeover (endpoints whose records were lost)
+// and restart (containers that Docker has given up).
 //
 // Who is right:
 //

@@ -18,6 +18,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/sirupsen/logrus/hooks/test"
 
+	"github.com/weft-net/weft/driver/mirror/engine"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
 	"github.com/weft-net/weft/driver/registry/registrytest"
@@ -165,10 +166,10 @@ type turnHost struct {
 
 	mu      sync.Mutex
 	next    int
-	all     map[string]dockerNetwork // by Docker's id
-	names   map[string]chan struct{} // names that Docker is at
-	removed map[string]bool          // weft's ids of what users have removed here
-	made    map[string]userMade      // by Docker's id: what users have made here
+	all     map[string]engine.Network // by Docker's id
+	names   map[string]chan struct{}  // names that Docker is at
+	removed map[string]bool           // weft's ids of what users have removed here
+	made    map[string]userMade       // by Docker's id: what users have made here
 }
 
 // userMade is a network whose user was told that it is made.
@@ -192,7 +193,7 @@ func newTurnCluster(t *testing.T, hosts int) *turnCluster {
 	for i := range hosts {
 		h := &turnHost{
 			turns: &c.turns, name: fmt.Sprintf("h%d", i+1),
-			all: map[string]dockerNetwork{}, names: map[string]chan struct{}{}, removed: map[string]bool{}, made: map[string]userMade{},
+			all: map[string]engine.Network{}, names: map[string]chan struct{}{}, removed: map[string]bool{}, made: map[string]userMade{},
 		}
 		h.state = registrytest.OpenStore(t, h.name+".db")
 		c.start(h)
@@ -256,7 +257,7 @@ func (h *turnHost) changed() {
 	h.session.ask()
 }
 
-func (h *turnHost) listed() map[string]dockerNetwork {
+func (h *turnHost) listed() map[string]engine.Network {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return maps.Clone(h.all)
@@ -304,7 +305,7 @@ func (h *turnHost) post(ctx context.Context, who, name string, want overlay.Netw
 	}
 	h.wait(who)
 	h.mu.Lock()
-	h.all[docker] = dockerNetwork{ID: docker, Name: name, Driver: "weft", IPAM: "weft", Created: made, Subnets: want.Subnets}
+	h.all[docker] = engine.Network{ID: docker, Name: name, Driver: "weft", IPAM: "weft", Created: made, Subnets: want.Subnets}
 	h.mu.Unlock()
 	h.changed()
 	return docker, n.ID, nil
@@ -333,16 +334,16 @@ func (h *turnHost) del(ctx context.Context, who, docker string) (gone string, er
 	return record.ID, nil
 }
 
-func (h *turnHost) create(ctx context.Context, _, _ string, n overlay.Network) (string, error) {
+func (h *turnHost) Create(ctx context.Context, _, _ string, n overlay.Network) (string, error) {
 	id, _, err := h.post(ctx, h.name+" mirror", n.Name, overlay.Network{VNI: n.VNI, Subnets: n.Subnets})
 	return id, err
 }
 
-func (h *turnHost) endpoints(context.Context, string) (map[string]sighting, bool, error) {
+func (h *turnHost) Endpoints(context.Context, string) (map[string]engine.Shown, bool, error) {
 	return nil, false, nil
 }
 
-func (h *turnHost) remove(ctx context.Context, docker string) error {
+func (h *turnHost) Remove(ctx context.Context, docker string) error {
 	_, err := h.del(ctx, h.name+" mirror", docker)
 	if cerrdefs.IsNotFound(err) {
 		return nil
@@ -350,9 +351,9 @@ func (h *turnHost) remove(ctx context.Context, docker string) error {
 	return err
 }
 
-func (h *turnHost) running(context.Context) ([]found, error) { return nil, nil }
+func (h *turnHost) Running(context.Context) ([]engine.Endpoint, error) { return nil, nil }
 
-func (h *turnHost) networks(context.Context) ([]dockerNetwork, error) {
+func (h *turnHost) Networks(context.Context) ([]engine.Network, error) {
 	h.wait(h.name + " mirror")
 	return slices.Collect(maps.Values(h.listed())), nil
 }
@@ -465,7 +466,7 @@ func (c *turnCluster) check() (wrong []string) {
 
 // lacks says which networks the host's Docker should have and has not, or has and
 // should not.
-func (h *turnHost) lacks(in registry.Inventory, all map[string]dockerNetwork) (wrong []string) {
+func (h *turnHost) lacks(in registry.Inventory, all map[string]engine.Network) (wrong []string) {
 	has := map[string]string{} // weft's id by name
 	conflicts := h.session.Status().Conflicts
 	for docker, n := range all {

@@ -9,30 +9,31 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus/hooks/test"
 
+	"github.com/weft-net/weft/driver/mirror/engine"
 	"github.com/weft-net/weft/driver/overlay"
 )
 
 // inUse is a Docker that refuses to remove a network, and shows these endpoints.
-type inUse map[string]sighting
+type inUse map[string]engine.Shown
 
-func (inUse) networks(context.Context) ([]dockerNetwork, error) { return nil, nil }
-func (inUse) running(context.Context) ([]found, error)          { return nil, nil }
-func (inUse) create(context.Context, string, string, overlay.Network) (string, error) {
+func (inUse) Networks(context.Context) ([]engine.Network, error) { return nil, nil }
+func (inUse) Running(context.Context) ([]engine.Endpoint, error) { return nil, nil }
+func (inUse) Create(context.Context, string, string, overlay.Network) (string, error) {
 	return "", errors.New("not asked for")
 }
-func (inUse) remove(context.Context, string) error { return errdefs.ErrPermissionDenied }
-func (d inUse) endpoints(context.Context, string) (map[string]sighting, bool, error) {
+func (inUse) Remove(context.Context, string) error { return errdefs.ErrPermissionDenied }
+func (d inUse) Endpoints(context.Context, string) (map[string]engine.Shown, bool, error) {
 	return d, true, nil
 }
 
 // A network that Docker will not remove is in use, or Docker has miscounted.
 func TestWhyDockerKeepsANetwork(t *testing.T) {
-	a := action{docker: dockerNetwork{ID: "0123456789abcdef", Name: "web"}, why: "it was removed from the cluster"}
+	a := action{docker: engine.Network{ID: "0123456789abcdef", Name: "web"}, why: "it was removed from the cluster"}
 	for _, tt := range []struct {
 		docker inUse
 		want   string
 	}{
-		{inUse{"e1": {name: "shop"}}, "containers use it: disconnect or remove them"},
+		{inUse{"e1": {Name: "shop"}}, "containers use it: disconnect or remove them"},
 		{inUse{}, "Docker says that containers use it but shows none, so it has miscounted: restart it (systemctl restart docker), and it counts anew"},
 	} {
 		s := &session{maker: tt.docker}
@@ -45,7 +46,7 @@ func TestWhyDockerKeepsANetwork(t *testing.T) {
 // docking is a Docker that makes every network under one id.
 type docking struct{ inUse }
 
-func (docking) create(context.Context, string, string, overlay.Network) (string, error) {
+func (docking) Create(context.Context, string, string, overlay.Network) (string, error) {
 	return "0123456789abcdef", nil
 }
 

@@ -5,12 +5,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weft-net/weft/driver/mirror/engine"
 	"github.com/weft-net/weft/driver/overlay"
 )
 
 func TestActionMustBeWantedWithoutABreak(t *testing.T) {
 	l := newLedger()
-	a := action{kind: doDetach, docker: dockerNetwork{ID: "d1"}, after: lostFor}
+	a := action{kind: doDetach, docker: engine.Network{ID: "d1"}, after: lostFor}
 	steps := []struct {
 		at     int // seconds
 		wanted bool
@@ -51,7 +52,7 @@ func TestFailuresAreSpacedOutUntilNews(t *testing.T) {
 	if got := l.conflicts(now)["a"]; got.Text != "no" {
 		t.Errorf("conflict is %q", got.Text)
 	}
-	if l.wake(now, look) == 0 {
+	if l.wake(now, engine.LookEvery) == 0 {
 		t.Error("the next try is at once")
 	}
 	if l.hurry(now, false); len(l.due([]action{a}, now)) != 0 {
@@ -68,7 +69,7 @@ func TestFailuresAreSpacedOutUntilNews(t *testing.T) {
 
 func TestSoonErrorIsKeptBackForAMoment(t *testing.T) {
 	l := newLedger()
-	a := action{kind: doName, docker: dockerNetwork{ID: "d1", Name: "a"}}
+	a := action{kind: doName, docker: engine.Network{ID: "d1", Name: "a"}}
 	l.due([]action{a}, at(0))
 	l.done(a, soonError{errors.New("soon")}, at(0))
 	if len(l.conflicts(at(1))) != 0 {

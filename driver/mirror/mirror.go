@@ -10,18 +10,16 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/sirupsen/logrus"
 
+	"github.com/weft-net/weft/driver/mirror/names"
+	"github.com/weft-net/weft/driver/mirror/takeover"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
 )
 
 // Registry is what weft knows, as far as mirroring needs it.
 type Registry interface {
-	// Inventory is what is known of networks at one moment.
-	Inventory() registry.Inventory
-	// Snapshot's Local are this host's endpoints.
-	Snapshot() overlay.Snapshot
-	// Changes gives a channel that gets a value after something has changed.
-	Changes() (changes <-chan struct{}, stop func())
+	names.Registry    // containers' names
+	takeover.Registry // what was lost
 
 	// Mirroring says that Docker is being asked for the network, until done.
 	Mirroring(id string) (done func())
@@ -32,20 +30,10 @@ type Registry interface {
 	Attach(ctx context.Context, dockerID, id string) error
 	// Detach records that Docker has lost its network.
 	Detach(ctx context.Context, dockerID string) error
-	// NameEndpoint records by what names the endpoint is found.
-	NameEndpoint(ctx context.Context, id string, names []string) error
-	DeleteEndpoint(ctx context.Context, id string) error
 
-	// Rebuilding says whether records of this host may be lost, and whether the
-	// cluster's are here to match Docker's networks with.
-	Rebuilding() (lost, ready bool)
 	// Remake records a network that nobody has a record of, without an id under
 	// a new one; an error is registry.ErrFrozen if it is too early to.
 	Remake(ctx context.Context, n overlay.Network) error
-	// Adopt records an endpoint whose record was lost.
-	Adopt(ctx context.Context, e overlay.Endpoint) error
-	// Rebuilt records that nothing is lost any more.
-	Rebuilt(ctx context.Context) error
 }
 
 var _ Registry = (*registry.Registry)(nil)
@@ -60,10 +48,8 @@ type Config struct {
 	Options func(options map[string]string) (overlay.Network, error)
 	// Keep is told with every pass which pools of the IPAM driver's Docker's
 	// networks have, of whatever network driver; may be nil.
-	Keep func(ctx context.Context, subnets []netip.Prefix) error
-	// Missed is told the addresses of an endpoint made at made, which Docker has
-	// ended while weft was away; may be nil.
-	Missed func(ctx context.Context, addrs []netip.Addr, made time.Time) error
+	Keep   func(ctx context.Context, subnets []netip.Prefix) error
+	Missed names.Missed // may be nil
 	Log    logrus.FieldLogger
 }
 

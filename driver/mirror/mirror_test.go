@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,14 +15,15 @@ import (
 	"github.com/sirupsen/logrus/hooks/test"
 	"go.uber.org/goleak"
 
-	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/mirror/enginetest"
+	"github.com/weft-net/weft/driver/option"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // host is one Docker host with its mirror.
 type host struct {
-	*dockerd
+	*enginetest.Dockerd
 	records *records
 	mirror  *Mirror
 	log     *test.Hook
@@ -35,8 +35,8 @@ func newHost(t *testing.T, c *cluster, name string) *host {
 	log, hook := test.NewNullLogger()
 	log.SetLevel(logrus.DebugLevel)
 	h := &host{records: c.add(name), log: hook}
-	h.dockerd = newDockerd(t, h.records)
-	h.mirror = New(Config{Registry: h.records, Host: h.host(), Driver: "weft", IPAM: "weft", Log: log})
+	h.Dockerd = enginetest.New(t, h.records)
+	h.mirror = New(Config{Registry: h.records, Host: h.Host(), Driver: "weft", IPAM: "weft", Log: log})
 	return h
 }
 
@@ -57,7 +57,7 @@ func (h *host) run(t *testing.T) *host {
 
 func (h *host) up(t *testing.T) *host {
 	t.Helper()
-	h.start(t)
+	h.Start(t)
 	h.run(t)
 	eventually(t, "connected", func() bool { return h.mirror.Status().Connected })
 	return h
@@ -99,26 +99,26 @@ func testNetworkAppearsOnOtherHost(t *testing.T, version string) {
 	t.Helper()
 	c := newCluster()
 	h1, h2 := newHost(t, c, "h1"), newHost(t, c, "h2")
-	h1.version, h2.version = version, version
+	h1.Version, h2.Version = version, version
 	h1.up(t)
 	h2.up(t)
 	began := time.Now()
-	id, err := h1.make(request("a", map[string]string{"k": "v"}))
+	id, err := h1.Make(request("a", map[string]string{"k": "v"}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "network on h2", func() bool { return len(h2.byName("a")) == 1 })
+	eventually(t, "network on h2", func() bool { return len(h2.ByName("a")) == 1 })
 	t.Logf("mirrored in %s", time.Since(began))
-	got := h2.byName("a")[0]
-	if got.Options[idOption] != "w1" || got.Options["k"] != "v" || got.IPAM.Options[idOption] != "w1" || got.IPAM.Driver != "weft" ||
+	got := h2.ByName("a")[0]
+	if got.Options[option.ID] != "w1" || got.Options["k"] != "v" || got.IPAM.Options[option.ID] != "w1" || got.IPAM.Driver != "weft" ||
 		!got.Attachable || got.Labels["l"] != "v" || got.IPAM.Config[0].Subnet != "10.1.0.0/16" {
 		t.Errorf("mirrored as %+v", got)
 	}
 
-	if code := h1.unmake(id); code != http.StatusNoContent {
+	if code := h1.Unmake(id); code != http.StatusNoContent {
 		t.Fatalf("network rm: %d", code)
 	}
-	eventually(t, "network gone from h2", func() bool { return len(h2.byName("a")) == 0 })
+	eventually(t, "network gone from h2", func() bool { return len(h2.ByName("a")) == 0 })
 }
 
 func TestBurstOfNetworks(t *testing.T) {
@@ -126,14 +126,14 @@ func TestBurstOfNetworks(t *testing.T) {
 	h1, h2 := newHost(t, c, "h1").up(t), newHost(t, c, "h2").up(t)
 	names := strings.Split("abcdefghijklmnopqrst", "")
 	for _, name := range names {
-		if _, err := h1.make(request(name, nil)); err != nil {
+		if _, err := h1.Make(request(name, nil)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, name := range names {
-		eventually(t, name+" on h2", func() bool { return len(h2.byName(name)) == 1 })
+		eventually(t, name+" on h2", func() bool { return len(h2.ByName(name)) == 1 })
 	}
-	if n := h2.count("GET /networks"); n > 3*len(names) {
+	if n := h2.Count("GET /networks"); n > 3*len(names) {
 		t.Errorf("h2's Docker was asked for its networks %d times for %d networks", n, len(names))
 	}
 }
@@ -142,14 +142,14 @@ func TestTwoHostsCreateOneName(t *testing.T) {
 	c := newCluster()
 	h1, h2 := newHost(t, c, "h1"), newHost(t, c, "h2")
 	for _, h := range []*host{h1, h2} {
-		if _, err := h.make(request("a", nil)); err != nil {
+		if _, err := h.Make(request("a", nil)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	h1.up(t)
 	h2.up(t)
 	eventually(t, "one network", func() bool {
-		one, other := h1.byName("a"), h2.byName("a")
+		one, other := h1.ByName("a"), h2.ByName("a")
 		if len(one) != 1 || len(other) != 1 {
 			return false
 		}
@@ -164,22 +164,22 @@ func TestTwoHostsCreateOneName(t *testing.T) {
 func TestLoserInUseIsAConflict(t *testing.T) {
 	c := newCluster()
 	h1, h2 := newHost(t, c, "h1"), newHost(t, c, "h2")
-	if _, err := h1.make(request("a", nil)); err != nil {
+	if _, err := h1.Make(request("a", nil)); err != nil {
 		t.Fatal(err)
 	}
-	id, err := h2.make(request("a", nil))
+	id, err := h2.Make(request("a", nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	h2.show(id, "e1", "c1")
+	h2.Show(id, "e1", "c1")
 	h1.up(t)
-	eventually(t, "h1's name", func() bool { n, _ := h1.records.OfDocker(h1.byName("a")[0].ID); return n.Name == "a" })
+	eventually(t, "h1's name", func() bool { n, _ := h1.records.OfDocker(h1.ByName("a")[0].ID); return n.Name == "a" })
 	h2.up(t)
 	eventually(t, "conflict", func() bool { return strings.Contains(h2.mirror.Status().Conflicts["a"].Text, "created on host h1") })
-	h2.show(id, "e1", "")
-	h2.send(events.Message{Type: "network", Action: "disconnect", Actor: events.Actor{ID: id}})
+	h2.Show(id, "e1", "")
+	h2.Send(events.Message{Type: "network", Action: "disconnect", Actor: events.Actor{ID: id}})
 	eventually(t, "the winner on h2", func() bool {
-		n := h2.byName("a")
+		n := h2.ByName("a")
 		return len(n) == 1 && h2.records.DockerIDs()[n[0].ID] == "w1"
 	})
 	eventually(t, "no conflict", func() bool { return len(h2.mirror.Status().Conflicts) == 0 })
@@ -188,67 +188,65 @@ func TestLoserInUseIsAConflict(t *testing.T) {
 func TestForeignNetworkIsAConflictAndStays(t *testing.T) {
 	c := newCluster()
 	h1, h2 := newHost(t, c, "h1").up(t), newHost(t, c, "h2").up(t)
-	foreign, err := h2.make(network.CreateRequest{Name: "a", CreateOptions: network.CreateOptions{Driver: "bridge"}})
+	foreign, err := h2.Make(network.CreateRequest{Name: "a", CreateOptions: network.CreateOptions{Driver: "bridge"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h1.make(request("a", nil)); err != nil {
+	if _, err := h1.Make(request("a", nil)); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "conflict", func() bool { return strings.Contains(h2.mirror.Status().Conflicts["a"].Text, `driver "bridge"`) })
-	if h2.count("POST /networks/create") != 0 || h2.count("DELETE /networks/{id}") != 0 {
+	if h2.Count("POST /networks/create") != 0 || h2.Count("DELETE /networks/{id}") != 0 {
 		t.Error("Docker was asked to create or to remove")
 	}
-	h2.unmake(foreign)
-	eventually(t, "network on h2", func() bool { return len(h2.byName("a")) == 1 && h2.byName("a")[0].Driver == "weft" })
+	h2.Unmake(foreign)
+	eventually(t, "network on h2", func() bool { return len(h2.ByName("a")) == 1 && h2.ByName("a")[0].Driver == "weft" })
 }
 
 func TestTwinsOfOneHost(t *testing.T) { // Docker 20.10 lets two networks have one name
 	c := newCluster()
 	h := newHost(t, c, "h1")
-	h.twins = true
-	first, err := h.make(request("a", nil))
+	h.Twins = true
+	first, err := h.Make(request("a", nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.make(request("a", nil)); err != nil {
+	if _, err := h.Make(request("a", nil)); err != nil {
 		t.Fatal(err)
 	}
 	h.up(t)
-	eventually(t, "the older one only", func() bool { n := h.byName("a"); return len(n) == 1 && n[0].ID == first })
+	eventually(t, "the older one only", func() bool { n := h.ByName("a"); return len(n) == 1 && n[0].ID == first })
 }
 
 func TestRemovedWhileUsedElsewhereComesBack(t *testing.T) {
 	c := newCluster()
 	h1, h2 := newHost(t, c, "h1").up(t), newHost(t, c, "h2").up(t)
-	first, err := h1.make(request("a", nil))
+	first, err := h1.Make(request("a", nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "network on h2", func() bool { return len(h2.byName("a")) == 1 })
-	h2.records.join(h2.byName("a")[0].ID, "e1", time.Now())
-	h1.unmake(first)
-	eventually(t, "network back on h1", func() bool { n := h1.byName("a"); return len(n) == 1 && n[0].ID != first })
+	eventually(t, "network on h2", func() bool { return len(h2.ByName("a")) == 1 })
+	h2.records.join(h2.ByName("a")[0].ID, "e1", time.Now())
+	h1.Unmake(first)
+	eventually(t, "network back on h1", func() bool { n := h1.ByName("a"); return len(n) == 1 && n[0].ID != first })
 }
 
 func TestNameOfAPendingRemovalIsWaitedFor(t *testing.T) { // network rm and create in one breath
 	c := newCluster()
 	h := newHost(t, c, "h1").up(t)
-	first, err := h.make(request("a", nil))
+	first, err := h.Make(request("a", nil))
 	if err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "name", func() bool { n, _ := h.records.OfDocker(first); return n.Name == "a" })
 	h.records.change(func() { h.records.pending["w1"] = true; delete(h.records.docker, first) })
-	h.mu.Lock()
-	delete(h.networks, first)
-	h.mu.Unlock()
-	second, err := h.make(request("a", nil))
+	h.Drop(first)
+	second, err := h.Make(request("a", nil))
 	if err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(300 * time.Millisecond)
-	if len(h.byName("a")) != 1 || len(h.mirror.Status().Conflicts) != 0 {
+	if len(h.ByName("a")) != 1 || len(h.mirror.Status().Conflicts) != 0 {
 		t.Fatalf("the new network was not left alone: %v", h.mirror.Status().Conflicts)
 	}
 	c.change(func() { c.networks["w1"] = gone(c.networks["w1"]) })
@@ -259,7 +257,7 @@ func TestStoreAwayIsToldAndRetried(t *testing.T) {
 	c := newCluster()
 	h := newHost(t, c, "h1").up(t)
 	c.change(func() { h.records.deaf = errors.New("store unavailable") })
-	id, err := h.make(request("a", nil))
+	id, err := h.Make(request("a", nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,17 +270,17 @@ func TestFailingCreateIsToldAndNotHammered(t *testing.T) {
 	c := newCluster()
 	h1, h2 := newHost(t, c, "h1").up(t), newHost(t, c, "h2").up(t)
 	c.change(func() { h2.records.broken = errors.New("no kernel for that") })
-	if _, err := h1.make(request("a", nil)); err != nil {
+	if _, err := h1.Make(request("a", nil)); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "conflict", func() bool { return strings.Contains(h2.mirror.Status().Conflicts["a"].Text, "no kernel for that") })
 	time.Sleep(time.Second)
-	if n := h2.count("POST /networks/create"); n > 8 {
+	if n := h2.Count("POST /networks/create"); n > 8 {
 		t.Errorf("Docker was asked %d times within a second", n)
 	}
 	c.change(func() { h2.records.broken = nil })
-	h2.send(events.Message{Type: "network", Action: "destroy"})
-	eventually(t, "network on h2", func() bool { return len(h2.byName("a")) == 1 })
+	h2.Send(events.Message{Type: "network", Action: "destroy"})
+	eventually(t, "network on h2", func() bool { return len(h2.ByName("a")) == 1 })
 }
 
 func TestSocketAbsentThenThere(t *testing.T) {
@@ -293,10 +291,10 @@ func TestSocketAbsentThenThere(t *testing.T) {
 	if n := len(h.log.AllEntries()); n != 1 {
 		t.Errorf("%d log lines while Docker is absent, want 1", n)
 	}
-	if _, err := h.make(request("a", nil)); err != nil {
+	if _, err := h.Make(request("a", nil)); err != nil {
 		t.Fatal(err)
 	}
-	h.start(t)
+	h.Start(t)
 	eventually(t, "name", func() bool { return len(h.records.Networks()) == 1 && h.records.Networks()[0].Name == "a" })
 	if s := h.mirror.Status(); !s.Connected || s.Error != "" || s.Since.IsZero() {
 		t.Errorf("status %+v", s)
@@ -306,25 +304,25 @@ func TestSocketAbsentThenThere(t *testing.T) {
 func TestDockerRestarts(t *testing.T) {
 	c := newCluster()
 	h1, h2 := newHost(t, c, "h1").up(t), newHost(t, c, "h2").up(t)
-	h2.stop()
+	h2.Stop()
 	eventually(t, "h2 noticed", func() bool { return !h2.mirror.Status().Connected })
-	if _, err := h1.make(request("a", nil)); err != nil {
+	if _, err := h1.Make(request("a", nil)); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "name", func() bool { return len(h1.records.Networks()) == 1 && h1.records.Networks()[0].Name == "a" })
-	h2.start(t)
-	eventually(t, "network on h2", func() bool { return len(h2.byName("a")) == 1 })
+	h2.Start(t)
+	eventually(t, "network on h2", func() bool { return len(h2.ByName("a")) == 1 })
 }
 
 func TestDockerIsReplacedByAnOlderVersion(t *testing.T) {
 	c := newCluster()
 	h := newHost(t, c, "h1")
-	h.version = "1.51"
+	h.Version = "1.51"
 	h.up(t)
-	h.stop()
-	h.version = "1.41"
-	h.start(t)
-	if _, err := h.make(request("a", nil)); err != nil {
+	h.Stop()
+	h.Version = "1.41"
+	h.Start(t)
+	if _, err := h.Make(request("a", nil)); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "name", func() bool { return h.records.Networks()[0].Name == "a" })
@@ -334,15 +332,15 @@ func TestSlowDockerHoldsNothingUp(t *testing.T) {
 	c := newCluster()
 	h := newHost(t, c, "h1").up(t)
 	slow := make(chan struct{})
-	h.setSlow(slow)
+	h.SetSlow(slow)
 	done := make(chan struct{})
 	var once sync.Once
-	release := func() { once.Do(func() { h.setSlow(nil); close(slow) }) }
+	release := func() { once.Do(func() { h.SetSlow(nil); close(slow) }) }
 	defer release()
 	go func() { // a driver's calls
 		defer close(done)
-		_, _ = h.make(request("a", nil))
-		h.records.join(h.byName("a")[0].ID, "e1", time.Now())
+		_, _ = h.Make(request("a", nil))
+		h.records.join(h.ByName("a")[0].ID, "e1", time.Now())
 		_ = h.mirror.Status()
 	}()
 	select {
@@ -352,111 +350,4 @@ func TestSlowDockerHoldsNothingUp(t *testing.T) {
 	}
 	release()
 	eventually(t, "name", func() bool { return len(h.records.Networks()) == 1 && h.records.Networks()[0].Name == "a" })
-}
-
-func TestContainersGetTheirNames(t *testing.T) {
-	c := newCluster()
-	h := newHost(t, c, "h1").up(t)
-	id, err := h.make(request("a", nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	named := func(name string) func() bool {
-		return func() bool { e, _ := h.records.endpoint("e1"); return e.Name == name }
-	}
-	h.show(id, "e1", "c1")
-	h.records.join(id, "e1", time.Now())
-	eventually(t, "name at join, before any event", named("c1"))
-
-	const long = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-	names := func(want ...string) func() bool {
-		return func() bool { e, _ := h.records.endpoint("e1"); return slices.Equal(e.Names, want) }
-	}
-	h.records.join(id, "e2", time.Now())
-	busy := make(chan struct{})
-	h.mu.Lock()
-	h.busy = busy
-	h.mu.Unlock()
-	h.started(id, "e1", "c1", long, "box", "db", "c1", long[:12])
-	time.Sleep(100 * time.Millisecond) // Docker is still at it
-	h.show(id, "e2", "other")
-	eventually(t, "nobody else waits for it", func() bool { e, _ := h.records.endpoint("e2"); return e.Name == "other" })
-	close(busy)
-	eventually(t, "all names", names("c1", "db", long[:12], "box"))
-	if err := h.records.DeleteEndpoint(t.Context(), "e2"); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(100 * time.Millisecond)
-
-	inspects := h.count("GET /networks/{id}")
-	for range 20 {
-		h.send(events.Message{Type: "network", Action: "connect", Actor: events.Actor{ID: id}})
-		c.change(func() {})
-	}
-	h.started(id, "e1", "c2", long, "box", "db", long[:12])
-	h.send(events.Message{Type: "container", Action: "rename", Actor: events.Actor{Attributes: map[string]string{"oldName": "/c1", "name": "/c2"}}})
-	eventually(t, "new name", names("c2", "db", long[:12], "box"))
-	if n := h.count("GET /networks/{id}") - inspects; n != 1 {
-		t.Errorf("Docker was asked about the network %d times for a rename, want 1", n)
-	}
-
-	h.records.join(id, "e3", time.Now())
-	time.Sleep(100 * time.Millisecond)
-	h.show(id, "e3", "c3") // Docker shows it a moment later
-	eventually(t, "late name", func() bool { e, _ := h.records.endpoint("e3"); return e.Name == "c3" })
-}
-
-func TestEndpointsThatDockerLostAreForgotten(t *testing.T) {
-	c := newCluster()
-	h := newHost(t, c, "h1")
-	id, err := h.make(request("a", nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	old := time.Now().Add(-time.Hour)
-	h.records.join(id, "lost", old)
-	h.records.join(id, "young", time.Now())
-	h.records.join(id, "stopped", time.Now()) // and weft could not record that
-	h.records.join(id, "there", old)
-	h.show(id, "there", "c1")
-	h.records.join(id, "starting", time.Now())
-	h.records.join(id, "unstarted", old) // weft was killed between CreateEndpoint and Join
-	c.change(func() {
-		for _, id := range []string{"starting", "unstarted"} {
-			e := h.records.endpoints[id]
-			e.Phase = overlay.Created
-			h.records.endpoints[id] = e
-		}
-		e := h.records.endpoints["stopped"]
-		e.Name = "c0"
-		h.records.endpoints["stopped"] = e
-	})
-
-	log, _ := test.NewNullLogger()
-	h.start(t)
-	d, err := dial(t.Context(), h.host())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.close()
-	n := newNames(h.records, d, log)
-	n.look(t.Context())
-	n.look(t.Context())
-	if _, ok := h.records.endpoint("lost"); !ok {
-		t.Error("an endpoint was forgotten that was missing for a moment only")
-	}
-	for id := range n.missing {
-		n.missing[id] = time.Now().Add(-missingFor)
-	}
-	n.look(t.Context())
-	for _, id := range []string{"lost", "unstarted", "stopped"} {
-		if _, ok := h.records.endpoint(id); ok {
-			t.Errorf("endpoint %q, which Docker does not have, is still there", id)
-		}
-	}
-	for _, id := range []string{"young", "there", "starting"} {
-		if _, ok := h.records.endpoint(id); !ok {
-			t.Errorf("endpoint %q is gone", id)
-		}
-	}
 }

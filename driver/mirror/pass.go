@@ -11,23 +11,21 @@ import (
 	"github.com/containerd/errdefs"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weft-net/weft/driver/mirror/engine"
+	"github.com/weft-net/weft/driver/mirror/match"
 	"github.com/weft-net/weft/driver/registry"
 )
-
-// atOnce is how many networks are worked on at a time. Docker serialises much
-// of it; this is so that one that waits does not keep the others waiting.
-const atOnce = 4
 
 // networks makes passes until ctx ends or Docker's API fails.
 func (s *session) networks(ctx context.Context) error {
 	changes, stop := s.cfg.Registry.Changes()
 	defer stop()
 	for {
-		view := viewOf(s.cfg.Registry)
+		view := s.view()
 		if err := s.pass(ctx, view); err != nil {
 			return err
 		}
-		timer := time.NewTimer(s.ledger.wake(time.Now(), look))
+		timer := time.NewTimer(s.ledger.wake(time.Now(), engine.LookEvery))
 		for waiting := true; waiting; {
 			select {
 			case <-ctx.Done():
@@ -35,7 +33,7 @@ func (s *session) networks(ctx context.Context) error {
 				return nil
 			case <-changes:
 				// Most changes are about endpoints: Docker is not asked then.
-				waiting = view.same(viewOf(s.cfg.Registry))
+				waiting = view.Same(s.view())
 			case <-s.asked:
 				waiting = false
 			case <-timer.C:
@@ -46,10 +44,13 @@ func (s *session) networks(ctx context.Context) error {
 	}
 }
 
+// view is what the registry knows now.
+func (s *session) view() match.View { return match.View{Inventory: s.cfg.Registry.Inventory()} }
+
 // pass compares once and acts. It fails only with Docker's list.
-func (s *session) pass(ctx context.Context, view clusterView) error {
+func (s *session) pass(ctx context.Context, view match.View) error {
 	s.ledger.hurry(time.Now(), s.news.Swap(false))
-	docker, err := s.maker.networks(ctx)
+	docker, err := s.maker.Networks(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -68,7 +69,7 @@ func (s *session) pass(ctx context.Context, view clusterView) error {
 	due := s.ledger.due(decide(s.cfg.Driver, docker, view), time.Now())
 	results := make([]error, len(due))
 	var g errgroup.Group
-	g.SetLimit(atOnce)
+	g.SetLimit(engine.AtOnce)
 	for i, a := range due {
 		g.Go(func() error {
 			results[i] = s.do(ctx, a)
@@ -88,11 +89,11 @@ func (s *session) pass(ctx context.Context, view clusterView) error {
 
 // poolsOf gives the subnets of all networks, of any driver, whose addresses
 // come from the IPAM driver.
-func poolsOf(docker []dockerNetwork, ipam string) []netip.Prefix {
+func poolsOf(docker []engine.Network, ipam string) []netip.Prefix {
 	var out []netip.Prefix
 	for _, n := range docker {
-		if n.IPAM == driverName(ipam) {
-			out = append(out, subnetsOf(n)...)
+		if n.IPAM == engine.DriverName(ipam) {
+			out = append(out, match.Prefixes(n)...)
 		}
 	}
 	return out
@@ -107,7 +108,7 @@ func (s *session) do(ctx context.Context, a action) error {
 	case doCreate:
 		began := time.Now()
 		defer s.cfg.Registry.Mirroring(a.network.ID)()
-		made, err := s.maker.create(ctx, s.cfg.Driver, s.cfg.IPAM, a.network)
+		made, err := s.maker.Create(ctx, s.cfg.Driver, s.cfg.IPAM, a.network)
 		if err != nil {
 			return fmt.Errorf("network %q of the cluster (created on host %s) could not be created in this host's Docker, which is tried again: %w", a.network.Name, a.network.Host, err)
 		}
@@ -160,7 +161,7 @@ func (s *session) name(ctx context.Context, a action) error {
 	case !errors.As(err, &taken):
 		return fmt.Errorf("network %q could not be published to the other hosts, which is tried again: %w", a.docker.Name, err)
 	}
-	winner, ok := viewOf(s.cfg.Registry).live(taken.By)
+	winner, ok := s.view().Named(taken.By)
 	if !ok {
 		// It is being removed, or not heard of here yet. Soon one or the other is over.
 		return soonError{fmt.Errorf("network %q is not published to the other hosts yet, since network id %s still has its name there: %w", a.docker.Name, taken.By, err)}
@@ -169,24 +170,24 @@ func (s *session) name(ctx context.Context, a action) error {
 	if a.docker.Swarm {
 		return fmt.Errorf("network %q of Swarm has no name in the cluster, since %s: rename one of the two", a.docker.Name, a.why)
 	}
-	if wishes := unmet(a.network, a.docker, winner); len(wishes) > 0 {
+	if wishes := match.Unmet(a.network, a.docker, winner); len(wishes) > 0 {
 		return graveError{fmt.Errorf("network %q of this host's Docker (%.12s) is not the cluster's of that name, created on host %s, which was first and differs in its %s; it works, but on this host alone: remove it with `docker network rm %.12[2]s` to have the cluster's alone, and create it again under another name if it is needed",
 			a.docker.Name, a.docker.ID, winner.Host, strings.Join(wishes, ", "))}
 	}
 	if err := s.remove(ctx, a); err != nil {
 		return err
 	}
-	log.WithFields(map[string]any{"winner": winner.ID, "host": winner.Host, "was": prefixes(a.network), "subnets": prefixes(winner)}).
+	log.WithFields(map[string]any{"winner": winner.ID, "host": winner.Host, "was": a.network.Prefixes(), "subnets": winner.Prefixes()}).
 		Warn("Two networks of this name were created at once; the winner was first and has all that was asked of this host's, and replaces it.")
 	return nil
 }
 
 // remove takes a network of weft's out of Docker, if no container uses it.
 func (s *session) remove(ctx context.Context, a action) error {
-	switch err := s.maker.remove(ctx, a.docker.ID); {
+	switch err := s.maker.Remove(ctx, a.docker.ID); {
 	case errdefs.IsPermissionDenied(err):
 		// Docker's count may be wrong, https://github.com/moby/moby/issues/43286.
-		if found, there, err := s.maker.endpoints(ctx, a.docker.ID); err == nil && there && len(found) == 0 {
+		if found, there, err := s.maker.Endpoints(ctx, a.docker.ID); err == nil && there && len(found) == 0 {
 			return fmt.Errorf("network %q (%.12s) of this host's Docker is in the way, since %s, and Docker says that containers use it but shows none, so it has miscounted: restart it (systemctl restart docker), and it counts anew", a.docker.Name, a.docker.ID, a.why)
 		}
 		return fmt.Errorf("network %q (%.12s) of this host's Docker is in the way, since %s, and containers use it: disconnect or remove them", a.docker.Name, a.docker.ID, a.why)

@@ -2,120 +2,100 @@ package mirror
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"strings"
 	"sync/atomic"
-	"time"
 
-	"github.com/docker/docker/api/types/events"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weft-net/weft/driver/mirror/engine"
+	"github.com/weft-net/weft/driver/mirror/names"
+	"github.com/weft-net/weft/driver/mirror/restart"
+	"github.com/weft-net/weft/driver/mirror/takeover"
 	"github.com/weft-net/weft/driver/overlay"
 )
-
-// look is how often everything is compared without having been asked.
-const look = 60 * time.Second
 
 // session is one connection to Docker, from subscribing to its events until
 // they break off. What it remembers it sees anew in the next one.
 type session struct {
 	*Mirror
-	docker *docker
-	maker  maker   // docker, as the networks' passes use it
+	maker  maker   // Docker
 	up     func()  // Docker answers
 	ledger *ledger // of the networks' passes
 
 	asked chan struct{} // networks are to be looked at
 	news  atomic.Bool   // Docker's networks have changed since the last pass
 
-	names *names
+	names *names.Names
 	group *errgroup.Group // of all that the session does
 }
 
 // maker makes and removes Docker's networks.
 type maker interface {
-	networks(ctx context.Context) ([]dockerNetwork, error)
-	running(ctx context.Context) ([]found, error)
-	create(ctx context.Context, driver, ipam string, n overlay.Network) (dockerID string, err error)
-	endpoints(ctx context.Context, dockerID string) (map[string]sighting, bool, error)
-	remove(ctx context.Context, dockerID string) error
+	Networks(ctx context.Context) ([]engine.Network, error)
+	Running(ctx context.Context) ([]engine.Endpoint, error)
+	Create(ctx context.Context, driver, ipam string, n overlay.Network) (dockerID string, err error)
+	Endpoints(ctx context.Context, dockerID string) (map[string]engine.Shown, bool, error)
+	Remove(ctx context.Context, dockerID string) error
 }
 
 // session mirrors until Docker's API fails, and says why it did. up is called
 // once Docker answers.
 func (m *Mirror) session(ctx context.Context, up func()) error {
-	d, err := dial(ctx, m.cfg.Host)
+	d, err := engine.Dial(ctx, m.cfg.Host)
 	if err != nil {
 		return err
 	}
-	defer d.close()
+	defer d.Close()
 	m.mu.Lock()
-	m.api = d.api.ClientVersion()
+	m.api = d.Version()
 	m.mu.Unlock()
 	g, ctx := errgroup.WithContext(ctx)
 	s := &session{
-		Mirror: m, docker: d, maker: d, up: up, ledger: newLedger(), asked: make(chan struct{}, 1),
-		names: newNames(m.cfg.Registry, d, m.cfg.Log), group: g,
+		Mirror: m, maker: d, up: up, ledger: newLedger(), asked: make(chan struct{}, 1),
+		names: names.New(m.cfg.Registry, d, m.cfg.Missed, m.cfg.Log), group: g,
 	}
-	s.names.missed = m.cfg.Missed
 	s.news.Store(true) // of all that happened before
 
 	// First subscribe, then look: so nothing is missed in between.
-	messages, failed := d.events(ctx)
-	select {
-	case err := <-failed:
-		return fmt.Errorf("subscribe to Docker's events: %w", err)
-	default:
+	events, err := d.Subscribe(ctx)
+	if err != nil {
+		return err
 	}
-	g.Go(func() error { return s.listen(ctx, messages, failed) })
+	g.Go(func() error { return s.listen(ctx, events) })
 	g.Go(func() error { return s.networks(ctx) })
-	g.Go(func() error { return s.names.run(ctx) })
-	g.Go(func() error { return s.takeOver(ctx) })
-	g.Go(func() error { return s.restart(ctx) })
+	g.Go(func() error { return s.names.Run(ctx) })
+	g.Go(func() error {
+		return takeover.Run(ctx, takeover.Config{Registry: m.cfg.Registry, Docker: d, Driver: m.cfg.Driver, Log: m.cfg.Log})
+	})
+	g.Go(func() error { return restart.Run(ctx, d, m.cfg.Driver, m.cfg.Log) })
 	return g.Wait()
 }
 
 // listen turns Docker's events into requests to look.
-func (s *session) listen(ctx context.Context, messages <-chan events.Message, failed <-chan error) error {
+func (s *session) listen(ctx context.Context, events *engine.Subscription) error {
 	for {
-		select {
-		case <-ctx.Done():
+		e, err := events.Next(ctx)
+		if ctx.Err() != nil {
 			return nil
-		case err := <-failed:
-			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-				err = errors.New("the connection was closed")
-			}
-			return fmt.Errorf("follow Docker's events: %w", err)
-		case m := <-messages:
-			s.event(ctx, m)
 		}
+		if err != nil {
+			return err
+		}
+		s.event(ctx, e)
 	}
 }
 
-func (s *session) event(ctx context.Context, m events.Message) {
+func (s *session) event(ctx context.Context, e engine.Event) {
 	switch {
-	case m.Type == events.NetworkEventType:
-		if m.Action == events.ActionConnect {
-			s.names.ask()
-			return
-		}
+	case e.Network && e.Action != engine.Connect:
 		s.news.Store(true)
 		s.ask()
-	case m.Action == events.ActionCreate:
+	case e.Action == engine.Create: // of a container: Docker is asked about it
 		s.group.Go(func() error {
-			s.names.created(ctx, m.Actor.ID, m.Actor.Attributes["name"])
+			s.names.Event(ctx, e)
 			return nil
 		})
-	case m.Action == events.ActionDestroy:
-		s.names.fresh.forget(m.Actor.ID)
-	case m.Action == events.ActionRename:
-		s.names.fresh.forget(m.Actor.ID)
-		s.names.renamed(strings.TrimPrefix(m.Actor.Attributes["oldName"], "/"))
-	case m.Action == events.ActionStart:
-		s.names.fresh.forget(m.Actor.ID)
-		s.names.ask()
+	default:
+		s.names.Event(ctx, e)
 	}
 }
 

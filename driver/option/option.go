@@ -21,6 +21,9 @@ const (
 	ID = "weft.id"
 	// Encrypted is weft's own name for "encrypted" of Docker's overlay.
 	Encrypted = "weft.encrypted"
+	// ID says which of weft's networks a Docker network is. It is an option of the
+	// network (-o) and of its IPAM driver (--ipam-opt).
+	ID = ownPrefix + "id"
 
 	ownPrefix = "weft."
 )

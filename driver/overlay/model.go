@@ -43,6 +43,15 @@ type Network struct {
 // long as Docker's API has not told the name. Not quoted.
 func (n Network) Title() string { return cmp.Or(n.Name, n.ID) }
 
+// Prefixes are the prefixes of the network's subnets.
+func (n Network) Prefixes() []netip.Prefix {
+	out := make([]netip.Prefix, 0, len(n.Subnets))
+	for _, s := range n.Subnets {
+		out = append(out, s.Prefix)
+	}
+	return out
+}
+
 // Host is one host's record, written only by that host.
 type Host struct {
 	Name        string     `json:"name"`

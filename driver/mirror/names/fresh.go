@@ -1,4 +1,4 @@
-package mirror
+package names
 
 import (
 	"context"
@@ -7,16 +7,15 @@ import (
 	"time"
 )
 
-// What is remembered of containers that are created and not started is bounded:
-// beyond that, names come as for a container that is started again.
+// Bounds of what is remembered of containers that were created and not started.
+// Beyond them, a container gets its names after its start.
 const (
 	freshFor = 10 * time.Minute
 	freshMax = 1024
 )
 
-// fresh remembers containers from their creation until their first start is
-// done. Docker does not tell a container's names while it starts it, so they
-// are read before.
+// fresh remembers containers, and their names, from their creation until their
+// first start is done.
 type fresh struct {
 	mu  sync.Mutex
 	all map[string]freshContainer // by id; guarded by mu
@@ -25,13 +24,13 @@ type fresh struct {
 type freshContainer struct {
 	name  string
 	since time.Time
-	names map[string][]string // by network's name or id, as in the request; nil: not known yet
+	names map[string][]string // see Docker.NamesBefore; nil: not known yet
 }
 
 func newFresh() *fresh { return &fresh{all: map[string]freshContainer{}} }
 
 // add reads the names of a container that was just created.
-func (f *fresh) add(ctx context.Context, d inspector, id, name string) error {
+func (f *fresh) add(ctx context.Context, d Docker, id, name string) error {
 	now := time.Now()
 	f.mu.Lock()
 	maps.DeleteFunc(f.all, func(_ string, c freshContainer) bool { return now.Sub(c.since) > freshFor })
@@ -43,7 +42,7 @@ func (f *fresh) add(ctx context.Context, d inspector, id, name string) error {
 	if full {
 		return nil
 	}
-	names, err := d.created(ctx, id)
+	names, err := d.NamesBefore(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -56,16 +55,16 @@ func (f *fresh) add(ctx context.Context, d inspector, id, name string) error {
 	return nil
 }
 
-// forget is for a container that was started, renamed or removed.
+// forget forgets a container that was started, renamed or removed.
 func (f *fresh) forget(id string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.all, id)
 }
 
-// find gives the id of the fresh container of that name, and all its names in
-// the network, which may have been asked for by any of these references; "" and
-// nil if not known.
+// find gives the id of the fresh container of that name, and all its names in the
+// network. The request may have called the network by any of these references. An
+// unknown id is "", and unknown names are nil.
 func (f *fresh) find(name string, network ...string) (id string, names []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -1,4 +1,5 @@
-package mirror
+// Package enginetest is a model of Docker's API over a unix socket, for tests.
+package enginetest
 
 import (
 	"encoding/json"
@@ -20,14 +21,16 @@ import (
 	"github.com/docker/docker/api/types/versions"
 )
 
-// dockerd is a model of Docker's API over a unix socket: it keeps networks and
-// containers, sends events, and calls a driver as Docker does.
-type dockerd struct {
-	path    string
-	driver  driverCalls
-	version string // of the API; requests of newer ones are refused
-	oldest  string // and of older ones; "": none
-	server  *httptest.Server
+// Dockerd keeps networks and containers, sends events, and calls a driver as
+// Docker does.
+type Dockerd struct {
+	Version string // of the API; requests in newer ones are refused
+	Oldest  string // requests in older ones are refused; "": none
+	Twins   bool   // two networks may have one name, as in Docker 20.10's race
+
+	path   string
+	driver Driver
+	server *httptest.Server
 
 	mu       sync.Mutex
 	networks map[string]network.Inspect
@@ -37,29 +40,30 @@ type dockerd struct {
 	next     int
 	calls    map[string]int // method and path without ids
 	slow     chan struct{}  // closed: answers go out; nil: at once
-	twins    bool           // names may be taken twice, as in 20.10's race
 }
 
-// driverCalls is weft's side of Docker's driver calls.
-type driverCalls interface {
-	createNetwork(dockerID string, req network.CreateRequest) error
-	deleteNetwork(dockerID string)
+// Driver answers Docker's driver calls.
+type Driver interface {
+	CreateNetwork(dockerID string, req network.CreateRequest) error
+	DeleteNetwork(dockerID string)
 }
 
-func newDockerd(t *testing.T, driver driverCalls) *dockerd {
+// New makes a Docker that answers from Start on, until the test ends.
+func New(t testing.TB, driver Driver) *Dockerd {
 	t.Helper()
-	d := &dockerd{
-		path: filepath.Join(t.TempDir(), "docker.sock"), driver: driver, version: "1.41",
+	d := &Dockerd{
+		path: filepath.Join(t.TempDir(), "docker.sock"), driver: driver, Version: "1.41",
 		networks: map[string]network.Inspect{}, boxes: map[string]container.InspectResponse{}, streams: map[chan events.Message]bool{}, calls: map[string]int{},
 	}
-	t.Cleanup(d.stop)
+	t.Cleanup(d.Stop)
 	return d
 }
 
-func (d *dockerd) host() string { return "unix://" + d.path }
+// Host is the address of its API.
+func (d *Dockerd) Host() string { return "unix://" + d.path }
 
-// start begins to listen.
-func (d *dockerd) start(t *testing.T) {
+// Start begins to listen, in the versions that Version and Oldest say then.
+func (d *Dockerd) Start(t testing.TB) {
 	t.Helper()
 	l, err := net.Listen("unix", d.path)
 	if err != nil {
@@ -100,8 +104,8 @@ func (d *dockerd) start(t *testing.T) {
 }
 
 // versioned takes the API's version off requests' paths.
-func (d *dockerd) versioned(next http.Handler) http.Handler {
-	version, oldest := d.version, d.oldest
+func (d *Dockerd) versioned(next http.Handler) http.Handler {
+	version, oldest := d.Version, d.Oldest
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v"), "/")
 		switch {
@@ -120,12 +124,12 @@ func (d *dockerd) versioned(next http.Handler) http.Handler {
 	})
 }
 
-func (d *dockerd) versions(w http.ResponseWriter, _ *http.Request) {
-	_ = json.NewEncoder(w).Encode(types.Version{APIVersion: d.version, MinAPIVersion: d.oldest})
+func (d *Dockerd) versions(w http.ResponseWriter, _ *http.Request) {
+	_ = json.NewEncoder(w).Encode(types.Version{APIVersion: d.Version, MinAPIVersion: d.Oldest})
 }
 
-// stop ends the process: connections break, networks stay.
-func (d *dockerd) stop() {
+// Stop ends the process: connections break, networks and containers stay.
+func (d *Dockerd) Stop() {
 	d.mu.Lock()
 	server := d.server
 	d.server = nil
@@ -136,27 +140,29 @@ func (d *dockerd) stop() {
 	}
 }
 
-func (d *dockerd) count(pattern string) int {
+// Count says how many requests of the pattern there were, as in "GET /networks/{id}".
+func (d *Dockerd) Count(pattern string) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.calls[pattern]
 }
 
-func (d *dockerd) setSlow(slow chan struct{}) {
+// SetSlow keeps all answers back until the channel is closed.
+func (d *Dockerd) SetSlow(slow chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.slow = slow
 }
 
-// setBusy lets containers be told when the channel is closed only.
-func (d *dockerd) setBusy(busy chan struct{}) {
+// SetBusy keeps answers about containers back until the channel is closed.
+func (d *Dockerd) SetBusy(busy chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.busy = busy
 }
 
-// names are the networks of the driver, sorted as they were made.
-func (d *dockerd) byName(name string) []network.Inspect {
+// ByName gives the networks of the name.
+func (d *Dockerd) ByName(name string) []network.Inspect {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var out []network.Inspect
@@ -168,7 +174,8 @@ func (d *dockerd) byName(name string) []network.Inspect {
 	return out
 }
 
-func (d *dockerd) send(m events.Message) {
+// Send sends an event.
+func (d *Dockerd) Send(m events.Message) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for ch := range d.streams {
@@ -176,11 +183,11 @@ func (d *dockerd) send(m events.Message) {
 	}
 }
 
-// make is what `docker network create` does.
-func (d *dockerd) make(req network.CreateRequest) (string, error) {
+// Make is what `docker network create` does.
+func (d *Dockerd) Make(req network.CreateRequest) (string, error) {
 	d.mu.Lock()
 	for _, n := range d.networks {
-		if n.Name == req.Name && !d.twins {
+		if n.Name == req.Name && !d.Twins {
 			d.mu.Unlock()
 			return "", fmt.Errorf("network with name %s already exists", req.Name)
 		}
@@ -190,7 +197,7 @@ func (d *dockerd) make(req network.CreateRequest) (string, error) {
 	created := time.Unix(int64(d.next), 0)
 	d.mu.Unlock()
 	if req.Driver == "weft" {
-		if err := d.driver.createNetwork(id, req); err != nil {
+		if err := d.driver.CreateNetwork(id, req); err != nil {
 			return "", err
 		}
 	}
@@ -207,12 +214,12 @@ func (d *dockerd) make(req network.CreateRequest) (string, error) {
 	d.mu.Lock()
 	d.networks[id] = n
 	d.mu.Unlock()
-	d.send(events.Message{Type: "network", Action: "create", Actor: events.Actor{ID: id}})
+	d.Send(events.Message{Type: "network", Action: "create", Actor: events.Actor{ID: id}})
 	return id, nil
 }
 
-// unmake is what `docker network rm` does.
-func (d *dockerd) unmake(id string) (code int) {
+// Unmake is what `docker network rm` does.
+func (d *Dockerd) Unmake(id string) (code int) {
 	d.mu.Lock()
 	n, ok := d.networks[id]
 	if ok && len(n.Containers) == 0 {
@@ -226,15 +233,15 @@ func (d *dockerd) unmake(id string) (code int) {
 		return http.StatusForbidden
 	}
 	if n.Driver == "weft" {
-		d.driver.deleteNetwork(id)
+		d.driver.DeleteNetwork(id)
 	}
-	d.send(events.Message{Type: "network", Action: "destroy", Actor: events.Actor{ID: id}})
+	d.Send(events.Message{Type: "network", Action: "destroy", Actor: events.Actor{ID: id}})
 	return http.StatusNoContent
 }
 
-// show makes the network show the endpoint under the container's name; with an
-// empty name it shows it no more.
-func (d *dockerd) show(id, endpoint, container string) {
+// Show makes the network show the endpoint under the container's name. If the name
+// is empty, the network shows the endpoint no more.
+func (d *Dockerd) Show(id, endpoint, container string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	maps.DeleteFunc(d.networks[id].Containers, func(_ string, c network.EndpointResource) bool { return c.EndpointID == endpoint })
@@ -243,8 +250,8 @@ func (d *dockerd) show(id, endpoint, container string) {
 	}
 }
 
-// creates is what `docker create` does, for one network.
-func (d *dockerd) creates(in, name, containerID, hostname string, aliases ...string) {
+// Creates is what `docker create` does, for one network.
+func (d *Dockerd) Creates(in, name, containerID, hostname string, aliases ...string) {
 	d.mu.Lock()
 	d.boxes[containerID] = container.InspectResponse{
 		ContainerJSONBase: &container.ContainerJSONBase{ID: containerID, Name: "/" + name, State: &container.State{}},
@@ -252,11 +259,11 @@ func (d *dockerd) creates(in, name, containerID, hostname string, aliases ...str
 		NetworkSettings:   &container.NetworkSettings{Networks: map[string]*network.EndpointSettings{in: {Aliases: aliases}}},
 	}
 	d.mu.Unlock()
-	d.send(events.Message{Type: "container", Action: "create", Actor: events.Actor{ID: containerID, Attributes: map[string]string{"name": name}}})
+	d.Send(events.Message{Type: "container", Action: "create", Actor: events.Actor{ID: containerID, Attributes: map[string]string{"name": name}}})
 }
 
-// started makes the network show the endpoint as that of a running container.
-func (d *dockerd) started(id, endpoint, name, containerID, hostname string, aliases ...string) {
+// Started makes the network show the endpoint as that of a running container.
+func (d *Dockerd) Started(id, endpoint, name, containerID, hostname string, aliases ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.networks[id].Containers, "ep-"+endpoint)
@@ -264,15 +271,16 @@ func (d *dockerd) started(id, endpoint, name, containerID, hostname string, alia
 	d.setBoxLocked(id, endpoint, name, containerID, hostname, aliases)
 }
 
-// starting is like started while Docker is not done: containers are told later.
-func (d *dockerd) starting(id, endpoint, name, containerID, hostname string, aliases ...string) {
-	d.show(id, endpoint, name)
+// Starting makes the network show the endpoint, while Docker is starting the
+// container.
+func (d *Dockerd) Starting(id, endpoint, name, containerID, hostname string, aliases ...string) {
+	d.Show(id, endpoint, name)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.setBoxLocked(id, endpoint, name, containerID, hostname, aliases)
 }
 
-func (d *dockerd) setBoxLocked(id, endpoint, name, containerID, hostname string, aliases []string) {
+func (d *Dockerd) setBoxLocked(id, endpoint, name, containerID, hostname string, aliases []string) {
 	d.boxes[containerID] = container.InspectResponse{
 		ContainerJSONBase: &container.ContainerJSONBase{ID: containerID, Name: "/" + name, State: &container.State{}},
 		Config:            &container.Config{Hostname: hostname},
@@ -282,9 +290,9 @@ func (d *dockerd) setBoxLocked(id, endpoint, name, containerID, hostname string,
 	}
 }
 
-// runs makes a container run with the endpoint.
-func (d *dockerd) runs(id, endpoint, name, containerID, address string) {
-	d.started(id, endpoint, name, containerID, name)
+// Runs makes a container run with the endpoint.
+func (d *Dockerd) Runs(id, endpoint, name, containerID, address string) {
+	d.Started(id, endpoint, name, containerID, name)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := d.boxes[containerID]
@@ -294,7 +302,21 @@ func (d *dockerd) runs(id, endpoint, name, containerID, address string) {
 	n.NetworkID, n.IPAddress, n.MacAddress = id, address, "02:00:00:00:00:09"
 }
 
-func (d *dockerd) containers(w http.ResponseWriter, r *http.Request) {
+// Remove removes a container, and tells nobody.
+func (d *Dockerd) Remove(containerID string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.boxes, containerID)
+}
+
+// Drop removes a network, and tells nobody.
+func (d *Dockerd) Drop(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.networks, id)
+}
+
+func (d *Dockerd) containers(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	out := []container.Summary{}
@@ -308,7 +330,7 @@ func (d *dockerd) containers(w http.ResponseWriter, r *http.Request) {
 }
 
 // container answers like Docker only when nothing is done to the container.
-func (d *dockerd) container(w http.ResponseWriter, r *http.Request) {
+func (d *Dockerd) container(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
 	busy := d.busy
 	d.mu.Unlock()
@@ -329,7 +351,7 @@ func (d *dockerd) container(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(c)
 }
 
-func (d *dockerd) follow(w http.ResponseWriter, r *http.Request) {
+func (d *Dockerd) follow(w http.ResponseWriter, r *http.Request) {
 	ch := make(chan events.Message, 100)
 	d.mu.Lock()
 	d.streams[ch] = true
@@ -352,7 +374,7 @@ func (d *dockerd) follow(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (d *dockerd) list(w http.ResponseWriter, _ *http.Request) {
+func (d *Dockerd) list(w http.ResponseWriter, _ *http.Request) {
 	d.mu.Lock()
 	out := []network.Inspect{}
 	for _, n := range d.networks {
@@ -363,7 +385,7 @@ func (d *dockerd) list(w http.ResponseWriter, _ *http.Request) {
 	_ = json.NewEncoder(w).Encode(out)
 }
 
-func (d *dockerd) inspect(w http.ResponseWriter, r *http.Request) {
+func (d *Dockerd) inspect(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n, ok := d.networks[r.PathValue("id")]
@@ -374,17 +396,17 @@ func (d *dockerd) inspect(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(n)
 }
 
-func (d *dockerd) remove(w http.ResponseWriter, r *http.Request) {
-	answer(w, d.unmake(r.PathValue("id")), "network has active endpoints")
+func (d *Dockerd) remove(w http.ResponseWriter, r *http.Request) {
+	answer(w, d.Unmake(r.PathValue("id")), "network has active endpoints")
 }
 
-func (d *dockerd) create(w http.ResponseWriter, r *http.Request) {
+func (d *Dockerd) create(w http.ResponseWriter, r *http.Request) {
 	var req network.CreateRequest
 	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
 		answer(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	id, err := d.make(req)
+	id, err := d.Make(req)
 	switch {
 	case err != nil && strings.Contains(err.Error(), "already exists"):
 		answer(w, http.StatusConflict, err.Error())
