@@ -12,7 +12,6 @@ import (
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/weft-net/weft/driver"
 	"github.com/weft-net/weft/driver/control"
@@ -199,59 +198,22 @@ func (d *daemon) dockerAPI() string {
 	return d.mirror.Status().API
 }
 
-// run runs every part until ctx ends or one fails.
+// run runs all tasks until ctx ends or one fails.
 func (d *daemon) run(ctx context.Context) error {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	var farewell atomic.Pointer[func(context.Context) error] // said to the store at the end; nil: nothing
-	leave := func(say func(context.Context) error) {
+	commands := control.New(d.view, d.log)
+	commands.Serve(d.acts(func(say func(context.Context) error) {
 		farewell.Store(&say)
 		end()
-	}
-	commands := control.New(d.view, d.log)
-	commands.Serve(control.Acts{Forget: d.registry.Forget, Leave: func(ctx context.Context, how control.Leaving) (control.Left, error) {
-		left, err := d.mayLeave(ctx, how.Force)
-		switch {
-		case err != nil:
-			return left, err
-		case how.Purge:
-			leave(d.purge)
-		default:
-			leave(d.retire)
-		}
-		return left, nil
-	}, Away: func(context.Context) error {
-		d.registry.GoAway()
-		leave(d.registry.Depart)
-		return nil
-	}, RotateKeys: func(ctx context.Context) (control.Keys, error) {
-		s, err := d.registry.RotateKeys(ctx)
-		return keysOf(s), err
-	}, LogLevel: d.setLogLevel, Doctor: d.examine})
-	// Before other hosts hear of this one: those of which its records know decide the
-	// underlay's MTU, as they did when it ran last.
+	}))
+	// The hosts in this one's records decide the underlay's MTU, as they did when it ran
+	// last; so it is found before they hear of this host.
 	d.followUnderlay(ctx)
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return d.server.Run(ctx, d.plugin) })
-	g.Go(func() error {
-		defer d.checks.Wait() // what they look through is closed next
-		return commands.Run(ctx, d.control)
+	wait := startAll(ctx, d.tasks(commands), func(name string) {
+		d.log.WithField("task", name).Debug("A task of weft's has ended.")
 	})
-	g.Go(func() error { return d.registry.Run(ctx) })
-	g.Go(func() error { return d.push.Run(ctx) })
-	g.Go(func() error { return d.allocator.Run(ctx) })
-	g.Go(func() error { return d.reconciler.Run(ctx) })
-	g.Go(func() error { return d.prober.Run(ctx) })
-	g.Go(func() error { return d.kernel.Watch(ctx, func() { d.followUnderlay(ctx) }) })
-	g.Go(func() error { return d.kernel.WatchGuard(ctx, d.reconciler.Verify) })
-	g.Go(func() error { return d.passOn(ctx) })
-	g.Go(func() error { return d.names.Run(ctx) })
-	if d.scrapes != nil {
-		g.Go(func() error { return d.metrics.Run(ctx, d.scrapes) })
-	}
-	if d.mirror != nil {
-		g.Go(func() error { return d.mirror.Run(ctx) })
-	}
 	d.log.WithFields(logrus.Fields{
 		"host": d.cfg.Host, "vtep": d.registry.Self().VTEP, "store": d.cfg.Store, "version": version,
 	}).Info("weft serves Docker's calls.")
@@ -259,7 +221,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if _, err := sd.SdNotify(true, sd.SdNotifyReady); err != nil {
 		d.log.WithError(err).Warn("systemd could not be told that weft is ready.")
 	}
-	if err := g.Wait(); err != nil {
+	if err := wait(); err != nil {
 		return err
 	}
 	say := farewell.Load()
@@ -273,6 +235,36 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	return &exitError{code: exitLeft}
+}
+
+// acts are what a person may do to this host by commands. leave ends the daemon,
+// which then tells the store what say does.
+func (d *daemon) acts(leave func(say func(context.Context) error)) control.Acts {
+	return control.Acts{
+		Forget: d.registry.Forget,
+		Leave: func(ctx context.Context, how control.Leaving) (control.Left, error) {
+			left, err := d.mayLeave(ctx, how.Force)
+			switch {
+			case err != nil:
+				return left, err
+			case how.Purge:
+				leave(d.purge)
+			default:
+				leave(d.retire)
+			}
+			return left, nil
+		},
+		Away: func(context.Context) error {
+			d.registry.GoAway()
+			leave(d.registry.Depart)
+			return nil
+		},
+		RotateKeys: func(ctx context.Context) (control.Keys, error) {
+			s, err := d.registry.RotateKeys(ctx)
+			return keysOf(s), err
+		},
+		LogLevel: d.setLogLevel, Doctor: d.examine,
+	}
 }
 
 // passOn tells the records of changed addresses, the addresses of changed
