@@ -27,10 +27,8 @@ const (
 // known are the options of weft's own, for the sentence that refuses others.
 var known = []string{idKey, modeKey, guardKey, vniKey}
 
-const (
-	minMTU = 1280                 // the least that IPv6 works with (RFC 8200 section 5)
-	maxVNI = overlay.TrialVNI - 1 // the two above are weft's own, see overlay.TrialVNI
-)
+// maxVNI leaves out the two VNIs above, which are weft's own.
+const maxVNI = overlay.TrialVNI - 1
 
 // parseOptions fills a network's record from CreateNetwork's options. Options
 // of weft's own are strict; Docker's and other people's pass, see checkPromises.
@@ -89,8 +87,8 @@ func parseOption(n *overlay.Network, key, value string) error {
 		n.VNI = uint32(vni)
 	case mtuKey:
 		mtu, err := strconv.Atoi(value)
-		if err != nil || mtu < minMTU || mtu > 65535 {
-			return refuse(fmt.Sprintf("a number of bytes from %d to 65535", minMTU))
+		if err != nil || mtu < overlay.MinMTU || mtu > 65535 {
+			return refuse(fmt.Sprintf("a number of bytes from %d to 65535", overlay.MinMTU))
 		}
 		n.MTU = mtu
 	case option.Encrypted:

@@ -121,8 +121,8 @@ func (c *config) validate() error {
 	if err := c.checkName(); err != nil {
 		return err
 	}
-	if c.MTU != 0 && (c.MTU < 1280 || c.MTU > 65535) {
-		return fmt.Errorf("--mtu %d is refused: it takes 1280 to 65535 bytes", c.MTU)
+	if c.MTU != 0 && (c.MTU < overlay.MinMTU || c.MTU > 65535) {
+		return fmt.Errorf("--mtu %d is refused: it takes %d to 65535 bytes", c.MTU, overlay.MinMTU)
 	}
 	if c.Reap != 0 && c.Reap < minReap {
 		return fmt.Errorf("--reap %s is refused: a host's lease alone takes 20 s to run out; it takes %s or more, or 0 for never", c.Reap, minReap)

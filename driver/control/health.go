@@ -41,7 +41,10 @@ func (x *index) problems(now time.Time) []string {
 	if !x.Snapshot.Self.VTEP.IsValid() {
 		say("host %s has no underlay address, so its containers do not reach other hosts: see --advertise", x.Snapshot.Self.Name)
 	}
-	return append(append(out, x.mismatches()...), x.duplicates()...)
+	for _, f := range slices.Concat(x.mismatches(), x.duplicates()) {
+		say("%s: %s", f.Problem, f.Cure)
+	}
+	return out
 }
 
 // storeless says what goes on while the store does not answer.
@@ -66,16 +69,19 @@ func (x *index) storeless() string {
 }
 
 // mismatches says which hosts cannot exchange packets with this one.
-func (x *index) mismatches() []string {
-	var out []string
+func (x *index) mismatches() []Finding {
+	var out []Finding
 	self := x.Snapshot.Self
+	say := func(cure, problem string, args ...any) {
+		out = append(out, Finding{Object: "host " + self.Name, Problem: fmt.Sprintf(problem, args...), Cure: cure, Severity: Broken})
+	}
 	byVTEP := map[string]string{}
 	for _, h := range x.hosts { // sorted
 		if h.State == HostDown || h.VTEP == "" {
 			continue
 		}
 		if other, taken := byVTEP[h.VTEP]; taken {
-			out = append(out, fmt.Sprintf("hosts %s and %s have one underlay address, %s: set --advertise on each", other, h.Name, h.VTEP))
+			say("set --advertise on each", "hosts %s and %s have one underlay address, %s", other, h.Name, h.VTEP)
 			continue
 		}
 		byVTEP[h.VTEP] = h.Name
@@ -83,16 +89,16 @@ func (x *index) mismatches() []string {
 		switch {
 		case h.Self || !self.VTEP.IsValid() || !peer.VTEP.IsValid():
 		case peer.VTEP.Is4() != self.VTEP.Is4():
-			out = append(out, fmt.Sprintf("host %s has underlay address %s and host %s %s: containers reach each other only over one address family: set --advertise on one of them", h.Name, h.VTEP, self.Name, self.VTEP))
+			say("set --advertise on one of them", "host %s has underlay address %s and host %s %s: containers reach each other only over one address family", h.Name, h.VTEP, self.Name, self.VTEP)
 		case h.Port != self.Port:
-			out = append(out, fmt.Sprintf("host %s uses UDP port %d and host %s %d: containers reach each other only over one port: set --vxlan-port on one of them", h.Name, h.Port, self.Name, self.Port))
+			say("set --vxlan-port on one of them", "host %s uses UDP port %d and host %s %d: containers reach each other only over one port", h.Name, h.Port, self.Name, self.Port)
 		}
 	}
 	return out
 }
 
 // duplicates says which addresses are used twice in a network.
-func (x *index) duplicates() []string {
+func (x *index) duplicates() []Finding {
 	type key struct {
 		network string
 		addr    netip.Addr
@@ -110,10 +116,13 @@ func (x *index) duplicates() []string {
 	keys := slices.SortedFunc(maps.Keys(users), func(a, b key) int {
 		return cmp.Or(cmp.Compare(a.network, b.network), a.addr.Compare(b.addr))
 	})
-	var out []string
+	var out []Finding
 	for _, k := range keys {
 		a, b := users[k][0], users[k][1]
-		out = append(out, fmt.Sprintf("address %s of network %q is used twice, by %s and %s: remove one of them", k.addr, cmp.Or(a.NetworkName, k.network), user(a), user(b)))
+		out = append(out, Finding{
+			Object: "the cluster", Severity: Broken, Cure: "remove one of them",
+			Problem: fmt.Sprintf("address %s of network %q is used twice, by %s and %s", k.addr, cmp.Or(a.NetworkName, k.network), user(a), user(b)),
+		})
 	}
 	return out
 }

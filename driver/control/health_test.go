@@ -2,6 +2,7 @@ package control
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -124,6 +125,11 @@ func TestEachProblemIsOneSentence(t *testing.T) {
 			}
 			if n := strings.Count(c.want, "is used twice"); got.Counts.Duplicates != n {
 				t.Errorf("%d duplicates, want %d", got.Counts.Duplicates, n)
+			}
+			for _, f := range slices.Concat(Mismatches(s), Duplicates(s)) {
+				if f.Object == "" || f.Severity != Broken || f.Problem+": "+f.Cure != c.want {
+					t.Errorf("%+v is no finding of the problem\n%s", f, c.want)
+				}
 			}
 			if got.Healthy != (c.want == "") {
 				t.Errorf("healthy: %v", got.Healthy)

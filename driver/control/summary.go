@@ -11,8 +11,8 @@ func Summary(s State, now time.Time) (Status, []Network) {
 
 // Mismatches says which hosts cannot exchange packets with this one because of
 // their settings, a sentence each that ends with what to do.
-func Mismatches(s State) []string { return newIndex(s).mismatches() }
+func Mismatches(s State) []Finding { return newIndex(s).mismatches() }
 
 // Duplicates says which addresses are used twice in a network, a sentence each
 // that ends with what to do.
-func Duplicates(s State) []string { return newIndex(s).duplicates() }
+func Duplicates(s State) []Finding { return newIndex(s).duplicates() }

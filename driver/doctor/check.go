@@ -26,6 +26,17 @@ type Check struct {
 	Run func(ctx context.Context, h *Host) ([]Finding, error)
 }
 
+// ofState makes the Run of a check that only looks at what the daemon tells.
+func ofState(find func(control.State) []Finding) func(context.Context, *Host) ([]Finding, error) {
+	return func(_ context.Context, h *Host) ([]Finding, error) {
+		s, err := h.state()
+		if err != nil {
+			return nil, err
+		}
+		return find(s), nil
+	}
+}
+
 // SeveralCode is the exit code of `weft doctor` if several checks have findings.
 const SeveralCode = 3
 

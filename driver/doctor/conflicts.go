@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"cmp"
-	"context"
 
 	"github.com/weft-net/weft/driver/control"
 )
@@ -10,13 +9,7 @@ import (
 var networksCheck = Check{
 	Name: "networks", Code: 34, About: "this host's Docker has the networks that the cluster has, and no others of their names",
 	After: []string{dockerCheck.Name},
-	Run: func(_ context.Context, h *Host) ([]Finding, error) {
-		s, err := h.state()
-		if err != nil {
-			return nil, err
-		}
-		return networkFindings(s), nil
-	},
+	Run:   ofState(networkFindings),
 }
 
 // networkFindings says which networks are not as the cluster has them.

@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,54 +12,17 @@ import (
 
 var peersCheck = Check{
 	Name: "peers", Code: 30, About: "all hosts use one port and address family, each an address of its own",
-	Run: func(_ context.Context, h *Host) ([]Finding, error) {
-		s, err := h.state()
-		if err != nil {
-			return nil, err
-		}
-		var out []Finding
-		for _, text := range control.Mismatches(s) {
-			problem, cure := split(text)
-			out = append(out, Finding{Object: "host " + s.Snapshot.Self.Name, Problem: problem, Cure: cure, Severity: control.Broken})
-		}
-		return out, nil
-	},
+	Run: ofState(control.Mismatches),
 }
 
 var addressesCheck = Check{
 	Name: "addresses", Code: 29, About: "no address of a network is used twice",
-	Run: func(_ context.Context, h *Host) ([]Finding, error) {
-		s, err := h.state()
-		if err != nil {
-			return nil, err
-		}
-		var out []Finding
-		for _, text := range control.Duplicates(s) {
-			problem, cure := split(text)
-			out = append(out, Finding{Object: "the cluster", Problem: problem, Cure: cure, Severity: control.Broken})
-		}
-		return out, nil
-	},
-}
-
-// split takes a sentence of the status apart: "what is wrong: what to do".
-func split(text string) (problem, cure string) {
-	i := strings.LastIndex(text, ": ")
-	if i < 0 {
-		return text, "see `weft status`"
-	}
-	return text[:i], text[i+2:]
+	Run: ofState(control.Duplicates),
 }
 
 var versionsCheck = Check{
 	Name: "versions", Code: 25, About: "all hosts run one version of weft",
-	Run: func(_ context.Context, h *Host) ([]Finding, error) {
-		s, err := h.state()
-		if err != nil {
-			return nil, err
-		}
-		return versions(s), nil
-	},
+	Run: ofState(versions),
 }
 
 // versions says which hosts run which version, if they are several.

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,24 +12,12 @@ import (
 
 var promisesCheck = Check{
 	Name: "promises", Code: 32, About: "no network here has an option whose promise weft does not keep",
-	Run: func(_ context.Context, h *Host) ([]Finding, error) {
-		s, err := h.state()
-		if err != nil {
-			return nil, err
-		}
-		return promises(s), nil
-	},
+	Run: ofState(promises),
 }
 
 var fixedMTUCheck = Check{
 	Name: "fixed-mtu", Code: 33, About: "the underlay carries the MTU that a network here was created with",
-	Run: func(_ context.Context, h *Host) ([]Finding, error) {
-		s, err := h.state()
-		if err != nil {
-			return nil, err
-		}
-		return tooNarrow(s), nil
-	},
+	Run: ofState(tooNarrow),
 }
 
 // here are the networks that this host's Docker has, by id.

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -11,13 +10,7 @@ import (
 var passesCheck = Check{
 	Name: "passes", Code: 31, About: "the kernel matches weft's records",
 	After: []string{"daemon", "kernel", "vxlan-port", "leftovers"},
-	Run: func(_ context.Context, h *Host) ([]Finding, error) {
-		s, err := h.state()
-		if err != nil {
-			return nil, err
-		}
-		return passes(s, time.Now()), nil
-	},
+	Run:   ofState(func(s control.State) []Finding { return passes(s, time.Now()) }),
 }
 
 // passes says what keeps the kernel from matching the records.

@@ -52,6 +52,10 @@ func (n Network) Prefixes() []netip.Prefix {
 	return out
 }
 
+// MinMTU is the least MTU of a network and of an underlay: IPv6 works with no less
+// (RFC 8200 section 5).
+const MinMTU = 1280
+
 // Host is one host's record, written only by that host.
 type Host struct {
 	Name        string     `json:"name"`
