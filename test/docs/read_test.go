@@ -45,7 +45,7 @@ type document struct {
 }
 
 // prose are the languages of blocks that have no commands.
-var prose = []string{"text", "yaml", "hcl", "json"}
+var prose = []string{"text", "mermaid", "yaml", "hcl", "json"}
 
 // prompt begins a command in a block of the language console.
 var prompt = regexp.MustCompile(`^(h\d|all)[#$] (.*)$`)
