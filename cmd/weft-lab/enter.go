@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// silent marks the failure of the user's own command, which has said enough.
+// silent marks the failure of the user's own command, which has told it already.
 type silent struct{ error }
 
 // Unwrap returns the error itself.

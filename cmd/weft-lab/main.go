@@ -24,13 +24,13 @@ func main() {
 	os.Exit(code)
 }
 
-// failed marks an error which is not the user's: the command was understood.
+// failed marks an error that is not in the command line.
 type failed struct{ error }
 
 // Unwrap returns the error itself.
 func (f failed) Unwrap() error { return f.error }
 
-// usage marks an error of a command which the user has to word otherwise.
+// usage marks an error that is in the user's command line.
 type usage struct{ error }
 
 // Unwrap returns the error itself.

@@ -35,7 +35,7 @@ func upCommand(at *place) *cobra.Command {
 	f.StringArrayVar(&c.WeftArgs, "weft-arg", nil, "one more argument for weft serve")
 	f.StringArrayVar(&c.DockerdArgs, "dockerd-arg", nil, "one more argument for the Docker daemon")
 	cmd.PreRunE = func(*cobra.Command, []string) error {
-		// Zero means "default" to the engine, but nobody types it for that.
+		// Zero would mean the default to test/lab, but nobody types it for that.
 		if c.Hosts == 0 || c.Consuls == 0 {
 			return errors.New("a lab without hosts or without Consul is no lab: give --hosts 1 or more and --consul 1 or 3")
 		}

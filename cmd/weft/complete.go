@@ -13,8 +13,8 @@ import (
 // names asks the daemon for what a shell may complete an argument with.
 type names func(ctx context.Context, c control.Client) ([]string, error)
 
-// complete gives the shell what list says, without what is in the line already.
-// Without a daemon there is nothing to complete with, and that is no error.
+// complete gives the shell the words of list that are not in the line already. If no
+// daemon answers, it gives none, and that is no error.
 func complete(list names) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		c, err := client(cmd)

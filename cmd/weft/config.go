@@ -57,7 +57,7 @@ const (
 	defaultStore   = "bolt:///var/lib/weft/weft.db"
 	defaultPool    = "10.128.0.0/10:24"
 	defaultPort    = 4789 // IANA's for VXLAN (RFC 7348 section 5)
-	defaultPush    = 7947 // nobody's at IANA; 7946 is Swarm's gossip, whose hosts may be weft's
+	defaultPush    = 7947 // IANA gave it to nobody; 7946 is Swarm's gossip, and a host may be in both
 	defaultReap    = 10 * time.Minute
 	minReap        = 30 * time.Second
 	defaultControl = "/run/weft/weft.sock"
@@ -86,9 +86,9 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.LogFormat, "log-format", "text", "text or json")
 }
 
-// fromEnvironment sets the flags that the command line leaves out. A variable
-// that is empty says nothing, so that `docker plugin set` can take one back;
-// only no Docker is a choice. Several values are separated by commas or blanks.
+// fromEnvironment sets the flags that the command line leaves out. An empty variable
+// counts as unset, so that `docker plugin set` can unset one; only for Docker's API
+// empty is a value. Several values are separated by commas or blanks.
 func fromEnvironment(f *pflag.FlagSet, lookup func(string) (string, bool)) error {
 	var errs []error
 	f.VisitAll(func(flag *pflag.Flag) {
@@ -156,7 +156,7 @@ func (c *config) validate() error {
 	return c.checkDocker()
 }
 
-// checkMetrics checks where metrics are to be served. Without a host that is on
+// checkMetrics checks where metrics are to be served. An address without a host means
 // all of this host's addresses.
 func (c *config) checkMetrics() error {
 	if c.Metrics == "" {
@@ -222,8 +222,8 @@ func (c *config) checkDocker() error {
 	return nil
 }
 
-// push is where other hosts tell this one directly what has changed; invalid:
-// nowhere. A host with a store of its own has no others.
+// push is where this host hears direct messages; invalid: nowhere. A host with a store
+// of its own has no peers.
 func (c *config) push(vtep netip.Addr) netip.AddrPort {
 	if c.PushPort == 0 || c.bolt != "" {
 		return netip.AddrPort{}

@@ -7,15 +7,15 @@ import (
 )
 
 // netnsDir is /run/netns by the name that ip-netns(8) uses. A managed plugin
-// has its own /run, for Docker puts its socket there, and the host's at
-// /var/run; mounts made below that are the host's and outlive the plugin.
+// has its own /run, where Docker puts its socket, and has the host's at /var/run:
+// mounts made below that are the host's and outlive the plugin.
 const netnsDir = "/var/run/netns"
 
 // sysctls is where the kernel's settings are.
 const sysctls = "/proc/sys"
 
-// writableSysctls undoes that containers, managed plugins among them, get
-// /proc/sys read-only. On a host it finds nothing to do.
+// writableSysctls makes /proc/sys writable, which is read-only in containers and so in
+// managed plugins. On a host it finds nothing to do.
 func writableSysctls() error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(sysctls, &st); err != nil {

@@ -34,8 +34,8 @@ import (
 // deletes by hand is back within twice that.
 const verifyEvery = 4 * time.Second
 
-// repairAfter is how long a container's link must have been missing before it
-// is made again: longer than Docker takes to take a sandbox down.
+// repairAfter is how long a container's link must have been missing before it is made
+// again. Docker takes less to take a sandbox down.
 const repairAfter = 3 * time.Second
 
 // daemon is `weft serve`: every part, and what must be closed after it.
@@ -267,8 +267,8 @@ func (d *daemon) acts(leave func(say func(context.Context) error)) control.Acts 
 	}
 }
 
-// passOn tells the records of changed addresses, the addresses of changed
-// networks, and the underlay's MTU of changed hosts.
+// passOn tells the registry when addresses have changed and the allocator when
+// networks have, and finds the underlay anew when hosts have.
 func (d *daemon) passOn(ctx context.Context) error {
 	networks, stop := d.registry.Changes()
 	defer stop()

@@ -102,7 +102,7 @@ func diagnose(cmd *cobra.Command, cfg *config, only []string) (control.Diagnosis
 		defer store.Close()
 		h.Store = examineStore(store, cfg.Host)
 	}
-	// The command does not wait for a check that hangs: its end closes all.
+	// The command does not wait for a check that hangs: its end closes everything.
 	return cfg.examine(cmd.Context(), h, only, func(closing func()) { go closing() })
 }
 
@@ -134,8 +134,8 @@ func quiet() *logrus.Logger {
 	return log
 }
 
-// examine makes the checks, with what needs no daemon filled in. What they look
-// through is closed by what is given to later, which waits for those that hang.
+// examine makes the checks, after it has filled in what needs no daemon. It gives
+// later a function that closes what the checks use, and waits for checks that hang.
 func (c *config) examine(ctx context.Context, h *doctor.Host, only []string, later func(closing func())) (control.Diagnosis, error) {
 	inspector, err := dataplane.NewInspector(dataplane.Options{NetnsDir: netnsDir})
 	if err != nil {

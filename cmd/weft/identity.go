@@ -76,9 +76,9 @@ func (d *daemon) identify(ctx context.Context) error {
 	return nil
 }
 
-// witness names the boot of this machine and the state's file. A process that finds
-// the same as the one before has the file that that one had open, so that one is
-// dead.
+// witness names the boot of this machine and the state's file. If a process finds the
+// same witness as its predecessor, it has the file that the predecessor had open, so
+// the predecessor is dead.
 func (d *daemon) witness() string {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id") // random(4)
 	var file unix.Stat_t
@@ -92,9 +92,9 @@ func (d *daemon) witness() string {
 }
 
 // takePlace waits until this process may be its host, according to the store. A
-// store that does not answer is not waited for. A state that is older than what the
-// store was told of it is set aside as a damaged one is: to hand out what it has in
-// stock could give an address out twice.
+// store that does not answer is not waited for. If the state is older than the store
+// was told, it is set aside like a damaged one: its stock may have addresses that were
+// given out since.
 func (d *daemon) takePlace(ctx context.Context) error {
 	d.id.VTEP = d.self.Addr
 	err := d.id.Await(ctx, d.cluster, d.cfg.bolt != "", func(err error) {

@@ -131,8 +131,8 @@ func (d *daemon) retire(ctx context.Context) error {
 	return nil
 }
 
-// purge takes this host out of the cluster, and everything of weft's off it. The
-// state goes last: as long as it is there, not all has gone.
+// purge takes this host out of the cluster and removes everything of weft's from it.
+// The state goes last, so while it is there, something may be left.
 func (d *daemon) purge(ctx context.Context) error {
 	if err := d.registry.Retire(ctx); err != nil {
 		return err

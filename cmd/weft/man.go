@@ -30,7 +30,7 @@ func manCommand() *cobra.Command {
 	}
 }
 
-// manDate is the day that the pages tell (https://reproducible-builds.org/specs/source-date-epoch/).
+// manDate is the day of the pages (https://reproducible-builds.org/specs/source-date-epoch/).
 func manDate(epoch string) (time.Time, error) {
 	if epoch == "" {
 		return time.Now().UTC(), nil
@@ -81,8 +81,8 @@ func manPage(cmd *cobra.Command, date time.Time) ([]byte, error) {
 	return []byte(ascii(strings.TrimRight(body, "\n") + "\n")), nil
 }
 
-// literal makes of the indented lines of a help text what Markdown leaves as
-// it is.
+// literal turns the indented lines of a help text into blocks that Markdown leaves as
+// they are.
 func literal(text string) string {
 	var out []string
 	before := ""
@@ -100,8 +100,8 @@ func literal(text string) string {
 	return strings.Join(out, "\n")
 }
 
-// environment is the section on variables: of `weft serve` every flag's, and
-// Consul's; of the rest only where the daemon is found.
+// environment is the section on variables. `weft serve` has one for each flag, and
+// Consul's; other commands have only the one that says where the daemon is.
 func environment(cmd *cobra.Command) string {
 	var rows []string
 	row := func(name, text string) { rows = append(rows, ".TP\n\\fB"+roff(name)+"\\fP\n"+roff(text)+"\n") }
@@ -156,8 +156,8 @@ func exitStatus(cmd *cobra.Command) string {
 	return b.String()
 }
 
-// ascii names the other characters as the formatter does, whatever encoding it
-// expects.
+// ascii replaces other characters by their names in the formatter, so that its
+// encoding does not matter.
 func ascii(text string) string {
 	var b strings.Builder
 	for _, r := range text {

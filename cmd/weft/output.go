@@ -39,8 +39,8 @@ func write(cmd *cobra.Command, v any, text func() string) error {
 	return nil
 }
 
-// table lines up rows under a header. A nil header makes none. An empty cell
-// is shown as "-", so that each line has as many words as it has columns.
+// table lines up rows under a header, if there is one. An empty cell is shown as "-",
+// so that each line has as many words as columns.
 func table(header []string, rows [][]string) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
@@ -61,7 +61,7 @@ func table(header []string, rows [][]string) string {
 	return b.String()
 }
 
-// printable keeps what a name brings along from disturbing the terminal.
+// printable replaces what would disturb the terminal in a name.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

@@ -24,8 +24,8 @@ const stateFile = "state.db"
 
 func (c *config) statePath() string { return filepath.Join(c.StateDir, stateFile) }
 
-// openBolt opens a file. One that is damaged is kept aside, and a new one takes
-// its place: what was in it comes back from Docker, the kernel and the cluster.
+// openBolt opens a file. A damaged file is set aside and replaced by a new one: what
+// was in it comes back from Docker, the kernel and the cluster.
 func openBolt(path string, log logrus.FieldLogger) (kvstore.Store, error) {
 	s, err := bolt.Open(path)
 	if errors.Is(err, bolt.ErrCorrupt) {
@@ -90,7 +90,7 @@ func (d *daemon) openStores(ctx context.Context) error {
 }
 
 // metaTime is how long the start waits for the store to say whether this weft is too
-// old for the cluster. A store that is away then is asked before the first write.
+// old for the cluster. If the store is away, it is asked before the first write.
 const metaTime = 500 * time.Millisecond
 
 // openState opens this host's state, and refuses one of a later weft.
@@ -102,8 +102,8 @@ func (d *daemon) openState(ctx context.Context) (err error) {
 	return format.CheckState(ctx, d.state)
 }
 
-// openRecords reads this host's state. One whose file is whole but whose
-// records are not is as good as a damaged file.
+// openRecords reads this host's state. If the file is whole and its records are not,
+// it counts as a damaged file.
 func (d *daemon) openRecords(ctx context.Context) error {
 	err := d.readRecords(ctx)
 	if !errors.Is(err, registry.ErrDamaged) && !errors.Is(err, ipam.ErrDamaged) {
@@ -116,8 +116,8 @@ func (d *daemon) openRecords(ctx context.Context) error {
 	return d.readRecords(ctx)
 }
 
-// trustState ends the wait for Docker's word after a loss of state where there
-// is no Docker to ask, if there is nothing that could be lost.
+// trustState ends the wait for Docker's word after a loss of state, if there is no
+// Docker to ask and nothing that could be lost.
 func (d *daemon) trustState(ctx context.Context) error {
 	if lost, _ := d.registry.Rebuilding(); !lost {
 		return nil

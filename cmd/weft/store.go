@@ -27,8 +27,8 @@ func openCluster(cfg config, self netip.Addr, log logrus.FieldLogger, requests f
 	return s, nil
 }
 
-// via is the store's first address, if it is a literal one: what faces it is
-// this host's underlay unless --advertise says otherwise.
+// via is the store's first address, if it is a literal one: the interface towards it
+// is this host's underlay unless --advertise says otherwise.
 func (c *config) via() netip.Addr {
 	if len(c.consul) == 0 {
 		return netip.Addr{}

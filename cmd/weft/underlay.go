@@ -10,7 +10,8 @@ import (
 	"github.com/weft-net/weft/kvstore"
 )
 
-// stateUnderlay is where this host's state has the underlay that was found last.
+// stateUnderlay is the key of this host's state that has the underlay as it was found
+// last.
 const stateUnderlay = "underlay"
 
 // lastUnderlay is its value.
@@ -36,8 +37,8 @@ func (d *daemon) underlay(ctx context.Context) (dataplane.Underlay, error) {
 	return u, nil
 }
 
-// recordUnderlay records it in this host's state. A process that may be refused, as
-// its state or its place is another machine's, does not do that yet.
+// recordUnderlay records the underlay in this host's state. Call it when this process
+// can no more be refused because its state or its place is another machine's.
 func (d *daemon) recordUnderlay(ctx context.Context, u dataplane.Underlay) {
 	now := lastUnderlay{d.cfg.Advertise, u.Addr, u.MTU}
 	if was, _ := d.recordedUnderlay(ctx); was == now {
@@ -47,14 +48,14 @@ func (d *daemon) recordUnderlay(ctx context.Context, u dataplane.Underlay) {
 	if err == nil {
 		_, err = d.state.Txn(ctx, kvstore.Op{Kind: kvstore.Set, Key: stateUnderlay, Value: b})
 	}
-	if err != nil { // it is of use only to a start without a network
+	if err != nil { // only a start without a network needs it
 		d.log.WithError(err).Debug("The underlay could not be recorded.")
 	}
 }
 
-// firstUnderlay is the underlay at the start. A machine may boot while its
-// network is away, and Docker must find weft there all the same: then it is the
-// one from before, if the same was looked for.
+// firstUnderlay is the underlay at the start. A machine may boot while its network is
+// away, and Docker must find weft all the same. Then it is the underlay that was found
+// last, if --advertise is what it was.
 func (d *daemon) firstUnderlay(ctx context.Context) (dataplane.Underlay, error) {
 	u, err := d.underlay(ctx)
 	if err == nil {
@@ -81,16 +82,16 @@ func (d *daemon) recordedUnderlay(ctx context.Context) (lastUnderlay, error) {
 	return u, nil
 }
 
-// followUnderlay takes over a change of the underlay's address, MTU or link, and
-// has everything read back then. Links, addresses and routes of others are none
-// of weft's business: every container start on any network brings some.
+// followUnderlay takes over a change of the underlay's address, MTU or link, and asks
+// for a verifying pass. Changes of other links, addresses and routes change nothing:
+// every container start on any network brings some.
 func (d *daemon) followUnderlay(ctx context.Context) {
 	d.following.Lock()
 	defer d.following.Unlock()
 	u, err := d.underlay(ctx)
 	if err != nil {
 		d.log.WithError(err).Debug("The underlay cannot be told at the moment.")
-		d.found = dataplane.Underlay{} // once it is back, what hung on it may be gone
+		d.found = dataplane.Underlay{} // once it is back, what needs it may be gone
 		return
 	}
 	d.recordUnderlay(ctx, u)

@@ -30,8 +30,8 @@ type versionInfo struct {
 	DockerAPI api    `json:"docker_api"`
 }
 
-// api is a range of versions of Docker's API. The newest of it that the daemon
-// speaks too is used; an older daemon mirrors no networks.
+// api is a range of versions of Docker's API. weft uses the newest that Docker speaks
+// too. With an older Docker no networks are mirrored.
 type api struct {
 	Min string `json:"min"`
 	Max string `json:"max"`

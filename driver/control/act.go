@@ -9,15 +9,15 @@ import (
 type Acts struct {
 	// Forget declares another host dead and frees all that it had.
 	Forget func(ctx context.Context, host string) error
-	// Leave takes this host out of the cluster and ends the daemon, and says what
-	// that leaves. It refuses while the store does not answer, and without
+	// Leave takes this host out of the cluster and ends the daemon. It gives what
+	// stays on the host. It refuses while the store does not answer, and without
 	// Force while containers of this host are attached.
 	Leave func(ctx context.Context, how Leaving) (Left, error)
 	// Away tells the other hosts that this one's machine shuts down, and ends
 	// the daemon.
 	Away func(ctx context.Context) error
-	// RotateKeys has the hosts use another key for what they tell each other directly,
-	// and waits some seconds for the end of the former one.
+	// RotateKeys has the hosts use another key for direct messages, and waits some
+	// seconds for the end of the former one.
 	RotateKeys func(ctx context.Context) (Keys, error)
 	// LogLevel changes how much the daemon logs, until its end.
 	LogLevel func(level string) error
@@ -29,10 +29,10 @@ type Acts struct {
 // Leaving is how a host leaves the cluster.
 type Leaving struct {
 	Force bool // also while containers of this host are attached
-	Purge bool // and everything of weft's on this host goes
+	Purge bool // also remove everything of weft's from this host
 }
 
-// Left is what a host that leaves the cluster has of weft.
+// Left is what stays of weft on a host that leaves the cluster.
 type Left struct {
 	Host   string   `json:"host"`
 	State  string   `json:"state"`  // path of the host's state
@@ -61,7 +61,7 @@ func (s *Server) Serve(a Acts) {
 	}
 }
 
-// done is the answer of an act that was done.
+// done is the answer when an act has succeeded.
 type done struct{}
 
 // post answers POST pattern by doing act.

@@ -103,7 +103,7 @@ func (x *index) host(h HostState) Host {
 	return out
 }
 
-// finish sorts what was placed, and fills in what needs all of it.
+// finish sorts what place has added, and fills in what depends on all of it.
 func (x *index) finish() {
 	for _, hosts := range x.on {
 		for name, nh := range hosts {
@@ -179,7 +179,7 @@ func (x *index) networkState(n overlay.Network) (NetworkState, string) {
 	return NetworkOK, ""
 }
 
-// networks are all networks, by name and then id; those without a name last.
+// networks are all networks, by name and then id; networks without a name come last.
 func (x *index) networks() []Network {
 	out := []Network{}
 	for _, n := range x.Snapshot.Networks {
@@ -233,7 +233,7 @@ func judged(n overlay.Network, v option.Verdict) []string {
 	return out
 }
 
-// narrow says what is wrong with n on a host of which overlay.Narrow speaks.
+// narrow is the sentence about a host whose underlay is too narrow for n.
 func narrow(h overlay.Host, n overlay.Network) string {
 	return fmt.Sprintf("the underlay of host %s takes packets of %d bytes, which leaves %d for the network, and it was created with an MTU of %d: give the underlay there an MTU of %d, or create the network anew with %d or less",
 		h.Name, h.MTU, overlay.Room(h), n.MTU, n.MTU+overlay.Overhead(h.VTEP), overlay.Room(h))

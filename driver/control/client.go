@@ -64,8 +64,8 @@ func (c Client) Forget(ctx context.Context, host string) error {
 	return err
 }
 
-// Leave takes the daemon's host out of the cluster and ends the daemon, whose
-// process is gone when this returns, or goes on ending after 15 s.
+// Leave takes the daemon's host out of the cluster and ends the daemon. It waits up
+// to 15 s for the end of the daemon's process.
 func (c Client) Leave(ctx context.Context, how Leaving) (Left, error) {
 	q := url.Values{}
 	for name, set := range map[string]bool{"force": how.Force, "purge": how.Purge} {

@@ -1,4 +1,4 @@
-// Package control lets `weft status` and its sisters look into a running
+// Package control lets `weft status` and other commands look into a running
 // daemon: JSON over HTTP on a unix socket that only root can open.
 //
 //	GET /v1/status                           Status
@@ -17,8 +17,8 @@
 // only ever added: a client must ignore those it does not know. Lists are
 // sorted and never null.
 //
-// Views are pure functions of a State, and no request waits for anything that is
-// not in this process's memory, but for these: forget and the change of the keys write
-// to the store, leave asks whether it answers, and a diagnosis has checks with a deadline
-// each.
+// Views are pure functions of a State. Requests are answered from this process's
+// memory, with three exceptions: forget and the change of the keys write to the store,
+// leave asks whether the store answers, and a diagnosis makes checks, each with a
+// deadline.
 package control

@@ -106,7 +106,7 @@ func (x *index) duplicates() []Finding {
 	users := map[key][]Endpoint{}
 	for _, e := range x.endpoints {
 		if e.Phase == overlay.Left {
-			continue // its address may be another's already
+			continue // another endpoint may have its address already
 		}
 		for _, a := range e.Addrs {
 			users[key{e.Network, a}] = append(users[key{e.Network, a}], e)

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How long is waited for a process to end, and how often is looked.
+// How long a process may take to end, and how often it is looked for.
 const (
 	goneTime = 15 * time.Second
 	goneLook = 20 * time.Millisecond
@@ -36,8 +36,8 @@ func (c Client) process(ctx context.Context) int {
 	return pid
 }
 
-// gone waits until there is no such process any more, not even one that nobody
-// has waited for yet: systemd takes a unit for running until it has.
+// gone waits until the process is gone and its parent has reaped it: until then
+// systemd considers the unit running.
 func gone(ctx context.Context, pid int) error {
 	if pid == 0 {
 		return nil
@@ -59,5 +59,5 @@ func gone(ctx context.Context, pid int) error {
 	return nil
 }
 
-// errSlow says that a process takes longer than anybody waits for it.
+// errSlow says that a process takes longer to end than anybody waits.
 var errSlow = errors.New("it takes long")

@@ -12,7 +12,7 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// drainTime is how long answers under way may go on after the end was asked for.
+// drainTime is how long answers under way may take when the server is to end.
 const drainTime = 2 * time.Second
 
 // Server is the daemon's end.
@@ -57,7 +57,7 @@ func (s *Server) get(pattern string, view func(*index, *http.Request) (any, erro
 	})
 }
 
-// refusal is the body of every answer that is none.
+// refusal is the body of every answer that refuses.
 type refusal struct {
 	Error string `json:"error"`
 }
@@ -74,7 +74,7 @@ func (s *Server) reply(w http.ResponseWriter, r *http.Request, status int, v any
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(b) // the asker has gone: nobody is left to tell
+	_, _ = w.Write(b) // if this fails, the client has gone
 }
 
 // Run serves on l until ctx ends. Make l with plugin.Listen, which lets only

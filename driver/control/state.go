@@ -23,7 +23,7 @@ type State struct {
 	// Snapshot is what this host plans from.
 	Snapshot overlay.Snapshot
 	// Own are this host's attachments, one for each network that its Docker
-	// has. Of their endpoints nothing is used: Snapshot.Local knows more.
+	// has. Their endpoints are not used: Snapshot.Local knows more.
 	Own []overlay.Attachment
 	// Hosts are the other hosts.
 	Hosts []HostState
@@ -55,7 +55,7 @@ type Store struct {
 	Error     string    `json:"error,omitempty"` // why it is not reachable
 }
 
-// Keys tells by which keys hosts seal what they tell each other directly.
+// Keys tells which keys seal direct messages.
 type Keys struct {
 	Generation uint64   `json:"generation"` // how many keys came after the first one
 	Count      int      `json:"count"`      // in use: more than one while they change
@@ -76,14 +76,14 @@ type Docker struct {
 // Conflict is a network that is not on this host as the cluster has it.
 type Conflict struct {
 	Network string `json:"network"`      // its name, or weft's id if it has none
-	ID      string `json:"id,omitempty"` // weft's id of it, which may be another than the cluster's of that name has
+	ID      string `json:"id,omitempty"` // weft's id of it; the cluster's network of that name may have another
 	Text    string `json:"text"`         // one sentence: why, and what to do
 }
 
 // Passes tells how the kernel is being kept to the records.
 type Passes struct {
 	Count   uint64        `json:"count"`           // since the daemon's start
-	Repairs uint64        `json:"repairs"`         // what had drifted by itself, since the daemon's start
+	Repairs uint64        `json:"repairs"`         // drift that passes have mended, since the daemon's start
 	Last    time.Time     `json:"last,omitzero"`   // end of the last one
 	Took    time.Duration `json:"took_ns"`         // of the last one, nanoseconds
 	Every   time.Duration `json:"every_ns"`        // the longest time between two, nanoseconds; 0: not known

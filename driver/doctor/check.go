@@ -18,8 +18,8 @@ type Check struct {
 	Code int
 	// About says what is looked at, in a few words.
 	About string
-	// After are the checks whose findings explain this one's, which then are
-	// shown but do not count.
+	// After are the checks whose findings explain this one's. Explained findings are
+	// shown and do not count.
 	After []string
 	// Run looks. A Finding's Check is filled in for it. An error says why the
 	// check could not be made; it is no finding.

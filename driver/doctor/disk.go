@@ -38,7 +38,7 @@ var diskCheck = Check{
 // a thousand containers takes about a tenth of it.
 const leastRoom = 16 << 20
 
-// leastFiles is as many free inodes.
+// leastFiles is when it counts as nearly full, in free inodes.
 const leastFiles = 100
 
 func room(dir string, free, files, filesFree uint64) []Finding {

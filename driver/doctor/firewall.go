@@ -10,8 +10,8 @@ import (
 	"github.com/weft-net/weft/driver/dataplane/firewall"
 )
 
-// Only what concerns weft's own packets is looked at: they begin and end at this
-// host. FORWARD and DOCKER-USER see none of them, for a container's frames are
+// Only rules that see weft's own packets are looked at. These packets begin and end
+// at this host, so FORWARD and DOCKER-USER see none of them: a container's frames are
 // in a tunnel before the host's rules see them.
 var firewallCheck = Check{
 	Name: "firewall", Code: 14, About: "no firewall rule drops the tunnels' packets, or what hosts tell each other directly",
@@ -60,14 +60,14 @@ var firewallCheck = Check{
 	},
 }
 
-// flow is one kind of packet that must pass, in words and as it is.
+// flow is one kind of packet that must pass, in words and as a packet.
 type flow struct {
 	what   string
 	packet firewall.Packet
 }
 
-// flowsWith are those with one other host, which come by the link in and leave by
-// out.
+// flowsWith are the flows with one other host. Its packets come by the link in, and
+// packets to it leave by out.
 func flowsWith(self, peer netip.Addr, in, out string, port uint16, push, peerPush netip.AddrPort) []flow {
 	const tunnels, beats, questions = "the tunnels' packets", "other hosts' direct messages", "other hosts' questions"
 	flows := []flow{
@@ -85,7 +85,7 @@ func flowsWith(self, peer netip.Addr, in, out string, port uint16, push, peerPus
 	)
 }
 
-// firewallFindings is one for each kind of packet, direction and rule.
+// firewallFindings has a finding for each kind of packet, direction and rule.
 func firewallFindings(host string, flows []flow, drops []*firewall.Drop) []Finding {
 	var out []Finding
 	seen := map[string]bool{}
@@ -115,7 +115,7 @@ func firewallFindings(host string, flows []flow, drops []*firewall.Drop) []Findi
 	return out
 }
 
-// opened says how to let the packet pass, in the words of who wrote the rules.
+// opened says how to let the packet pass, in the language of the rules' own tool.
 func opened(d *firewall.Drop, p firewall.Packet) string {
 	proto, direction := "udp", "in"
 	if p.TCP {

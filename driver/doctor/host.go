@@ -17,8 +17,8 @@ import (
 // Host is what the checks look at.
 type Host struct {
 	Config Config
-	// State is what the daemon knows; nil without a daemon: the checks that
-	// need it are not made.
+	// State is what the daemon knows. Without a daemon it is nil, and checks that need
+	// it are not made.
 	State func() control.State
 	// Paths has the hosts probe the paths between them; nil without a daemon.
 	Paths func(ctx context.Context) ([]probe.Path, error)
@@ -35,7 +35,7 @@ type Host struct {
 
 	running sync.WaitGroup // the checks
 
-	storeOnce   sync.Once // guards what the store was found to be
+	storeOnce   sync.Once // guards what was found out about the store
 	storeHealth consul.Health
 	storeErr    error
 }
@@ -73,8 +73,8 @@ func (h *Host) state() (control.State, error) {
 	return h.State(), nil
 }
 
-// Wait waits for the checks that Examine gave up on. What the Host looks through
-// must not be closed before.
+// Wait waits for the checks that Examine gave up on. Close what the Host uses only
+// after it.
 func (h *Host) Wait() { h.running.Wait() }
 
 // self names the host in a sentence.

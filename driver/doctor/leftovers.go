@@ -11,8 +11,8 @@ import (
 	"github.com/weft-net/weft/driver/overlay"
 )
 
-// lingerTime is how long something may be there that no record accounts for
-// before it counts: a pass removes it, and one is due every 4 s.
+// lingerTime is how long something that no record accounts for may be there before
+// it counts: a pass removes it, and one is due every 4 s.
 const lingerTime = 10 * time.Second
 
 var leftoversCheck = Check{
@@ -40,11 +40,11 @@ var leftoversCheck = Check{
 	},
 }
 
-// leftover is one thing that no record accounts for: what, whose it is, and what
-// to do.
+// leftover is one thing that no record accounts for: what it is, whose it is, and
+// what to do.
 type leftover struct{ object, whose, cure string }
 
-// unaccounted is what is marked and has no record.
+// unaccounted are the things with weft's mark that have no record.
 func unaccounted(m dataplane.Marked, s overlay.Snapshot) []leftover {
 	networks, links := map[string]bool{overlay.ProbeNetwork: len(s.Probes) > 0}, map[string]bool{}
 	for _, e := range s.Local {

@@ -38,7 +38,7 @@ func here(s control.State) []overlay.Network {
 	return out
 }
 
-// promises says which networks have options that are refused by now.
+// promises says which networks have options that weft would refuse today.
 func promises(s control.State) []Finding {
 	var out []Finding
 	for _, n := range here(s) {

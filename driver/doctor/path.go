@@ -35,8 +35,8 @@ var checksumCheck = Check{
 	},
 }
 
-// paths gives a finding for each bundle of paths that are bad, and as an error
-// why nothing is known of others.
+// paths gives a finding for each bundle of bad paths. The error says why nothing is
+// known of other paths.
 func paths(ctx context.Context, h *Host, bad func(probe.Path) bool, tell func(s overlay.Snapshot, b bundle) Finding) ([]Finding, error) {
 	s, err := h.state()
 	if err != nil {
@@ -91,8 +91,8 @@ func (b bundle) names(of func(probe.Path) string) string {
 	return strings.Join(out, ", ")
 }
 
-// bundles puts paths together so that there are few bundles: a host that hears
-// nobody is one finding, not one for each other host.
+// bundles puts paths together into few bundles: a host that hears nobody is one
+// finding, not one for each other host.
 func bundles(paths []probe.Path) []bundle {
 	type end struct {
 		host string
@@ -108,7 +108,7 @@ func bundles(paths []probe.Path) []bundle {
 			}
 		}
 		for e, b := range ends {
-			// The more paths, the better; the rest makes the choice a rule.
+			// The most paths first; the rest makes the order definite.
 			if c := cmp.Compare(len(b), len(ends[best])); c > 0 || c == 0 && (e.from == best.from && e.host < best.host || !e.from && best.from) {
 				best = e
 			}

@@ -65,7 +65,7 @@ func taken(host string, port uint16, sockets []dataplane.Socket, tunnels []datap
 	}
 }
 
-// sharedVNIs finds tunnels of others that have the number of a network.
+// sharedVNIs finds tunnels of other programs that have the VNI of a network.
 func sharedVNIs(port uint16, tunnels []dataplane.ForeignTunnel, networks map[string]overlay.Network) []Finding {
 	var out []Finding
 	for _, t := range tunnels {
@@ -84,7 +84,7 @@ func sharedVNIs(port uint16, tunnels []dataplane.ForeignTunnel, networks map[str
 	return out
 }
 
-// owner names the program that has the socket, as far as /proc tells; "": none.
+// owner names the program that has the socket; "": /proc does not tell.
 func owner(inode uint32) string {
 	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*") // what cannot be read is not found
 	want := fmt.Sprintf("socket:[%d]", inode)

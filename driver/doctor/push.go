@@ -15,8 +15,8 @@ import (
 // one lost packet, which TCP sends again after 1 s.
 const dialTime = 3 * time.Second
 
-// firstBeat is how long after the daemon's start, or a host's, no beat may have
-// come: hosts send one each second, once the store has told them of each other.
+// firstBeat is how long a beat may be missing after the daemon's or the other host's
+// start: hosts send one each second, once the store has told them of each other.
 const firstBeat = 10 * time.Second
 
 var pushCheck = Check{

@@ -74,7 +74,7 @@ func deletion(c Config, key string) string {
 // bare keys need no quotes in a shell.
 var bare = regexp.MustCompile(`^[A-Za-z0-9_./:][A-Za-z0-9_./:-]*$`)
 
-// shown is the key as it is, or in quotes if it has what cannot be printed.
+// shown is the key, in quotes if not all of it can be printed.
 func shown(key string) string {
 	if !utf8.ValidString(key) || strings.ContainsFunc(key, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return strconv.Quote(key)

@@ -12,13 +12,13 @@ import (
 	"github.com/weft-net/weft/driver/control"
 )
 
-// limit is how long one check may take: a connection to a host that drops
-// everything is given up after 3 s, and a store is asked several things.
+// limit is how long one check may take. A connection to a host that drops everything
+// is given up after 3 s, and a store is asked several questions.
 const limit = 15 * time.Second
 
-// Examine makes the checks of those names side by side; no names are all of
-// them. The error is about the names. A check that hangs is given up, and may go
-// on: see Host.Wait.
+// Examine makes the checks of these names side by side; without names it makes all.
+// The error is about the names. A check that hangs is given up and may go on, see
+// Host.Wait.
 func Examine(ctx context.Context, h *Host, only []string) (control.Diagnosis, error) {
 	return examine(ctx, All, h, only)
 }
@@ -77,7 +77,7 @@ func run(ctx context.Context, c Check, h *Host) control.CheckResult {
 	return out
 }
 
-// explain marks the results whose findings follow from those of other checks.
+// explain notes which results follow from the findings of other checks.
 func explain(results []control.CheckResult, checks []Check) {
 	found := map[string]bool{}
 	for _, r := range results {

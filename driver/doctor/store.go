@@ -21,7 +21,7 @@ func (h *Host) health(ctx context.Context) (consul.Health, error) {
 	return h.storeHealth, h.storeErr
 }
 
-// answering is health of a store that can decide something.
+// answering is health, and an error if no server of the store answers.
 func (h *Host) answering(ctx context.Context) (consul.Health, error) {
 	s, err := h.health(ctx)
 	if err == nil && !s.Answers() {
@@ -51,7 +51,7 @@ func serverFindings(host string, s consul.Health) []Finding {
 		f := Finding{Object: "Consul server " + server.Address, Severity: severity}
 		switch {
 		case errors.Is(server.Err, kvstore.ErrDenied):
-			continue // it answers; what it denies is another check's
+			continue // it answers; another check tells what it denies
 		case server.Err != nil:
 			f.Problem = fmt.Sprintf("the Consul server %s does not answer %s: %s; %s", server.Address, host, why(server.Err), follows)
 			f.Cure = "start it (systemctl start consul), let its TCP port pass, or correct --store"
@@ -124,10 +124,10 @@ func writeFindings(host, store string, s consul.Health) []Finding {
 	return []Finding{f}
 }
 
-// mostSkew is how far clocks may be apart. weft measures how long something
-// takes by each host's own clock; what it compares across hosts is only, where a
-// host has lost its records, when a network of its Docker's was made and when one
-// like it was removed, and people compare what logs say.
+// mostSkew is how far clocks may be apart. weft measures how long something takes by
+// each host's own clock. It compares times of two hosts in one case only: when a host
+// has lost its records, whether its Docker's network is younger than the tombstone of
+// one like it. And people compare logs.
 const mostSkew = 5 * time.Second
 
 var clockCheck = Check{
@@ -161,7 +161,7 @@ func clockFindings(host string, s consul.Health) []Finding {
 	return out
 }
 
-// why is a store's error without what kind it is of.
+// why is the text of a store's error without its kind.
 func why(err error) string {
 	text := err.Error()
 	for _, kind := range []error{kvstore.ErrUnavailable, kvstore.ErrDenied} {

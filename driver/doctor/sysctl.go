@@ -11,11 +11,11 @@ import (
 	"github.com/weft-net/weft/driver/control"
 )
 
-// Only settings that matter to weft are looked at. Forwarding, for one, does
-// not: weft's packets end at the host's tunnels, and what leaves through Docker's
-// gateway is Docker's to forward. Nor do the thresholds of the neighbour tables
-// (net.ipv4.neigh.default.gc_thresh*), which do not count permanent entries
-// since Linux 5.0, nor bridge-nf-call-iptables, which weft sets for itself.
+// Only settings that matter to weft are looked at. Forwarding does not matter: weft's
+// packets end at the host's tunnels, and Docker sees to what leaves through its
+// gateway. Nor do the thresholds of the neighbour tables
+// (net.ipv4.neigh.default.gc_thresh*), which do not count permanent entries since
+// Linux 5.0, nor bridge-nf-call-iptables, which weft sets for itself.
 var sysctlCheck = Check{
 	Name: "sysctl", Code: 12, About: "no setting of the kernel stands in the way",
 	Run: func(_ context.Context, h *Host) ([]Finding, error) {
@@ -36,8 +36,8 @@ var sysctlCheck = Check{
 	},
 }
 
-// portRange finds weft's ports among those that the kernel gives to programs
-// that ask for any.
+// portRange finds those of weft's ports that the kernel may give to a program that
+// asks for any port.
 func portRange(h *Host) ([]Finding, error) {
 	text, err := h.Sysctl("net.ipv4.ip_local_port_range")
 	if err != nil {
@@ -82,12 +82,12 @@ func inList(port uint16, list string) bool {
 	return false
 }
 
-// leastNamespaces is room for some containers, and for networks that get their
-// first container here; each takes one namespace.
+// leastNamespaces leaves room for some containers, and for networks that get their
+// first container here. Each takes one namespace.
 const leastNamespaces = 64
 
-// namespaceLimit finds a limit on network namespaces that will be met. How many
-// there are now is told by no file, so the limit itself is looked at.
+// namespaceLimit finds a limit on network namespaces that will be reached. No file
+// tells how many there are now, so the limit itself is looked at.
 func namespaceLimit(h *Host) ([]Finding, error) {
 	text, err := h.Sysctl("user.max_net_namespaces")
 	if os.IsNotExist(err) {
@@ -126,7 +126,7 @@ func sourceCheck(h *Host) ([]Finding, error) {
 	case !found:
 		return nil, noLink
 	case in.Virtual:
-		return nil, nil // packets come by another link, which may well be the one that they leave by
+		return nil, nil // packets come by another link, perhaps the one by which the answers leave
 	}
 	strict := false
 	for _, name := range []string{"all", in.Name} {
@@ -151,7 +151,7 @@ func sourceCheck(h *Host) ([]Finding, error) {
 		}
 		back, err := h.Kernel.InterfaceTo(peer.VTEP)
 		if err != nil || back == in.Name {
-			continue // no route at all is told by others
+			continue // another check tells that there is no route
 		}
 		out = append(out, Finding{
 			Object:   "net.ipv4.conf." + in.Name + ".rp_filter",
@@ -163,8 +163,8 @@ func sourceCheck(h *Host) ([]Finding, error) {
 	return out, nil
 }
 
-// ReadSysctl reads one of the kernel's settings; a part of the name that has
-// dots itself, a link's, has slashes in their place.
+// ReadSysctl reads one of the kernel's settings. In a link's name that has dots,
+// slashes stand for them.
 func ReadSysctl(name string) (string, error) {
 	parts := strings.Split(name, ".")
 	for i, p := range parts {

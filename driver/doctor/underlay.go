@@ -32,8 +32,8 @@ var underlayCheck = Check{
 	},
 }
 
-// noLink is why checks that look at the underlay's link cannot be made; that it
-// is so is a finding of this one.
+// noLink is why other checks of the underlay's link cannot be made. Here it is a
+// finding.
 const noLink = NotMade("the underlay's address is on no link")
 
 func underlayFindings(self overlay.Host, in dataplane.Interface, found bool) []Finding {

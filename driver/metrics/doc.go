@@ -1,10 +1,9 @@
 // Package metrics shows Prometheus how this host's weft is doing. What the
-// daemon knows anyway is read at each scrape; only what happens in between is
+// daemon knows anyway is read at each scrape. Only what happens between scrapes is
 // counted, by functions that the other parts call.
 //
-// A label's values are few and known, save those of networks: a network has
-// its id, its name and its subnets as labels, and nothing has a container's, an
-// endpoint's or a host's name.
+// Labels have few values, known from the start, except those of networks: their id,
+// name and subnets. No label has the name of a container, an endpoint or a host.
 //
-// All metrics are in docs/metrics.md, which a test keeps true.
+// docs/metrics.md lists all metrics, and a test compares it with the code.
 package metrics

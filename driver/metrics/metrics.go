@@ -17,7 +17,7 @@ import (
 
 // Bounds of the histograms, seconds.
 var (
-	// Docker's calls and passes take a millisecond or a few; a call is given up
+	// Docker's calls and passes take a few milliseconds; a call is given up
 	// after 15 s.
 	work = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15}
 	// Names are answered from memory; Docker's resolver may take 4.8 s.
@@ -71,8 +71,8 @@ func New(source Source, log logrus.FieldLogger) *Metrics {
 	return m
 }
 
-// begin makes the series whose labels are known from the start: a rate does
-// not see the increment that makes a series.
+// begin makes the series whose labels are known from the start: rate() does not see
+// the increment with which a series begins.
 func (m *Metrics) begin() {
 	for _, result := range []string{resultOK, resultError} {
 		for _, kind := range []string{kindChange, kindVerify} {

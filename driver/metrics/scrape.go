@@ -103,7 +103,7 @@ func (out sink) count(d *prometheus.Desc, n uint64, labels ...string) {
 	out.add(prometheus.CounterValue, d, float64(n), labels)
 }
 
-// add adds one value. A label that is no UTF-8 is bent until it is.
+// add adds one value. What is no UTF-8 in a label is replaced.
 func (out sink) add(kind prometheus.ValueType, d *prometheus.Desc, value float64, labels []string) {
 	for i, l := range labels {
 		labels[i] = strings.ToValidUTF8(l, "?")
@@ -173,7 +173,7 @@ func (out sink) networks(state control.State, nets []control.Network) {
 	}
 }
 
-// push shows what has gone directly between the hosts.
+// push shows how many direct messages hosts have sent each other.
 func (out sink) push(s push.Stats) {
 	out.count(datagrams, s.Sent, "sent")
 	out.count(datagrams, s.Received, "received")

@@ -21,7 +21,7 @@ const (
 	// unless told otherwise.
 	scrapeTime = 15 * time.Second
 
-	// drainTime is how long scrapes under way may go on after the end was asked for.
+	// drainTime is how long scrapes under way may take when serving is to end.
 	drainTime = time.Second
 )
 

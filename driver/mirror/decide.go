@@ -24,15 +24,15 @@ const (
 	doDetach kind = "detach" // forget a network that Docker has lost
 	doAttach kind = "attach" // take over a network that this host's state has lost
 	doRemake kind = "remake" // record in the cluster a network that nobody has a record of
-	doReport kind = "report" // nothing but a person can help
+	doReport kind = "report" // only a person can help
 )
 
-// An action that would be wrong for a moment while Docker creates or removes a
-// network has to be wanted for a while before it is done.
+// While Docker creates or removes a network, some actions would be wrong for a
+// moment. They must be wanted for that long before they are done.
 const (
-	lostFor    = 30 * time.Second // a create call in progress is not listed yet
-	brokenFor  = time.Second      // one that an earlier weft answered is listed by then
-	unknownFor = 5 * time.Second  // a removal in progress is listed still
+	lostFor    = 30 * time.Second // a network that is being created is not listed yet
+	brokenFor  = time.Second      // a network whose creation an earlier weft answered is listed by then
+	unknownFor = 5 * time.Second  // a network that is being removed is still listed
 	remakeFor  = time.Second      // a host that has not lost its state records it first
 )
 
@@ -125,7 +125,7 @@ func (d *decision) unknown(n engine.Network) {
 	switch {
 	case running && !ok && !d.taken(n): // its containers wait
 		d.add(action{kind: doRemake, docker: n, kernel: kernel, after: remakeFor})
-	case n.Swarm && (!d.view.Lost || !ok || d.here[record.ID]): // a manager lists those that it has no task of
+	case n.Swarm && (!d.view.Lost || !ok || d.here[record.ID]): // a manager lists networks that it has no task in
 	case ok && d.here[record.ID]:
 		d.add(action{kind: doRemove, docker: n, network: record, after: unknownFor, why: "this host's Docker has it twice"})
 	case ok:
@@ -174,8 +174,8 @@ func (d *decision) twin(n engine.Network) bool {
 
 // lost decides about a network that Docker should have and does not list. If weft
 // ended while it mirrored the network, Docker has given it up, since it repeats a
-// call for 15 s only. Should Docker be at it still, the network is taken over when it
-// is listed. One without a name would be gone for good, so that waits.
+// call for 15 s only. If Docker is still creating it, it is taken over when it is
+// listed. A network without a name would be gone for good, so it has longer.
 func (d *decision) lost(id string, record registry.InDocker) {
 	a := action{kind: doDetach, docker: engine.Network{ID: id}, network: record.Network, after: lostFor}
 	if record.Name != "" && record.Earlier {
@@ -212,6 +212,6 @@ func (d *decision) absent(n overlay.Network) {
 			"network %q of the cluster (created on host %s) cannot be mirrored to this host: its Docker has joined network %q under that name; remove that one with `docker network rm %s`",
 			n.Name, n.Host, record.Name, by.ID[:min(12, len(by.ID))])})
 	}
-	// Otherwise an action about the other one is on the list, and what comes of
-	// it is seen next time.
+	// Otherwise there is an action about Docker's network of that name, and the next
+	// pass sees what has come of it.
 }

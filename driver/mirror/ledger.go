@@ -19,8 +19,8 @@ type entry struct {
 	retry    *backoff.ExponentialBackOff
 	subject  string
 	sentence string // why it failed last, or what it reports
-	soon     bool   // that was a soonError
-	grave    bool   // or a graveError
+	soon     bool   // sentence is that of a soonError
+	grave    bool   // sentence is that of a graveError
 	id       string // weft's id of the network
 }
 
@@ -56,7 +56,7 @@ func (l *ledger) done(a action, err error, now time.Time) {
 	if e == nil {
 		return
 	}
-	if err == nil { // the next pass will not want it, or it was of no use
+	if err == nil { // the next pass does not want it any more, or it did not help
 		e.sentence = ""
 		e.next = now.Add(repeat)
 		return
@@ -69,8 +69,8 @@ func (l *ledger) done(a action, err error, now time.Time) {
 	e.next = now.Add(e.retry.NextBackOff())
 }
 
-// repeat is how soon an action is done again that succeeded and is wanted
-// still: the registry may be a moment behind.
+// repeat is when an action that has succeeded is done again if it is still wanted:
+// the registry may be a moment behind.
 const repeat = time.Second
 
 // hurry lets failed actions be tried again at once, because something has

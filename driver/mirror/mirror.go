@@ -21,7 +21,7 @@ type Registry interface {
 	names.Registry    // containers' names
 	takeover.Registry // what was lost
 
-	// Mirroring says that Docker is being asked for the network, until done.
+	// Mirroring says that Docker is being asked to create the network, until done.
 	Mirroring(id string) (done func())
 	// Name publishes what only Docker knows; a *registry.NameTakenError says
 	// that another network has the name.
@@ -31,8 +31,8 @@ type Registry interface {
 	// Detach records that Docker has lost its network.
 	Detach(ctx context.Context, dockerID string) error
 
-	// Remake records a network that nobody has a record of, without an id under
-	// a new one; an error is registry.ErrFrozen if it is too early to.
+	// Remake records a network that nobody has a record of. If it has no id, it gets a
+	// new one. The error is registry.ErrFrozen if it is too early for that.
 	Remake(ctx context.Context, n overlay.Network) error
 }
 
@@ -46,8 +46,8 @@ type Config struct {
 	IPAM     string // the IPAM driver's name, usually the same
 	// Options fills a network's record from the options that Docker shows of it.
 	Options func(options map[string]string) (overlay.Network, error)
-	// Keep is told with every pass which pools of the IPAM driver's Docker's
-	// networks have, of whatever network driver; may be nil.
+	// Keep is told in every pass the subnets of those of Docker's networks that have
+	// weft's IPAM driver, whatever their network driver is; may be nil.
 	Keep   func(ctx context.Context, subnets []netip.Prefix) error
 	Missed names.Missed // may be nil
 	Log    logrus.FieldLogger
@@ -137,7 +137,7 @@ func (m *Mirror) note(err error) {
 	}
 }
 
-// setConflicts replaces the conflicts, and logs those that are news.
+// setConflicts replaces the conflicts, and logs the new ones.
 func (m *Mirror) setConflicts(now map[string]Conflict) {
 	m.mu.Lock()
 	before := m.conflicts

@@ -163,7 +163,7 @@ func (s *session) name(ctx context.Context, a action) error {
 	}
 	winner, ok := s.view().Named(taken.By)
 	if !ok {
-		// It is being removed, or not heard of here yet. Soon one or the other is over.
+		// That network is being removed, or not known here yet. Both end soon.
 		return soonError{fmt.Errorf("network %q is not published to the other hosts yet, since network id %s still has its name there: %w", a.docker.Name, taken.By, err)}
 	}
 	a.why = fmt.Sprintf("network id %s, created on host %s, had the name first", winner.ID, winner.Host)
@@ -197,13 +197,13 @@ func (s *session) remove(ctx context.Context, a action) error {
 	return nil
 }
 
-// graveError is one that contradicts what a person was told.
+// graveError contradicts what a person was told.
 type graveError struct{ error }
 
 // Unwrap gives the cause.
 func (e graveError) Unwrap() error { return e.error }
 
-// soonError is one that the next moments will most likely cure by themselves.
+// soonError will most likely be over in a moment, by itself.
 type soonError struct{ error }
 
 // Unwrap gives the cause.

@@ -14,11 +14,11 @@ import (
 )
 
 // session is one connection to Docker, from subscribing to its events until
-// they break off. What it remembers it sees anew in the next one.
+// they break off. The next session starts without what this one remembers.
 type session struct {
 	*Mirror
 	maker  maker   // Docker
-	up     func()  // Docker answers
+	up     func()  // is called when Docker answers
 	ledger *ledger // of the networks' passes
 
 	asked chan struct{} // networks are to be looked at
@@ -53,7 +53,7 @@ func (m *Mirror) session(ctx context.Context, up func()) error {
 		Mirror: m, maker: d, up: up, ledger: newLedger(), asked: make(chan struct{}, 1),
 		names: names.New(m.cfg.Registry, d, m.cfg.Missed, m.cfg.Log), group: g,
 	}
-	s.news.Store(true) // of all that happened before
+	s.news.Store(true) // whatever happened before
 
 	// First subscribe, then look: so nothing is missed in between.
 	events, err := d.Subscribe(ctx)
@@ -102,6 +102,6 @@ func (s *session) event(ctx context.Context, e engine.Event) {
 func (s *session) ask() {
 	select {
 	case s.asked <- struct{}{}:
-	default: // a pass that has not begun is on its way
+	default: // a pass was asked for already, and has not begun
 	}
 }

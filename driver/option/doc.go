@@ -1,7 +1,7 @@
-// Package option says what each option that Docker's own network drivers take
-// with -o means on a network of weft's: whether weft keeps what it promises.
+// Package option says of each option that Docker's own network drivers take with -o
+// whether weft keeps what the option promises.
 //
-// It is a table and nothing else. An option that would change isolation,
-// reachability or addresses, and that weft does not keep, is refused when a person
-// creates a network. On a network that exists it stops nothing, and is shown.
+// It is a table and nothing else. If an option would change isolation, reachability
+// or addresses, and weft does not keep it, it is refused when a person creates a
+// network. On a network that exists already it is shown and stops nothing.
 package option

@@ -16,9 +16,9 @@ const (
 // interface's sysctls itself.
 const SysctlsSince = "1.46"
 
-// dockersOwn are what Docker puts among an endpoint's options by itself, as text.
-// What it puts there otherwise, such as ports and DNS servers, is no text, and what
-// a person gives with driver-opt always is.
+// dockersOwn are the options of an endpoint that Docker adds by itself, as text. Other
+// things that it adds, such as ports and DNS servers, are no text; what a person gives
+// with driver-opt always is.
 var dockersOwn = []string{
 	"com.docker.network.endpoint.macaddress",          // of --mac-address, in base64
 	"com.docker.network.driver.private.no_proxy_6to4", // since 28

@@ -42,13 +42,13 @@ const (
 type Judgement struct {
 	Key, Value string
 	Verdict    Verdict
-	// Why is the second half of a sentence about the option; for Broken with
-	// what to do. Empty if it is kept.
+	// Why is the second half of a sentence about the option. For Broken it says what
+	// to do. Empty if the option is kept.
 	Why string
 }
 
-// Judge judges one option of the network n. Of n only what Docker keeps outside
-// of the options matters: whether it is internal, and its subnets.
+// Judge judges one option of the network n. Of n it looks only at what Docker keeps
+// outside of the options: whether it is internal, and its subnets.
 func Judge(key, value string, n overlay.Network) Judgement {
 	out := Judgement{Key: key, Value: value, Verdict: Ignored, Why: "weft has no use for it"}
 	rule, ok := rules[key]
@@ -57,7 +57,7 @@ func Judge(key, value string, n overlay.Network) Judgement {
 		out.Verdict, out.Why = rule(value, n)
 	case strings.HasPrefix(key, windowsPrefix):
 		out.Verdict, out.Why = Broken, "it is for Windows, and weft runs on Linux; leave it out"
-	case strings.HasPrefix(key, ownPrefix): // those that are unknown or wrong were refused before
+	case strings.HasPrefix(key, ownPrefix): // unknown and wrong ones were refused before
 		out.Verdict, out.Why = Kept, ""
 	}
 	return out
@@ -77,12 +77,12 @@ func Those(n overlay.Network, v Verdict) []Judgement {
 	return slices.DeleteFunc(All(n), func(j Judgement) bool { return j.Verdict != v })
 }
 
-// AsksEncryption says whether the value of an option for encryption asks for it.
-// Docker's overlay asks for the key alone, so an empty value does.
+// AsksEncryption says whether the value of an option for encryption asks for it. An
+// empty value does: Docker's overlay only looks whether the key is there.
 func AsksEncryption(value string) bool { return !is(value, false) }
 
-// maxPrefix leaves three digits of the 15 letters that an interface's name may
-// have (IFNAMSIZ of linux/if.h).
+// maxPrefix leaves room for three digits: an interface's name may have 15 letters
+// (IFNAMSIZ of linux/if.h).
 const maxPrefix = 12
 
 // PrefixOf gives the beginning of the names of n's interfaces in containers.
@@ -96,7 +96,7 @@ func PrefixOf(n overlay.Network) string {
 // validPrefix says whether interfaces' names may begin like that.
 func validPrefix(p string) bool { return len(p) <= maxPrefix && overlay.ValidID(p) }
 
-// is says whether the value says so, in a form that Docker takes.
+// is says whether the value means what, in any form that Docker takes.
 func is(value string, what bool) bool {
 	b, err := strconv.ParseBool(value)
 	return err == nil && b == what

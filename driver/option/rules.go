@@ -56,7 +56,7 @@ var rules = map[string]rule{
 	"ipvlan_mode":  broken(otherDriver),
 	"ipvlan_flag":  broken(otherDriver),
 
-	// The Windows driver's that only say which network it is; for all others see Judge.
+	// Options of the Windows driver that only name the network; for the others see Judge.
 	windowsPrefix + "networkname": ignored("it is for Windows"),
 	windowsPrefix + "hnsid":       ignored("it is for Windows"),
 	windowsPrefix + "hnsowned":    ignored("it is for Windows"),
@@ -128,8 +128,7 @@ func gatewayMode(value string, n overlay.Network) (Verdict, string) {
 	return Broken, "containers go outside by docker_gwbridge, whose mode is nat; leave it out, or create the network with --internal"
 }
 
-// ipv4 and ipv6 are Docker's business since version 28; before it does not read
-// them.
+// ipv4 and ipv6 are Docker's business since version 28. Older ones do not read them.
 func ipv4(value string, n overlay.Network) (Verdict, string) {
 	if is(value, has(n, netip.Addr.Is4)) {
 		return Kept, ""

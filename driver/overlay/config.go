@@ -5,9 +5,9 @@ import (
 	"reflect"
 )
 
-// Config is what one host's kernel must contain for weft, and all of it: a
-// namespace with weft's mark that is not listed must not exist. Slices are
-// sorted, so equal configs are equal values.
+// Config is all that one host's kernel must contain for weft: a namespace with
+// weft's mark that is not listed must not exist. Slices are sorted, so equal configs
+// are equal values.
 type Config struct {
 	VTEP     netip.Addr      // local underlay address: source of the tunnels
 	Port     uint16          // VXLAN UDP port
@@ -29,10 +29,10 @@ type NetworkConfig struct {
 	Remotes []Remote     // sorted by MAC
 	Flood   []netip.Addr // VTEPs that get broadcast, multicast and unknown unicast; sorted
 	Members []netip.Addr // VTEPs whose packets are accepted for this VNI; sorted, a superset of Flood
-	Gone    []netip.Addr // addresses of this host that no container has: what is sent to them is refused; sorted
+	Gone    []netip.Addr // addresses of this host that no container has; what is sent to them is refused. Sorted
 
-	// Address is this host's own in the network, its bridge's; the zero Prefix
-	// if it has none, as in all but the probe network.
+	// Address is the bridge's own address. Only the probe network has one; elsewhere
+	// it is the zero Prefix.
 	Address netip.Prefix
 }
 
@@ -42,8 +42,8 @@ type Port struct {
 	MAC      MAC
 	Addrs    []netip.Prefix // with the length of their subnet
 	Sandbox  string         // path of the container's namespace
-	// Keep: the pair is left alone if it exists and not made if it does not
-	// (Docker is taking it down).
+	// Keep: Docker is taking the pair down, so it is left alone if it exists, and not
+	// made if it does not.
 	Keep bool
 }
 

@@ -34,7 +34,7 @@ type Network struct {
 	Host       string            `json:"host"`              // where it was created
 	Created    time.Time         `json:"created"`           // after that of any network which had the ID before
 	Version    uint64            `json:"version,omitempty"` // counts the changes since Created
-	Rebuilt    bool              `json:"rebuilt,omitempty"` // made again from what a host had left of it, after every record was lost
+	Rebuilt    bool              `json:"rebuilt,omitempty"` // made again from a host's Docker and kernel, after every record was lost
 	Deleted    time.Time         `json:"deleted,omitzero"`  // set: a tombstone. Absence of a record never means deletion.
 	Rest       Rest              `json:"-"`
 }
@@ -65,24 +65,24 @@ type Host struct {
 	MTU         int        `json:"mtu"`  // bytes, of the underlay interface
 	Version     string     `json:"version"`
 
-	// Push is where the host hears other hosts directly, over UDP and TCP;
-	// invalid: nowhere, it knows only what the store says.
+	// Push is where the host hears direct messages, over UDP and TCP. Invalid: the
+	// host hears none, and knows only what the store says.
 	Push netip.AddrPort `json:"push,omitzero"`
 
 	// Key is the public half of the key by which the host signs direct messages
 	// (Ed25519), in base64; empty: it does not sign.
 	Key string `json:"key,omitempty"`
 
-	// Keys are the cluster's keys that the host has taken over; zero: its weft does not
-	// say so, see driver/keys.
+	// Keys tells which of the cluster's keys the host has taken over. Zero: its weft
+	// does not tell, see driver/keys.
 	Keys Keys `json:"keys,omitzero"`
 
-	// Probe grows when the host asks all hosts to probe the paths between them,
-	// to an odd number, and when it has its answer, to an even one.
+	// Probe grows to an odd number when the host asks all hosts to probe the paths
+	// between them, and to an even one when it has its answer.
 	Probe uint64 `json:"probe,omitempty"`
 }
 
-// Keys is which of the keys of direct messages a host has.
+// Keys tells which of the keys of direct messages a host has.
 type Keys struct {
 	Generation uint64 `json:"g,omitempty"` // of the newest
 	Newest     string `json:"id"`          // its id
@@ -127,13 +127,13 @@ type Attachment struct {
 	Endpoints   []PeerEndpoint `json:"endpoints,omitempty"` // sorted by ID
 	Stock       []netip.Addr   `json:"stock,omitempty"`     // claimed addresses without an endpoint, sorted
 
-	// Seq grows with every change of any attachment of the host, never repeats
-	// within an incarnation, and stays while the content does. It orders what
-	// comes by different ways.
+	// Seq grows with every change of any attachment of the host. It never repeats
+	// within an incarnation, and stays while the content stays. It orders documents
+	// that come through the store and directly.
 	Seq uint64 `json:"seq,omitzero"`
 
-	// Gone: the host has no part in the network any more. Only hosts among
-	// themselves say so; the store has no such record.
+	// Gone: the host has no part in the network any more. Only direct messages say so;
+	// the store has no such record.
 	Gone bool `json:"gone,omitempty"`
 
 	// Reader is the lowest format that may read it, see driver/format; 0: any.
@@ -160,19 +160,19 @@ type Remains struct {
 // Snapshot is everything that Plan looks at.
 type Snapshot struct {
 	Self     Host
-	Hosts    map[string]Host         // peers by name that are sent to, without Self
+	Hosts    map[string]Host         // the peers to which packets are sent, by name
 	Networks map[string]Network      // live networks by id
 	Local    []Endpoint              // this host's endpoints
 	Held     map[string][]netip.Addr // by network id: addresses that this host has claimed, in use or not
 	Peers    map[string][]Attachment // by network id: other hosts' attachments
 	Partial  bool                    // Local may lack endpoints that this host has, see Config
 
-	// Silent are the hosts that were heard directly and are not any more, except
-	// those whose machines answer. Plan goes on forwarding to them; their names
-	// are no use.
+	// Silent are the hosts that were heard directly and are not any more, except hosts
+	// whose machines answer. Plan goes on forwarding to them, but names of their
+	// containers are not given out.
 	Silent map[string]bool
 
-	// Probes are the requests to probe the paths between hosts that have not
-	// ended, as numbers by host.
+	// Probes are the requests to probe paths that are under way: their numbers, by
+	// host.
 	Probes map[string]uint64
 }

@@ -35,8 +35,8 @@ type Bound struct {
 // asked for, else what fits the smallest underlay of the hosts that take part.
 func MTU(s Snapshot, n Network) int { return BoundOf(s, n).MTU }
 
-// BoundOf is MTU, with the host that bounds it: this one, or else the first by
-// name, of several with the same MTU.
+// BoundOf is MTU, with the host that bounds it. If several have the same MTU, it is
+// this host or else the first by name.
 func BoundOf(s Snapshot, n Network) Bound {
 	if n.MTU != 0 {
 		return Bound{MTU: n.MTU}
@@ -57,8 +57,8 @@ func BoundOf(s Snapshot, n Network) Bound {
 // TooNarrow says whether h's underlay cannot carry the MTU that n was created with.
 func TooNarrow(h Host, n Network) bool { return n.MTU > 0 && h.MTU > 0 && Room(h) < n.MTU }
 
-// Narrow gives the hosts with the network, of this one and those that are not
-// down, whose underlay cannot carry the MTU that it was created with; sorted by name.
+// Narrow gives the hosts with the network whose underlay cannot carry the MTU that it
+// was created with, sorted by name. Hosts that are down do not count.
 func Narrow(s Snapshot, n Network) []Host {
 	hosts := []Host{s.Self}
 	for _, at := range s.Peers[n.ID] {
@@ -88,7 +88,7 @@ func BoundsOf(s Snapshot) Bounds {
 	return out
 }
 
-// Below gives the ids of the networks whose MTU is less than it was, sorted.
+// Below gives the ids of the networks whose MTU has become less, sorted.
 func (b Bounds) Below(was Bounds) []string {
 	var out []string
 	for _, id := range slices.Sorted(maps.Keys(b)) {

@@ -2,8 +2,7 @@ package overlay
 
 import "regexp"
 
-// Every kernel object of weft's carries this mark in its name; objects without
-// it are never touched.
+// mark begins the name of every namespace of weft's.
 const mark = "weft-"
 
 // Names of the two devices inside a network's namespace.

@@ -6,9 +6,8 @@ import (
 	"slices"
 )
 
-// Plan gives what s.Self's kernel must contain. Only networks that have an
-// endpoint on this host need kernel objects, and the probe network while a
-// probe goes on.
+// Plan gives what s.Self's kernel must contain. Only networks with an endpoint on
+// this host need kernel objects, and the probe network during a probe.
 func Plan(s Snapshot) Config {
 	cfg := Config{VTEP: s.Self.VTEP, Port: s.Self.Port, Hosts: vteps(s), Partial: s.Partial}
 	local := map[string][]Endpoint{}
@@ -91,9 +90,9 @@ func planNetwork(s Snapshot, n Network, endpoints []Endpoint) NetworkConfig {
 	return out
 }
 
-// gone gives the addresses that this host holds in the network and no container
-// of it has. Not one of them is another host's, as far as is known, or the
-// network's own. From Leave on a container does not have its addresses.
+// gone gives the addresses that this host has claimed in the network and that none of
+// its containers has. Addresses that another host is known to have are left out, and
+// the network's own. From Leave on a container does not have its addresses any more.
 func gone(s Snapshot, n Network, remotes map[MAC]Remote) []netip.Addr {
 	had := map[netip.Addr]bool{}
 	for _, e := range s.Local {

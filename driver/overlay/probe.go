@@ -8,15 +8,15 @@ import (
 	"slices"
 )
 
-// While hosts probe the paths between them, each has a network of weft's own
-// for it, with one address in it and nobody's containers.
+// While hosts probe the paths between them, each has a network of weft's own for
+// that, with one address and without containers.
 const (
 	// ProbeNetwork is its id, which no user's network may have.
 	ProbeNetwork = "weft.probe"
 	// ProbeVNI is its VNI, the last there is; no user's network gets it.
 	ProbeVNI = 1<<24 - 1
-	// TrialVNI is that of a device with which it is tried for a moment whether
-	// there could be one; no user's network gets it.
+	// TrialVNI is the VNI of a device that is made for a moment, to try whether the
+	// kernel can. No user's network gets it.
 	TrialVNI = ProbeVNI - 1
 )
 
@@ -36,13 +36,13 @@ type ProbePeer struct {
 	Host string
 	VTEP netip.Addr
 	Addr netip.Addr // in the probe network
-	// MTU is the largest that a network of both hosts has, in bytes; what a
-	// network would get that has none of its own, if they share none.
+	// MTU is the largest MTU of the networks that both hosts have, in bytes. If they
+	// share none, it is what a network without an MTU of its own would get.
 	MTU int
 }
 
 // ProbePeers gives the hosts to which the paths can be probed, sorted by name.
-// Of two hosts with the same address in the probe network, one of 2^28, the
+// If two hosts have the same of the 2^28 addresses in the probe network, only the
 // first by name is there.
 func ProbePeers(s Snapshot) []ProbePeer {
 	var out []ProbePeer

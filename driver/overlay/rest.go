@@ -10,10 +10,9 @@ import (
 	"strings"
 )
 
-// Rest is what a record's JSON has beside the members that this version of weft
-// knows, by name; nil if there is nothing. A record that several versions write goes
-// back with it, so that an older version does not take away what a newer one has
-// added.
+// Rest are the members of a record's JSON that this version of weft does not know, by
+// name; nil if there are none. They are written back with the record, so that an older
+// version does not remove what a newer one has added.
 type Rest map[string]json.RawMessage
 
 // MarshalRest encodes record, which is a struct, with its rest.
@@ -39,8 +38,8 @@ func MarshalRest(record any, rest Rest) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// UnmarshalRest decodes b into record, which points to a struct, and gives what that
-// has no field for.
+// UnmarshalRest decodes b into record, which points to a struct, and gives the members
+// for which the struct has no field.
 func UnmarshalRest(b []byte, record any) (Rest, error) {
 	known := json.NewDecoder(bytes.NewReader(b))
 	known.DisallowUnknownFields()

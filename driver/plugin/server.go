@@ -31,7 +31,7 @@ const (
 	// its own for a plugin on a socket and would wait for ever.
 	callTime = 15 * time.Second
 
-	// drainTime is how long calls under way may go on after the end was asked for.
+	// drainTime is how long calls under way may take when serving is to end.
 	drainTime = 10 * time.Second
 )
 
@@ -121,7 +121,7 @@ func decode(body io.Reader, v any) error {
 	_, none := v.(*None)
 	switch {
 	case len(b) > maxBody:
-		_, _ = io.CopyN(io.Discard, body, maxDrain) // a sender that stops early is refused all the same
+		_, _ = io.CopyN(io.Discard, body, maxDrain) // a sender that stops early is refused too
 		return fmt.Errorf("the body has more than %d bytes", maxBody)
 	case none:
 		return nil
@@ -151,7 +151,7 @@ func reply(w http.ResponseWriter, status int, v any) {
 	}
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
-	_, _ = w.Write(b) // Docker has gone: nobody is left to tell
+	_, _ = w.Write(b) // if this fails, Docker has gone
 }
 
 // Listen makes the socket, mode 0600, in place of a stale one. It refuses a

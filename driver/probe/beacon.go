@@ -20,14 +20,13 @@ const (
 	search kind = "x" // what is the largest that comes?
 )
 
-// beacon is what is sent, as JSON behind a header and before zeros that fill
-// the packet.
+// beacon is what is sent: a header, this as JSON, and zeros that fill the packet.
 type beacon struct {
 	Host    string `json:"h"` // the sender
 	Kind    kind   `json:"k"`
-	MTU     int    `json:"m"`           // bytes: what is full size between the two
+	MTU     int    `json:"m"`           // bytes of a full packet between the two hosts
 	Largest int    `json:"l,omitempty"` // bytes of the largest packet that has come from the receiver
-	Final   bool   `json:"x,omitempty"` // there is no larger one that could come
+	Final   bool   `json:"x,omitempty"` // the search is over: no larger packet can come
 	Row     *Row   `json:"r,omitempty"` // if it fits
 }
 
@@ -41,8 +40,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 var errDamaged = errors.New("a damaged beacon")
 
-// encode makes the payload of a packet of size bytes with its headers; of one
-// as small as can be, if size is 0.
+// encode makes the payload of a packet of size bytes, headers included. If size is 0,
+// the packet is as small as it can be.
 func (b beacon) encode(size int) ([]byte, error) {
 	text, err := json.Marshal(b)
 	if err != nil {
@@ -62,7 +61,7 @@ func (b beacon) encode(size int) ([]byte, error) {
 	return out, nil
 }
 
-// decode takes a payload apart; what is not as it was sent is errDamaged.
+// decode takes a payload apart. The error is errDamaged if it is not as it was sent.
 func decode(p []byte) (beacon, error) {
 	var b beacon
 	if len(p) < headLength || string(p[:4]) != magic || binary.BigEndian.Uint32(p[4:]) != crc32.Checksum(p[8:], castagnoli) {

@@ -1,29 +1,29 @@
 // Package probe finds out how packets fare between each two hosts, in each
-// direction, through the tunnels that containers' packets take. It does so only
-// when somebody asks.
+// direction, through the same tunnels as containers' packets. It does so only when
+// somebody asks.
 //
 // # How
 //
-// A host that asks says so in its record (registry.Probe), and until it says that
-// it has its answer, or for 20 s, every host that sees it has the probe network
-// in its kernel (overlay.ProbeNetwork): a namespace, a bridge and a VXLAN device, as any
-// network has them. From within it each host sends beacons to each other host a
-// few times a second: small ones and such as just fit the networks' MTU, with a
-// UDP checksum and without. All have a checksum of their own besides, so the
-// receiver can tell apart
+// A host that asks says so in its record (registry.Probe). Every host that sees this
+// puts the probe network (overlay.ProbeNetwork) into its kernel until the asker says
+// that it has its answer, and for 20 s at most. Like any network it has a namespace, a
+// bridge and a VXLAN device. From its namespace each host sends beacons to each other
+// host a few times a second. Some are small and some just fit the networks' MTU, some
+// have a UDP checksum and some have none. Each has a checksum of its own besides. So
+// the receiver can tell apart:
 //
-//	nothing comes                     the tunnel is cut in this direction
-//	small ones come, full ones don't  the path's MTU is too small
-//	those without a checksum come     something on the way damages packets, or
-//	                                  an interface computes wrong checksums
+//	nothing comes                             the tunnel is cut in this direction
+//	small beacons come, full ones do not      the path's MTU is too small
+//	only those without a UDP checksum come    something on the way damages packets, or
+//	                                          an interface computes wrong checksums
 //
-// If full ones do not come, the sender looks for the largest that do, by what
-// the receiver's beacons say of it.
+// If full beacons do not come, the sender searches for the largest size that comes. The
+// receiver's beacons tell it which sizes have come.
 //
 // # What others hear
 //
-// Only the receiver knows what has come. What a host has heard is its Row. It
-// is in the host's own full-size beacons and in the store (probe/<host>), so the
-// asker has it by one way when the other is cut. Hosts whose Row does not come
-// were not checked: they are down, of an older version, or cut off altogether.
+// Only the receiver knows what has come. What a host has heard is its Row. The host
+// sends its Row in its own full-size beacons and writes it into the store
+// (probe/<host>), so the asker gets it by one way when the other is cut. A host whose
+// Row does not come was not checked: it is down, of an older version, or cut off.
 package probe

@@ -10,21 +10,21 @@ import (
 // Path is how packets fare from one host to another.
 type Path struct {
 	From, To string
-	// Unknown is why nothing can be said, in a few words; "": the rest holds.
+	// Unknown is why nothing is known, in a few words; "": the other fields hold.
 	Unknown string
 
-	Reached bool // packets come
-	Full    bool // also those of MTU bytes
-	Harmed  bool // they come damaged, or those with a checksum do not come
+	Reached bool // some packets come
+	Full    bool // packets of MTU bytes come
+	Harmed  bool // packets come damaged, or those with a UDP checksum do not come
 	MTU     int  // bytes, the largest that a network of both hosts has; 0 if not Reached
 	Largest int  // bytes of the largest packet that came whole
 }
 
-// Well says whether nothing is wrong as far as is known.
+// Well says whether nothing is known to be wrong.
 func (p Path) Well() bool { return p.Unknown != "" || p.Reached && p.Full && !p.Harmed }
 
-// together is for how long two hosts must have taken part before the one can
-// say of the other that nothing comes.
+// together is how long two hosts must both have taken part before one can say that
+// nothing comes from the other.
 const together = 2 * time.Second
 
 // Member is a host with what is known of its liveness.
@@ -33,8 +33,8 @@ type Member struct {
 	Live bool
 }
 
-// judge gives the path between two hosts by what they say. It is not final while
-// waiting may tell more.
+// judge judges the path between two hosts by what they say. The judgement is not
+// final if more may come.
 func judge(from, to Member, rows map[string]arrival) (p Path, final bool) {
 	p = Path{From: from.Name, To: to.Name}
 	for _, m := range []Member{from, to} {

@@ -92,7 +92,7 @@ func (p *Prober) setTable(t *table, err error) {
 	p.table, p.err = t, err
 }
 
-// session gives what is heard at the moment, or nil and why nothing is.
+// session gives the table of the session under way, or why there is none.
 func (p *Prober) session() (*table, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -104,11 +104,11 @@ const (
 	look     = 100 * time.Millisecond // between two looks at what has come
 	readLook = 400 * time.Millisecond // the same in the store
 	answerIn = 12 * time.Second
-	absentIn = 8 * time.Second // a host of which nothing has come by then takes no part
+	absentIn = 8 * time.Second // a host from which nothing has come by then takes no part
 	askAgain = 2 * time.Second // once, if a live host has not answered
 )
 
-// ask is what Ask does, for all who do.
+// ask does the work of Ask, once for all who ask at the same time.
 func (p *Prober) ask(ctx context.Context) ([]Path, error) {
 	if len(p.cfg.Members()) == 0 {
 		return nil, nil
@@ -168,7 +168,7 @@ func (p *Prober) lacking(rows map[string]arrival) bool {
 
 var errNotUp = errors.New("its kernel has no probe network yet")
 
-// judgeAll judges all paths. It is not final while waiting may tell more.
+// judgeAll judges all paths. The judgement is not final if more may come.
 func (p *Prober) judgeAll(rows map[string]arrival, took time.Duration) (paths []Path, final bool) {
 	self := Member{Host: p.cfg.Snapshot().Self, Live: true}
 	members := append([]Member{self}, p.cfg.Members()...)

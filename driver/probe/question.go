@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// question is what several may ask at once. It goes on for as long as one of them
-// waits for its answer, whoever was the first.
+// question is asked by several at once. It goes on as long as any of them waits for
+// the answer.
 type question struct {
 	askers int
 	end    context.CancelFunc
@@ -16,9 +16,9 @@ type question struct {
 	err   error
 }
 
-// Ask has all hosts probe the paths between them and gives what came of it,
-// sorted by From and To: after about a second if all is well, else within 12 s.
-// Who asks while somebody else does gets the same answer.
+// Ask has all hosts probe the paths between them and gives the paths, sorted by From
+// and To: after about a second if all is well, else within 12 s. All who ask at the
+// same time get the same answer.
 func (p *Prober) Ask(ctx context.Context) ([]Path, error) {
 	q := p.join(ctx)
 	defer p.leave(q)
@@ -33,7 +33,7 @@ func (p *Prober) Ask(ctx context.Context) ([]Path, error) {
 	return q.paths, nil
 }
 
-// join asks with those who do already, or begins.
+// join joins the question under way, or begins one.
 func (p *Prober) join(ctx context.Context) *question {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -53,7 +53,7 @@ func (p *Prober) join(ctx context.Context) *question {
 	return p.question
 }
 
-// leave ends the question after the last who asked it, and waits for its end.
+// leave takes one asker off the question. The last one ends it and waits for its end.
 func (p *Prober) leave(q *question) {
 	p.mu.Lock()
 	q.askers--
@@ -68,7 +68,7 @@ func (p *Prober) leave(q *question) {
 	}
 }
 
-// forget has who asks from now on begin anew. Call it with mu.
+// forget makes the next one who asks begin a new question. Call it with mu.
 func (p *Prober) forget(q *question) {
 	if p.question == q {
 		p.question = nil

@@ -1,7 +1,7 @@
 package probe
 
-// probesAtOnce is how many sizes are tried at once: three steps of that many
-// find one of 1450 sizes, four one of 9000.
+// probesAtOnce is how many sizes a step tries. So three steps find one of 1450 sizes,
+// and four find one of 9000.
 const probesAtOnce = 16
 
 // stepRounds are the rounds of a step: in the first two the sizes are sent, in
@@ -19,7 +19,7 @@ type finder struct {
 }
 
 // next gives the sizes to send in this round. full is known not to come, and
-// reported is the largest of which the receiver says that it has.
+// reported is the largest size that has come, as the receiver says.
 func (f *finder) next(full, reported int) []int {
 	if f.high == 0 || f.high > full {
 		*f = finder{low: smallest, high: full}
@@ -41,8 +41,8 @@ func (f *finder) next(full, reported int) []int {
 // done says whether the search is over.
 func (f *finder) done() bool { return f != nil && f.high > 0 && f.high-f.low <= 1 }
 
-// aim chooses the sizes of the next step: evenly between what comes and what
-// does not, by what the last one has told.
+// aim chooses the sizes of the next step: evenly between the largest size that comes
+// and the smallest that does not.
 func (f *finder) aim() {
 	for _, size := range f.sizes {
 		if size > f.low {

@@ -37,7 +37,7 @@ type session struct {
 	self        overlay.Host
 	peers       []overlay.ProbePeer
 	finders     map[string]*finder
-	said        string // the last row but for its age, as it was published
+	said        string // the last row that was published, without its age
 	rows        chan Row
 	next        time.Duration // the row's age at which it is published again
 }
@@ -126,7 +126,7 @@ func (s *session) speak(ctx context.Context) error {
 	}
 }
 
-// follow takes over who the peers are, and what is asked.
+// follow takes over changes of the peers and of the requests.
 func (s *session) follow() error {
 	snap := s.cfg.Snapshot()
 	if snap.Self.VTEP != s.self.VTEP {
@@ -154,7 +154,7 @@ func (s *session) round() error {
 		sent = sent || err == nil
 		failed = errors.Join(failed, err)
 	}
-	if !sent { // not even one: the probe network is another by now
+	if !sent { // nothing could be sent: the probe network was made anew
 		return failed
 	}
 	return nil
@@ -200,8 +200,8 @@ func (s *session) send(peer overlay.ProbePeer, row *Row, up time.Duration) error
 	return err
 }
 
-// When a host's row goes to the store: as soon as all is well, else after the
-// first time and then again, until nobody waits for it any more.
+// When a host's row goes to the store: as soon as all is well, else when it is settled
+// old, and from then on again and again until nobody waits for it any more.
 const (
 	settled = 3 * time.Second
 	again   = 2 * time.Second
@@ -223,7 +223,7 @@ func (s *session) tell() {
 	}
 	s.said = state
 	select {
-	case <-s.rows: // not written yet, and old by now
+	case <-s.rows: // a row that is not written yet, and is old by now
 	default:
 	}
 	s.rows <- row
@@ -238,8 +238,7 @@ func (s *session) allWell(row Row) bool {
 	return true
 }
 
-// publish writes rows to the store until ctx ends, and then takes the last one
-// away.
+// publish writes rows to the store until ctx ends, and then deletes the last one.
 func (s *session) publish(ctx context.Context) {
 	for {
 		select {

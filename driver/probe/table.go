@@ -20,7 +20,7 @@ type table struct {
 	since time.Time
 	peers map[netip.Addr]string // by address in the probe network
 	heard map[string]Heard
-	said  map[string]int // by peer: the largest of this host's packets that it has heard
+	said  map[string]int // by peer: the largest of this host's packets that has come there
 	rows  map[string]arrival
 }
 
@@ -34,8 +34,8 @@ func newTable(host string) *table {
 	return &table{host: host, heard: map[string]Heard{}, said: map[string]int{}, rows: map[string]arrival{}}
 }
 
-// expect says who is heard, and which requests there are; with a new one all
-// begins anew, and it gives true.
+// expect says which peers are heard and which requests there are. With a new request
+// everything is forgotten, and expect gives true.
 func (t *table) expect(peers []overlay.ProbePeer, asked map[string]uint64, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -78,7 +78,7 @@ func (t *table) take(p []byte, from netip.Addr, sums bool, now time.Time) {
 		t.heard[host] = h
 		return
 	case err != nil || b.Host != host:
-		return // of another version, or a host's that was here before
+		return // of another version, or of a host that had this address before
 	}
 	h.MTU, h.Largest, h.Final = b.MTU, max(h.Largest, size), b.Final
 	switch b.Kind {

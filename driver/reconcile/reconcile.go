@@ -1,6 +1,6 @@
-// Package reconcile makes this host's kernel match its records, continuously:
-// one pass at a time, asked for by a request, a change of the records, a kernel
-// event or the clock, and always the same pass.
+// Package reconcile makes this host's kernel match its records, continuously and one
+// pass at a time. Requests, changes of the records, kernel events and the clock all
+// ask for the same pass.
 package reconcile
 
 import (
@@ -19,15 +19,15 @@ import (
 
 // Kernel is the one door to the kernel.
 type Kernel interface {
-	// Set makes the kernel hold cfg. With verify it reads everything back,
-	// without only what cfg changes. What it had to repair is in the outcome,
-	// and so is what failed, by network; err is what failed as a whole.
+	// Set makes the kernel hold cfg. With verify it reads everything back, without
+	// verify only what cfg changes. The outcome has the drift that was repaired, and
+	// what failed by network. err says what failed for all.
 	Set(ctx context.Context, cfg overlay.Config, verify bool) (Outcome, error)
 }
 
 // Outcome is what one pass did.
 type Outcome struct {
-	Repaired []string         // what had drifted by itself, one sentence each
+	Repaired []string         // drift, one sentence each
 	Failed   map[string]error // by network id
 }
 
@@ -45,7 +45,7 @@ type Config struct {
 type Pass struct {
 	Verify  bool // it read everything back
 	Took    time.Duration
-	Repairs int  // what had drifted by itself
+	Repairs int  // how many cases of drift were repaired
 	Failed  bool // something could not be brought to match the records
 }
 
@@ -90,8 +90,8 @@ func New(cfg Config) *Reconciler {
 
 func newPass() *pass { return &pass{done: make(chan struct{})} }
 
-// Sync waits for a pass that began after the call, and gives what went wrong in
-// it for the network. Requests that come together share a pass.
+// Sync waits for a pass that begins after the call, and gives what went wrong in it
+// for the network. Requests at the same time share a pass.
 func (r *Reconciler) Sync(ctx context.Context, network string) error {
 	r.mu.Lock()
 	p := r.next
@@ -128,8 +128,8 @@ func (r *Reconciler) Status() Status {
 	return r.status
 }
 
-// Run makes passes until ctx ends. A failed pass is repeated after a while; it
-// leaves nothing remembered.
+// Run makes passes until ctx ends. A failed pass is repeated after a while, and
+// nothing of it is remembered.
 func (r *Reconciler) Run(ctx context.Context) error {
 	changes, stop := r.cfg.Changes()
 	defer stop()
@@ -163,8 +163,8 @@ func (r *Reconciler) pass(ctx context.Context) {
 	r.note(p, verify, time.Since(began))
 }
 
-// note counts and logs a pass. Those who waited for it have its errors as
-// answers; the log tells them once, when they begin.
+// note counts and logs a pass. Those who waited for it get its errors as answers.
+// The log tells an error once, when it begins.
 func (r *Reconciler) note(p *pass, verify bool, took time.Duration) {
 	failed := slices.Sorted(maps.Keys(p.outcome.Failed))
 	var texts []string
