@@ -120,7 +120,7 @@ func (d *daemon) mayLeave(ctx context.Context, force bool) (control.Left, error)
 	return left, nil
 }
 
-// retire takes this host out of the cluster, and its guard out of the kernel.
+// retire takes this host out of the cluster, and the border out of its kernel.
 func (d *daemon) retire(ctx context.Context) error {
 	if err := d.registry.Retire(ctx); err != nil {
 		return err
@@ -143,7 +143,7 @@ func (d *daemon) purge(ctx context.Context) error {
 	return nil
 }
 
-// clearHost removes what weft has in the kernel, tunnels before their guard, and
+// clearHost removes what weft has in the kernel, tunnels before the border, and
 // its files.
 func (d *daemon) clearHost(ctx context.Context) error {
 	self := d.registry.Self()

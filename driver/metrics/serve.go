@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// maxScrapes may be under way at once: whoever asks more often waits for
-	// nobody but himself.
+	// maxScrapes is how many scrapes may be under way at once, so that who asks too
+	// often delays only himself.
 	maxScrapes = 4
 
 	// scrapeTime is how long one scrape may take: Prometheus gives up after 10 s

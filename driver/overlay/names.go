@@ -2,9 +2,6 @@ package overlay
 
 import "regexp"
 
-// mark begins the name of every namespace of weft's.
-const mark = "weft-"
-
 // Names of the two devices inside a network's namespace.
 const (
 	Bridge = "br0"
@@ -19,7 +16,7 @@ const (
 )
 
 // NamespacePrefix begins the name of every network's namespace.
-const NamespacePrefix = mark
+const NamespacePrefix = "weft-"
 
 // Prefixes of the two ends of an endpoint's veth pair. A kernel link name has
 // at most 15 bytes (IFNAMSIZ-1 in linux/if.h).

@@ -142,8 +142,8 @@ func (p *Prober) ask(ctx context.Context) ([]Path, error) {
 			}
 			rows := t.answers(asked, time.Now())
 			if !again && took >= askAgain && p.lacking(rows) {
-				// A host that first heard of this one by this very request took it
-				// for an old one, as at the start of both.
+				// A host that hears of this one for the first time by this request takes
+				// it for an old one, as when both have just started.
 				asked, again = p.cfg.Probe(), true
 				continue
 			}

@@ -204,8 +204,8 @@ func (n *Names) look(ctx context.Context) {
 
 	maps.DeleteFunc(n.missing, func(id string, _ time.Time) bool { return !exists[id] })
 	clear(n.unknown)
-	for dockerID, held := range n.registry.Inventory().Docker {
-		network := held.ID
+	for dockerID, known := range n.registry.Inventory().Docker {
+		network := known.ID
 		wanted := slices.ContainsFunc(endpoints[network], func(e overlay.Endpoint) bool {
 			return all || partial(e) || early[e.ID] || old[e.Name] || !n.missing[e.ID].IsZero() || e.Phase == overlay.Lost
 		})
