@@ -153,7 +153,7 @@ func TestWhatIsTakenOverAndReleasedIsItsOwn(t *testing.T) {
 	g.set(nil)
 	h.clock.add(checkTime)
 	h.work()
-	if got := holds(t, cluster, id, a); !reflect.DeepEqual(got, holder{Host: "h1", Incarnation: "2"}) || h.stock(id) == 0 {
+	if got := holds(t, cluster, id, a); !reflect.DeepEqual(got, claim.Holder{Host: "h1", Incarnation: "2"}) || h.stock(id) == 0 {
 		t.Errorf("%v is %+v's, and %d are in stock", a, got, h.stock(id))
 	}
 }

@@ -16,9 +16,6 @@ const (
 	VNIList = "com.docker.network.driver.overlay.vxlanid_list"
 	// InterfacePrefix begins the names of the network's interfaces in containers.
 	InterfacePrefix = "com.docker.network.container_iface_prefix"
-	// ID names the network of the cluster that a network of Docker's is, or a group of
-	// pools.
-	ID = "weft.id"
 	// Encrypted is weft's own name for "encrypted" of Docker's overlay.
 	Encrypted = "weft.encrypted"
 	// ID says which of weft's networks a Docker network is. It is an option of the
