@@ -14,6 +14,7 @@ import (
 
 	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/ipam"
 	"github.com/weft-net/weft/kvstore"
 	"github.com/weft-net/weft/kvstore/bolt"
@@ -77,7 +78,7 @@ func (d *daemon) openStores(ctx context.Context) error {
 		return err
 	}
 	d.onClose(store.Close)
-	guarded := format.Guard(store, registry.MetaKey)
+	guarded := format.Guard(store, record.MetaKey)
 	d.cluster = guarded
 	if err := guarded.Check(ctx, metaTime); err != nil {
 		return err

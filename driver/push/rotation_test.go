@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/crypto/chacha20poly1305"
 
-	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -88,7 +88,7 @@ func (h *host) heardSoFar() int {
 }
 
 // turned waits until all of the hosts have come to one key, of that generation at least.
-func turned(t *testing.T, generation uint64, hosts ...*host) registry.Meta {
+func turned(t *testing.T, generation uint64, hosts ...*host) record.Meta {
 	t.Helper()
 	first := hosts[0]
 	within(t, 40*time.Second, fmt.Sprintf("all have one key of generation %d", generation), func() bool {
@@ -290,7 +290,7 @@ func TestAStoreThatWasSetBackLearnsTheKeyAgain(t *testing.T) {
 	h3 := newHost(t, "h3", cluster) // which may learn the former key
 	within(t, 40*time.Second, "the store has the newer key, and all have it", func() bool {
 		p, err := cluster.Get(t.Context(), "meta")
-		var m registry.Meta
+		var m record.Meta
 		return err == nil && json.Unmarshal(p.Value, &m) == nil && len(m.PSK) == 1 && m.PSK[0] == newer && m.Generation == 2
 	})
 	acquainted(t, h1, h2, h3)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -31,7 +32,7 @@ func (r *Registry) admitLocked() (checks []kvstore.Op, epoch uint64, err error) 
 	case e.revision == 0 && r.contact.Err != nil:
 		return nil, 0, fmt.Errorf("%w, since the store does not answer: %w", ErrFrozen, r.contact.Err)
 	case e.unread != nil:
-		return nil, 0, fmt.Errorf("%w, since the store's record %s %w", ErrFrozen, netEpoch, e.unread)
+		return nil, 0, fmt.Errorf("%w, since the store's record %s %w", ErrFrozen, record.EpochKey, e.unread)
 	case r.place.revision == 0:
 		return nil, 0, fmt.Errorf("%w, since this host has not taken its place among the hosts of the store yet: try again in a moment", ErrFrozen)
 	case e.revision == 0 || e.suspect != nil:
@@ -47,7 +48,7 @@ func (r *Registry) admitLocked() (checks []kvstore.Op, epoch uint64, err error) 
 		return nil, 0, fmt.Errorf("%w, since the store has lost data (it was wiped, restored or moved) and %s has not recorded again what it has: try again, at the latest after %s",
 			ErrFrozen, missing, e.since.Add(settleTime).UTC().Format(time.RFC3339))
 	}
-	return []kvstore.Op{{Kind: kvstore.Check, Key: netEpoch, Revision: e.revision}}, e.Epoch.N, nil
+	return []kvstore.Op{{Kind: kvstore.Check, Key: record.EpochKey, Revision: e.revision}}, e.Epoch.N, nil
 }
 
 // admitted waits until Admit gives its conditions; at ctx's end it fails with why not.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -44,7 +45,7 @@ func (r *Registry) Away() bool { return r.away.Load() }
 // Depart tells the store that this host's machine shuts down. Call it after Run
 // has ended; a new Run takes it back.
 func (r *Registry) Depart(ctx context.Context) error {
-	known, err := r.lastWord(ctx, func(doc *peer) { doc.Away = true })
+	known, err := r.lastWord(ctx, func(doc *record.HostDoc) { doc.Away = true })
 	if err != nil {
 		return fmt.Errorf("tell the store that this host goes down: %w", err)
 	}
@@ -66,7 +67,7 @@ func (r *Registry) Rest(ctx context.Context) error {
 	if silent {
 		return nil
 	}
-	if _, err := r.lastWord(ctx, func(doc *peer) { doc.Rests = true }); err != nil {
+	if _, err := r.lastWord(ctx, func(doc *record.HostDoc) { doc.Rests = true }); err != nil {
 		return fmt.Errorf("tell the store that containers run on without weft: %w", err)
 	}
 	return nil
@@ -74,7 +75,7 @@ func (r *Registry) Rest(ctx context.Context) error {
 
 // lastWord changes this host's record, and says whether there is one. A write
 // that Run has broken off may still be carried out meanwhile.
-func (r *Registry) lastWord(ctx context.Context, change func(*peer)) (known bool, err error) {
+func (r *Registry) lastWord(ctx context.Context, change func(*record.HostDoc)) (known bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, awayTime)
 	defer cancel()
 	for {
@@ -84,20 +85,20 @@ func (r *Registry) lastWord(ctx context.Context, change func(*peer)) (known bool
 	}
 }
 
-func (r *Registry) amend(ctx context.Context, change func(*peer)) (known bool, err error) {
-	pair, err := r.cluster.Get(ctx, hostDocKey(r.Self().Name))
+func (r *Registry) amend(ctx context.Context, change func(*record.HostDoc)) (known bool, err error) {
+	pair, err := r.cluster.Get(ctx, record.HostKey(r.Self().Name))
 	if errors.Is(err, kvstore.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	doc, err := format.Decode[peer](pair.Value)
+	doc, err := format.Decode[record.HostDoc](pair.Value)
 	if err != nil {
 		return false, fmt.Errorf("this host's record %s %w", pair.Key, err)
 	}
 	change(&doc)
-	op, err := setOp(pair.Key, doc)
+	op, err := record.Put(pair.Key, doc)
 	if err != nil {
 		return false, err
 	}

@@ -8,15 +8,8 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
-)
-
-// VNIs that are given out by themselves begin above those that Docker's Swarm
-// uses (from 4096 up), since both may share a host's UDP port. The very last are
-// overlay.TrialVNI and overlay.ProbeVNI.
-const (
-	firstVNI = 1 << 16
-	lastVNI  = overlay.TrialVNI - 1
 )
 
 // createTries is how often a randomly chosen VNI may turn out to be taken.
@@ -42,13 +35,13 @@ func (r *Registry) publish(ctx context.Context, n overlay.Network) (overlay.Netw
 	chosen := n.VNI != 0
 	for range createTries {
 		if !chosen {
-			n.VNI = firstVNI + rand.Uint32N(lastVNI-firstVNI+1)
+			n.VNI = record.FirstVNI + rand.Uint32N(record.LastVNI-record.FirstVNI+1)
 		}
 		tombstone, err := r.succeed(ctx, &n)
 		if err != nil {
 			return n, fmt.Errorf("record network %q in the store: %w", n.Title(), err)
 		}
-		if err := r.put(ctx, stateMaking+n.ID, n); err != nil {
+		if err := r.put(ctx, record.StateMaking+n.ID, n); err != nil {
 			return n, err
 		}
 		err = r.tryPublish(ctx, n, tombstone)
@@ -56,8 +49,8 @@ func (r *Registry) publish(ctx context.Context, n overlay.Network) (overlay.Netw
 		switch {
 		case err == nil:
 			return n, nil
-		case errors.As(err, &conflict) && conflict.Key == netEpoch: // a new epoch has begun
-		case errors.As(err, &conflict) && conflict.Key == vniKey(n.VNI):
+		case errors.As(err, &conflict) && conflict.Key == record.EpochKey: // a new epoch has begun
+		case errors.As(err, &conflict) && conflict.Key == record.VNIKey(n.VNI):
 			if chosen {
 				return n, r.vniTaken(ctx, n.VNI)
 			}
@@ -101,12 +94,12 @@ func (r *Registry) tryPublish(ctx context.Context, n overlay.Network, tombstone 
 	if err != nil {
 		return err
 	}
-	record, err := networkOp(n, tombstone)
+	write, err := record.WriteNetwork(n, tombstone)
 	if err != nil {
 		return err
 	}
-	_, err = r.cluster.Txn(ctx, append(checks, record,
-		kvstore.Op{Kind: kvstore.CAS, Key: vniKey(n.VNI), Value: []byte(n.ID)},
+	_, err = r.cluster.Txn(ctx, append(checks, write,
+		kvstore.Op{Kind: kvstore.CAS, Key: record.VNIKey(n.VNI), Value: []byte(n.ID)},
 	)...)
 	return err
 }
@@ -114,7 +107,7 @@ func (r *Registry) tryPublish(ctx context.Context, n overlay.Network, tombstone 
 // vniTaken is the sentence for a VNI that somebody has.
 func (r *Registry) vniTaken(ctx context.Context, vni uint32) error {
 	by := "another network"
-	if p, err := r.cluster.Get(ctx, vniKey(vni)); err == nil {
+	if p, err := r.cluster.Get(ctx, record.VNIKey(vni)); err == nil {
 		by = fmt.Sprintf("network %.60q", p.Value)
 		if n, ok := r.Network(string(p.Value)); ok {
 			by = fmt.Sprintf("network %q (created on host %s)", n.Title(), n.Host)

@@ -19,8 +19,9 @@
 //	vni/<vni>            anybody, create only: the id of the network that has it
 //	meta                 anybody, by compare-and-set: the cluster's identity, and its keys
 //	net/.epoch           anybody, by compare-and-set: the store's epoch, see epoch.go
+//	pool/…, addr/…       anybody, by compare-and-set, written by package ipam: pools, and who has an address
 //
-// Only the last five are contended. A host's own records go out from state,
+// Only the last six are contended. A host's own records go out from state,
 // never from a queue of events, so a write that failed is repeated until what
 // the store has is what the host has.
 //

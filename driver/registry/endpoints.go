@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -65,14 +66,14 @@ func (r *Registry) Leave(ctx context.Context, id string) (overlay.Endpoint, erro
 // told; the first is its container's. Names beyond the bounds of a record are left out.
 // An unknown endpoint is fine.
 func (r *Registry) NameEndpoint(ctx context.Context, id string, names []string) error {
-	names, cut := boundNames(names)
+	names, cut := record.BoundNames(names)
 	e, ok := r.Endpoint(id)
 	if !ok || len(names) == 0 || slices.Equal(e.Names, names) {
 		return nil
 	}
 	if cut > 0 {
 		r.log.WithFields(map[string]any{"container": names[0], "endpoint": id, "kept": len(names), "left_out": cut}).
-			Warnf("A container has more or longer names than other hosts are told: %d, each of %d bytes at most; leave some of its --network-alias out.", mostNames, longestName)
+			Warnf("A container has more or longer names than other hosts are told: %d, each of %d bytes at most; leave some of its --network-alias out.", record.MostNames, record.LongestName)
 	}
 	_, err := r.changeEndpoint(ctx, id, func(e *overlay.Endpoint) { e.Name, e.Names = names[0], slices.Clone(names) })
 	if errors.Is(err, ErrUnknown) { // deleted just now
@@ -92,7 +93,7 @@ func (r *Registry) changeEndpoint(ctx context.Context, id string, change func(*o
 }
 
 func (r *Registry) putEndpointLocked(ctx context.Context, e overlay.Endpoint) error {
-	if err := r.putLocked(ctx, stateEndpoint+e.ID, e); err != nil {
+	if err := r.putLocked(ctx, record.StateEndpoint+e.ID, e); err != nil {
 		return err
 	}
 	r.endpoints[e.ID] = e
@@ -135,7 +136,7 @@ func (r *Registry) DeleteEndpoint(ctx context.Context, id string) error {
 	if _, ok := r.endpoints[id]; !ok {
 		return nil
 	}
-	if err := r.commitLocked(ctx, deleteOp(stateEndpoint+id)); err != nil {
+	if err := r.commitLocked(ctx, record.Delete(record.StateEndpoint+id)); err != nil {
 		return err
 	}
 	delete(r.endpoints, id)
@@ -147,7 +148,7 @@ func (r *Registry) endpointDeletesLocked(network string) []kvstore.Op {
 	var ops []kvstore.Op
 	for id, e := range r.endpoints {
 		if e.Network == network {
-			ops = append(ops, deleteOp(stateEndpoint+id))
+			ops = append(ops, record.Delete(record.StateEndpoint+id))
 		}
 	}
 	return ops

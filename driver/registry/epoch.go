@@ -4,13 +4,12 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -47,24 +46,12 @@ const (
 	spreadMost = time.Second
 )
 
-// epoch is the store's life between two losses of data.
-type epoch struct {
-	N     uint64    `json:"n"` // from 1, higher in each
-	ID    string    `json:"epoch"`
-	Hosts []string  `json:"hosts,omitempty"` // that the host that began it knew of
-	By    string    `json:"by"`
-	At    time.Time `json:"at"`
-
-	// VTEPs are of the hosts that the kernel of a host without records knew.
-	VTEPs []netip.Addr `json:"vteps,omitempty"`
-}
-
 // era is the epoch that this host goes by, and how far this host has come in it.
 // The exported fields are durable.
 type era struct {
-	Epoch   epoch `json:"epoch"`
-	Settled bool  `json:"settled"` // new claims are allowed
-	Alone   bool  `json:"alone"`   // the store is of this host alone, see Config
+	Epoch   record.Epoch `json:"epoch"`
+	Settled bool         `json:"settled"` // new claims are allowed
+	Alone   bool         `json:"alone"`   // the store is of this host alone, see Config
 
 	revision uint64            // of the epoch's record; 0: the store does not have it as far as known
 	unread   error             // why that record cannot be used; nil: it can
@@ -91,7 +78,7 @@ const (
 )
 
 // compare says how the store's epoch stands to the one known here.
-func (known epoch) compare(stored epoch) standing {
+func compare(known, stored record.Epoch) standing {
 	switch {
 	case stored.ID == "" || stored.N == 0:
 		return lost
@@ -153,26 +140,6 @@ func (e *era) doubtLocked() {
 	wakeUp(e.wake)
 }
 
-// lasting says whether a key is one of those that nobody deletes.
-func lasting(key string) bool {
-	if id, ok := strings.CutPrefix(key, netPrefix); ok {
-		return overlay.ValidID(id)
-	}
-	_, leaf, ok := parseHostKey(key)
-	return ok && leaf == "doc"
-}
-
-// revisionsOf gives the revisions of the lasting records.
-func revisionsOf(pairs []kvstore.Pair) map[string]uint64 {
-	out := map[string]uint64{}
-	for _, p := range pairs {
-		if lasting(p.Key) {
-			out[p.Key] = p.Revision
-		}
-	}
-	return out
-}
-
 // wentBack gives those keys under prefix, sorted, that are missing now or have a
 // lower revision than before.
 func wentBack(before, now map[string]uint64, prefix string) []string {
@@ -184,22 +151,6 @@ func wentBack(before, now map[string]uint64, prefix string) []string {
 	}
 	slices.Sort(out)
 	return out
-}
-
-// storedEpoch finds the epoch among the records under net/. A format.Fault says why its
-// record cannot be used.
-func storedEpoch(pairs []kvstore.Pair) (e epoch, revision uint64, err error) {
-	for _, p := range pairs {
-		if p.Key != netEpoch {
-			continue
-		}
-		e, err := format.Decode[epoch](p.Value)
-		if err == nil && (e.ID == "" || e.N == 0) {
-			err = format.Faultf(format.Senseless, "has no number or no id")
-		}
-		return e, p.Revision, err
-	}
-	return e, 0, nil
 }
 
 // watchLosses is watchLossesLocked for who has no lock.
@@ -215,13 +166,13 @@ func (r *Registry) watchLosses(prefix string, pairs []kvstore.Pair, unread map[s
 func (r *Registry) watchLossesLocked(prefix string, pairs []kvstore.Pair, unread map[string]bool) {
 	e := &r.era
 	suspicious := false
-	if prefix == netPrefix {
-		stored, revision, err := storedEpoch(pairs)
+	if prefix == record.NetPrefix {
+		stored, revision, err := record.StoredEpoch(pairs)
 		if e.unread != nil && err == nil {
 			wakeUp(e.wake) // what was noticed meanwhile
 		}
 		e.revision, e.unread = revision, err
-		switch standing := e.Epoch.compare(stored); {
+		switch standing := compare(e.Epoch, stored); {
 		case err != nil:
 		case standing == newer:
 			r.enterLocked(stored)
@@ -233,7 +184,7 @@ func (r *Registry) watchLossesLocked(prefix string, pairs []kvstore.Pair, unread
 			}
 		}
 	}
-	now := revisionsOf(pairs)
+	now := record.Revisions(pairs)
 	if suspicious || len(wentBack(e.seen, now, prefix)) > 0 {
 		r.suspectLocked(e.seen)
 	}
@@ -309,7 +260,7 @@ func (r *Registry) ConfirmStoreIntact(ctx context.Context) error {
 	r.mu.RLock()
 	id, before := r.era.Epoch.ID, maps.Clone(r.era.seen)
 	r.mu.RUnlock()
-	pairs, _, err := r.cluster.List(ctx, hostPrefix)
+	pairs, _, err := r.cluster.List(ctx, record.HostPrefix)
 	if err != nil {
 		return fmt.Errorf("look whether the store has lost data: %w", err)
 	}
@@ -317,7 +268,7 @@ func (r *Registry) ConfirmStoreIntact(ctx context.Context) error {
 	defer r.mu.Unlock()
 	e := &r.era
 	// What the watch has shown while it was read may be newer, and is no loss.
-	if e.Epoch.ID == id && len(wentBack(before, revisionsOf(pairs), hostPrefix)) > 0 {
+	if e.Epoch.ID == id && len(wentBack(before, record.Revisions(pairs), record.HostPrefix)) > 0 {
 		r.suspectLocked(before)
 	}
 	if e.Epoch.ID != id || e.suspect != nil || e.revision == 0 || e.unread != nil || !e.Settled {
@@ -327,7 +278,7 @@ func (r *Registry) ConfirmStoreIntact(ctx context.Context) error {
 }
 
 // enterLocked goes by a new epoch from now on.
-func (r *Registry) enterLocked(began epoch) {
+func (r *Registry) enterLocked(began record.Epoch) {
 	e := &r.era
 	now := time.Now()
 	if e.Epoch.ID != "" {
@@ -348,7 +299,7 @@ func (r *Registry) enterLocked(began epoch) {
 }
 
 func (r *Registry) keepEraLocked() {
-	if op, err := setOp(stateEpoch, r.era); err == nil {
+	if op, err := record.Put(record.StateEpoch, r.era); err == nil {
 		r.keepLocked(op)
 	}
 }
@@ -358,7 +309,7 @@ func (r *Registry) keepSeenLocked() {
 	if maps.Equal(r.era.seen, r.era.saved) || r.era.suspect != nil {
 		return
 	}
-	if op, err := setOp(stateSeen, r.era.seen); err == nil {
+	if op, err := record.Put(record.StateSeen, r.era.seen); err == nil {
 		r.keepLocked(op)
 		r.era.saved = maps.Clone(r.era.seen)
 	}

@@ -4,33 +4,33 @@ import (
 	"net/netip"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus/hooks/test"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/kvstore"
 )
 
 func TestCompareEpochs(t *testing.T) {
-	known := epoch{N: 3, ID: "c"}
+	known := record.Epoch{N: 3, ID: "c"}
 	for what, tt := range map[string]struct {
-		known, stored epoch
+		known, stored record.Epoch
 		want          standing
 	}{
 		"the same":                           {known, known, current},
-		"somebody has begun the next":        {known, epoch{N: 4, ID: "d"}, newer},
-		"the store is empty":                 {known, epoch{}, lost},
-		"an old snapshot":                    {known, epoch{N: 2, ID: "b"}, lost},
-		"another cluster's, or made anew":    {known, epoch{N: 3, ID: "x"}, lost},
-		"a new host in an old cluster":       {epoch{}, known, newer},
-		"the first host of a cluster":        {epoch{}, epoch{}, lost},
-		"another cluster's, which is ahead":  {known, epoch{N: 9, ID: "y"}, newer},
-		"a snapshot of long before all this": {known, epoch{N: 1, ID: "a"}, lost},
+		"somebody has begun the next":        {known, record.Epoch{N: 4, ID: "d"}, newer},
+		"the store is empty":                 {known, record.Epoch{}, lost},
+		"an old snapshot":                    {known, record.Epoch{N: 2, ID: "b"}, lost},
+		"another cluster's, or made anew":    {known, record.Epoch{N: 3, ID: "x"}, lost},
+		"a new host in an old cluster":       {record.Epoch{}, known, newer},
+		"the first host of a cluster":        {record.Epoch{}, record.Epoch{}, lost},
+		"another cluster's, which is ahead":  {known, record.Epoch{N: 9, ID: "y"}, newer},
+		"a snapshot of long before all this": {known, record.Epoch{N: 1, ID: "a"}, lost},
 	} {
-		if got := tt.known.compare(tt.stored); got != tt.want {
+		if got := compare(tt.known, tt.stored); got != tt.want {
 			t.Errorf("%s: %v, want %v", what, got, tt.want)
 		}
 	}
@@ -58,43 +58,16 @@ func TestWentBack(t *testing.T) {
 
 func TestAbsentees(t *testing.T) {
 	vtep := func(n byte) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, n}) }
-	e := era{Epoch: epoch{
+	e := era{Epoch: record.Epoch{
 		N: 2, ID: "b", Hosts: []string{"h1", "h2", "gone"}, VTEPs: []netip.Addr{vtep(1), vtep(2), vtep(3), vtep(9)},
 	}, down: map[string]bool{"dead": true}}
 	hosts := map[string]peer{
-		"h2": {Epoch: "b", Host: overlay.Host{VTEP: vtep(2)}}, "h3": {Epoch: "a", Host: overlay.Host{VTEP: vtep(3)}},
-		"h4": {}, "dead": {Epoch: "a"},
+		"h2": {HostDoc: record.HostDoc{Epoch: "b", Host: overlay.Host{VTEP: vtep(2)}}}, "h3": {HostDoc: record.HostDoc{Epoch: "a", Host: overlay.Host{VTEP: vtep(3)}}},
+		"h4": {}, "dead": {HostDoc: record.HostDoc{Epoch: "a"}},
 	}
 	self := overlay.Host{Name: "h1", VTEP: vtep(1)}
 	if diff := cmp.Diff([]string{"at 192.0.2.9", "gone", "h3", "h4"}, e.absentees(self, hosts)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-func TestOutdated(t *testing.T) {
-	at := time.Unix(1000, 0)
-	n := func(d time.Duration, version uint64) overlay.Network {
-		return overlay.Network{Created: at.Add(d), Version: version}
-	}
-	rebuilt := func(n overlay.Network) overlay.Network {
-		n.Rebuilt = true
-		return n
-	}
-	for what, tt := range map[string]struct {
-		stored, known overlay.Network
-		want          bool
-	}{
-		"the same":                        {n(0, 1), n(0, 1), false},
-		"changed since":                   {n(0, 2), n(0, 1), false},
-		"as it was before":                {n(0, 1), n(0, 2), true},
-		"the original of one made again":  {n(0, 1), rebuilt(n(time.Hour, 2)), false},
-		"one made again":                  {rebuilt(n(time.Hour, 2)), n(0, 1), true},
-		"another of the same id":          {n(time.Hour, 0), n(0, 2), false},
-		"one before, with the id by name": {n(-time.Hour, 7), n(0, 2), true},
-	} {
-		if got := outdated(tt.stored, tt.known); got != tt.want {
-			t.Errorf("%s: %t", what, got)
-		}
 	}
 }
 
@@ -119,7 +92,7 @@ func TestTombstonesAreNotRemembered(t *testing.T) {
 		{`{"id":"1","vni":70001,"subnets":[{"prefix":"10.1.0.0/24"}],"labels":{"deleted":"x"}}`, false},
 		{`{"id":"2","vni":70002,"subnets":[{"prefix":"10.2.0.0/24"}]}`, false},
 	} {
-		p := kvstore.Pair{Key: netPrefix + strconv.Itoa(i), Value: []byte(c.value), Revision: 7}
+		p := kvstore.Pair{Key: record.NetPrefix + strconv.Itoa(i), Value: []byte(c.value), Revision: 7}
 		pairs = append(pairs, p)
 		if !c.gone {
 			want[p.Key] = p.Revision
@@ -131,17 +104,17 @@ func TestTombstonesAreNotRemembered(t *testing.T) {
 	if diff := cmp.Diff(want, r.era.seen); diff != "" {
 		t.Errorf("remembered (-want +got):\n%s", diff)
 	}
-	pairs = append(pairs, kvstore.Pair{Key: netPrefix + "3", Value: []byte("no record"), Revision: 8})
+	pairs = append(pairs, kvstore.Pair{Key: record.NetPrefix + "3", Value: []byte("no record"), Revision: 8})
 	if err := r.applyNetworks(t.Context(), pairs); err != nil {
 		t.Error("what is no record stops the others:", err)
 	}
-	if _, known := r.record("3"); known {
+	if _, known := r.networkRecord("3"); known {
 		t.Error("what is no record is taken for one")
 	}
 	if diff := cmp.Diff(want, r.era.seen); diff != "" {
 		t.Errorf("remembered with what is no record (-want +got):\n%s", diff)
 	}
-	if got := r.skipped.Records(); len(got) != 1 || got[0].Key != netPrefix+"3" {
+	if got := r.skipped.Records(); len(got) != 1 || got[0].Key != record.NetPrefix+"3" {
 		t.Errorf("passed over: %v", got)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -53,12 +54,12 @@ func (p *publisher) takeBack(ctx context.Context, made overlay.Network) error {
 	}
 	n.Deleted = time.Now().UTC()
 	n.Version++
-	record, err := networkOp(n, revision)
+	write, err := record.WriteNetwork(n, revision)
 	if err != nil {
 		return err
 	}
 	// Its pool is Docker's to release, or the IPAM side's.
-	if _, err := p.cluster.Txn(ctx, record, deleteOp(vniKey(n.VNI))); err != nil {
+	if _, err := p.cluster.Txn(ctx, write, record.Delete(record.VNIKey(n.VNI))); err != nil {
 		return err
 	}
 	p.log.WithField("id", n.ID).Warn("A network that was not made to its end on this host is taken back.")
@@ -70,7 +71,7 @@ func (p *publisher) takeBack(ctx context.Context, made overlay.Network) error {
 
 func (p *publisher) forgetHalfMade(ctx context.Context, id string) error {
 	defer p.change()()
-	if err := p.commitLocked(ctx, deleteOp(stateMaking+id)); err != nil {
+	if err := p.commitLocked(ctx, record.Delete(record.StateMaking+id)); err != nil {
 		return err
 	}
 	delete(p.halfMade, id)

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"math"
 	"time"
+
+	"github.com/weft-net/weft/driver/registry/record"
 )
 
 // # Which numbers count that come from other hosts directly
@@ -83,7 +85,7 @@ func (l *link) note(number, runs uint64, now time.Time) {
 
 // credible says whether the host can have a document of that number, by what its
 // record says.
-func (p peer) credible(seq uint64) bool { return seq <= p.Seq || seq-p.Seq <= mostAhead }
+func credible(p record.HostDoc, seq uint64) bool { return seq <= p.Seq || seq-p.Seq <= mostAhead }
 
 // mayAsk says whether a message with that number can bring that request to probe paths.
 func mayAsk(number, probe uint64) bool {
@@ -92,7 +94,7 @@ func mayAsk(number, probe uint64) bool {
 
 // outlive makes this process one after the one that the store's record of this host
 // is of. The record is of a later one only if this host's state is an old copy.
-func (r *Registry) outlive(ctx context.Context, was peer) error {
+func (r *Registry) outlive(ctx context.Context, was record.HostDoc) error {
 	s := &r.sequence
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,7 +102,7 @@ func (r *Registry) outlive(ctx context.Context, was peer) error {
 		return nil
 	}
 	next := was.Runs + 1
-	if err := r.put(ctx, stateSequence, numbers{Runs: next, Next: max(s.limit, s.high.Load()+1)}); err != nil {
+	if err := r.put(ctx, record.StateSequence, numbers{Runs: next, Next: max(s.limit, s.high.Load()+1)}); err != nil {
 		return err
 	}
 	r.log.WithFields(map[string]any{"store": was.Runs, "state": s.runs.Load()}).

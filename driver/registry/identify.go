@@ -11,6 +11,7 @@ import (
 
 	"github.com/weft-net/weft/driver/identity"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -47,24 +48,24 @@ func Identify(ctx context.Context, state kvstore.Store, machine identity.Machine
 		return id, fmt.Errorf("read which host this is: %w", err)
 	}
 	var self overlay.Host
-	var meta Meta
+	var meta record.Meta
 	var was bond
 	var of era
 	for _, p := range pairs {
 		var err error
 		switch {
-		case p.Key == stateSelf:
+		case p.Key == record.StateSelf:
 			err = json.Unmarshal(p.Value, &self)
-		case p.Key == stateMeta:
+		case p.Key == record.StateMeta:
 			err = json.Unmarshal(p.Value, &meta)
-		case p.Key == stateEpoch:
+		case p.Key == record.StateEpoch:
 			err = json.Unmarshal(p.Value, &of)
-		case p.Key == stateBond:
+		case p.Key == record.StateBond:
 			err = json.Unmarshal(p.Value, &was)
-		case strings.HasPrefix(p.Key, stateNetwork):
-			id.nets[networkKey(p.Key[len(stateNetwork):])] = true
-		case strings.HasPrefix(p.Key, stateHost):
-			err = into(id.known, p.Key[len(stateHost):], func(v any) error { return json.Unmarshal(p.Value, v) })
+		case strings.HasPrefix(p.Key, record.StateNetwork):
+			id.nets[record.NetworkKey(p.Key[len(record.StateNetwork):])] = true
+		case strings.HasPrefix(p.Key, record.StateHost):
+			err = into(id.known, p.Key[len(record.StateHost):], func(v any) error { return json.Unmarshal(p.Value, v) })
 		}
 		if err != nil {
 			return id, fmt.Errorf("record %s is %w: %w", p.Key, ErrDamaged, err)
@@ -106,25 +107,25 @@ func (id Identity) Anew(witness string) Identity {
 // look reads what the store has of the host. A record that cannot be read says
 // nothing; it is told elsewhere, and written anew.
 func (id Identity) look(ctx context.Context, cluster kvstore.Store) (found identity.Found, revision uint64, err error) {
-	pairs, _, err := cluster.List(ctx, hostPrefix+id.Name+"/")
+	pairs, _, err := cluster.List(ctx, record.HostPrefix+id.Name+"/")
 	if err != nil {
 		return found, 0, fmt.Errorf("look who has this host's place: %w", err)
 	}
 	for _, p := range pairs {
 		switch p.Key {
-		case ownerKey(id.Name):
+		case record.OwnerKey(id.Name):
 			revision = p.Revision
-			var of ownerRecord
+			var of record.OwnerRecord
 			if json.Unmarshal(p.Value, &of) == nil {
 				found.Owner, found.Former = of.Owner, of.Former
 			}
-		case hostDocKey(id.Name):
-			var doc peer
+		case record.HostKey(id.Name):
+			var doc record.HostDoc
 			if json.Unmarshal(p.Value, &doc) == nil {
 				found.Known, found.Left = true, doc.Left
 				found.Incarnation, found.VTEP, found.Revision = doc.Incarnation, doc.VTEP, doc.State
 			}
-		case hostLiveKey(id.Name):
+		case record.LiveKey(id.Name):
 			if p.Held {
 				found.Lease = string(p.Value)
 			}
@@ -178,8 +179,8 @@ func (id *Identity) sameCluster(ctx context.Context, cluster kvstore.Store, alon
 	if id.Cluster == "" || id.alone != alone {
 		return nil
 	}
-	var meta Meta
-	pair, err := cluster.Get(ctx, MetaKey)
+	var meta record.Meta
+	pair, err := cluster.Get(ctx, record.MetaKey)
 	if err != nil && !errors.Is(err, kvstore.ErrNotFound) {
 		return fmt.Errorf("read the cluster's identity: %w", err)
 	}
@@ -187,13 +188,13 @@ func (id *Identity) sameCluster(ctx context.Context, cluster kvstore.Store, alon
 	if err != nil || json.Unmarshal(pair.Value, &meta) != nil || meta.ID == id.Cluster {
 		return nil
 	}
-	pairs, _, err := cluster.List(ctx, hostPrefix)
+	pairs, _, err := cluster.List(ctx, record.HostPrefix)
 	if err != nil {
 		return fmt.Errorf("look whose the store is: %w", err)
 	}
 	var strangers []string
 	for _, p := range pairs {
-		var doc peer
+		var doc record.HostDoc
 		if !strings.HasSuffix(p.Key, "/doc") || json.Unmarshal(p.Value, &doc) != nil || doc.Left {
 			continue
 		}
@@ -205,7 +206,7 @@ func (id *Identity) sameCluster(ctx context.Context, cluster kvstore.Store, alon
 	if len(strangers) == 0 {
 		return nil
 	}
-	if pairs, _, err = cluster.List(ctx, netPrefix); err != nil {
+	if pairs, _, err = cluster.List(ctx, record.NetPrefix); err != nil {
 		return fmt.Errorf("look whose the store is: %w", err)
 	}
 	if slices.ContainsFunc(pairs, func(p kvstore.Pair) bool { return id.nets[p.Key] }) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -42,7 +43,7 @@ func (r *Registry) reach(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaveLook)
 	defer cancel()
-	_, err := r.cluster.Get(ctx, hostDocKey(r.Self().Name))
+	_, err := r.cluster.Get(ctx, record.HostKey(r.Self().Name))
 	if errors.Is(err, kvstore.ErrNotFound) {
 		return nil
 	}
@@ -64,7 +65,7 @@ func (r *Registry) Retire(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("leave the cluster: %w", err)
 	}
-	gone, err := setOp(hostDocKey(self.Name), peer{Host: self, Left: true})
+	gone, err := record.Put(record.HostKey(self.Name), record.HostDoc{Host: self, Left: true})
 	if err != nil {
 		return err
 	}
@@ -73,7 +74,7 @@ func (r *Registry) Retire(ctx context.Context) error {
 			return fmt.Errorf("leave the cluster: %w", err)
 		}
 	}
-	if _, err := r.cluster.Txn(ctx, fence, gone, deleteOp(hostLiveKey(self.Name)), deleteOp(heardKey(self.Name))); err != nil {
+	if _, err := r.cluster.Txn(ctx, fence, gone, record.Delete(record.LiveKey(self.Name)), record.Delete(record.HeardKey(self.Name))); err != nil {
 		return fmt.Errorf("leave the cluster: %w", err)
 	}
 	r.log.WithField("host", self.Name).Info("This host has left the cluster.")
@@ -83,8 +84,8 @@ func (r *Registry) Retire(ctx context.Context) error {
 // markSelf makes or finds the mark of a dead host for this host, and gives the
 // condition that the mark is still there.
 func (r *Registry) markSelf(ctx context.Context) (kvstore.Op, error) {
-	key := deadKey(r.Self().Name)
-	text, err := json.Marshal(deadMark{By: r.Self().Name, At: time.Now().UTC()})
+	key := record.DeadKey(r.Self().Name)
+	text, err := json.Marshal(record.DeadMark{By: r.Self().Name, At: time.Now().UTC()})
 	if err != nil {
 		return kvstore.Op{}, fmt.Errorf("encode: %w", err)
 	}

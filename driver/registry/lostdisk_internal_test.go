@@ -9,6 +9,7 @@ import (
 	"github.com/sirupsen/logrus/hooks/test"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/driver/registry/registrytest"
 )
 
@@ -17,7 +18,7 @@ import (
 type killed struct {
 	*Registry
 	t   *testing.T
-	doc peer // h2's record
+	doc record.HostDoc // h2's record
 }
 
 func newKilled(t *testing.T) *killed {
@@ -31,17 +32,17 @@ func newKilled(t *testing.T) *killed {
 		t.Fatal(err)
 	}
 	r.contact = Contact{}
-	k := &killed{Registry: r, t: t, doc: peer{Runs: 1, Host: overlay.Host{
+	k := &killed{Registry: r, t: t, doc: record.HostDoc{Runs: 1, Host: overlay.Host{
 		Name: "h2", Incarnation: "before", VTEP: netip.MustParseAddr("192.0.2.2"), Push: netip.MustParseAddrPort("192.0.2.2:7947"),
 	}}}
-	k.see(hostUpdate{live: true, lease: 1})
+	k.see(record.HostUpdate{Live: true, Lease: 1})
 	if !r.Heard(Beat{Host: "h2", Incarnation: "before", Number: 1<<32 + 1}) {
 		t.Fatal("h2 is not heard")
 	}
 	for range silentTicks {
 		k.tick(true)
 	}
-	k.see(hostUpdate{lease: 1})
+	k.see(record.HostUpdate{Lease: 1})
 	k.judge(time.Now().Add(silentDownAfter))
 	if !r.hosts["h2"].down || !k.sentTo() {
 		t.Fatalf("h2 is down: %v, and sent to: %v", r.hosts["h2"].down, k.sentTo())
@@ -50,12 +51,12 @@ func newKilled(t *testing.T) *killed {
 }
 
 // see is what the store says of h2 now.
-func (k *killed) see(u hostUpdate) {
+func (k *killed) see(u record.HostUpdate) {
 	k.t.Helper()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	u.doc = k.doc
-	if _, err := k.updateHostsLocked(map[string]hostUpdate{"h2": u}, nil); err != nil {
+	u.Doc = k.doc
+	if _, err := k.updateHostsLocked(map[string]record.HostUpdate{"h2": u}, nil); err != nil {
 		k.t.Fatal(err)
 	}
 }
@@ -81,14 +82,14 @@ func TestAHostWithANewStateIsSentToBeforeItHasItsLease(t *testing.T) {
 		k.tick(false)
 	}
 	k.doc.Incarnation, k.doc.Seq = "after", 1
-	k.see(hostUpdate{lease: 1})
+	k.see(record.HostUpdate{Lease: 1})
 	for i := range vacantTicks - 1 {
 		if !k.sentTo() {
 			t.Fatalf("nothing is sent to h2 %d ticks after its new record was seen", i)
 		}
 		k.tick(false)
 	}
-	k.see(hostUpdate{live: true, lease: 2})
+	k.see(record.HostUpdate{Live: true, Lease: 2})
 	k.judge(time.Now())
 	if !k.sentTo() || k.hosts["h2"].down {
 		t.Error("h2 has its lease, and nothing is sent to it")
@@ -99,7 +100,7 @@ func TestAHostWithANewStateIsSentToBeforeItHasItsLease(t *testing.T) {
 func TestAHostWithANewStateIsSentToWhileItsMachineAnswers(t *testing.T) {
 	k := newKilled(t)
 	k.doc.Incarnation = "after"
-	k.see(hostUpdate{lease: 1})
+	k.see(record.HostUpdate{Lease: 1})
 	for i := range 3 * vacantTicks {
 		if k.tick(true); !k.sentTo() {
 			t.Fatalf("nothing is sent to h2 %d ticks after its new record was seen", i)
@@ -125,7 +126,7 @@ func TestAHostWithANewStateIsSentToWhileItsMachineAnswers(t *testing.T) {
 func TestANewStateAloneBringsNoHostBack(t *testing.T) {
 	for name, c := range map[string]struct {
 		before func(*killed)
-		update hostUpdate
+		update record.HostUpdate
 	}{
 		"its machine did not answer": {before: func(k *killed) {
 			for range vacantTicks {
@@ -134,7 +135,7 @@ func TestANewStateAloneBringsNoHostBack(t *testing.T) {
 		}},
 		"it has another address": {before: func(k *killed) { k.doc.VTEP = netip.MustParseAddr("192.0.2.3") }},
 		"it listens elsewhere":   {before: func(k *killed) { k.doc.Push = netip.MustParseAddrPort("192.0.2.3:7947") }},
-		"it was declared dead":   {before: func(*killed) {}, update: hostUpdate{marked: true}},
+		"it was declared dead":   {before: func(*killed) {}, update: record.HostUpdate{Marked: true}},
 		"it may be reaped": {before: func(k *killed) {
 			p := k.hosts["h2"]
 			p.since = time.Now().Add(-time.Minute)
@@ -144,7 +145,7 @@ func TestANewStateAloneBringsNoHostBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			k := newKilled(t)
 			c.before(k)
-			k.doc.Incarnation, c.update.lease = "after", 1
+			k.doc.Incarnation, c.update.Lease = "after", 1
 			k.see(c.update)
 			for range vacantTicks {
 				if k.sentTo() {

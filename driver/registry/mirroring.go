@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 )
 
 // # Which network Docker means
@@ -37,7 +38,7 @@ func (r *Registry) Mirrored(p netip.Prefix) (overlay.Network, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for id := range r.mirroring {
-		if n, ok := r.networks[id]; ok && n.Deleted.IsZero() && slices.Contains(prefixes(n), p) {
+		if n, ok := r.networks[id]; ok && n.Deleted.IsZero() && slices.Contains(record.Prefixes(n), p) {
 			return n, true
 		}
 	}

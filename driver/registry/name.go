@@ -7,6 +7,7 @@ import (
 
 	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -42,14 +43,14 @@ func (r *Registry) Name(ctx context.Context, id string, naming Naming) error {
 	if n, ok := r.Network(id); !ok || n.Name != "" {
 		return nil
 	}
-	if kvstore.CheckKey(nameKey(naming.Name)) != nil {
+	if kvstore.CheckKey(record.NameKey(naming.Name)) != nil {
 		return fmt.Errorf("publish the name %.60q: no network of the cluster can have it: create the network with another name", naming.Name)
 	}
 	for range createTries {
 		err := r.tryName(ctx, id, naming)
 		var conflict *kvstore.ConflictError
 		switch {
-		case errors.As(err, &conflict) && conflict.Key == nameKey(naming.Name):
+		case errors.As(err, &conflict) && conflict.Key == record.NameKey(naming.Name):
 			if err := r.freeStaleName(ctx, naming.Name); err != nil {
 				return err
 			}
@@ -75,12 +76,12 @@ func (r *Registry) tryName(ctx context.Context, id string, naming Naming) error 
 	n.Name, n.Labels = naming.Name, naming.Labels
 	n.Attachable, n.IPv6, n.Swarm = naming.Attachable, naming.IPv6, naming.Swarm
 	n.Version++
-	record, err := networkOp(n, revision)
+	write, err := record.WriteNetwork(n, revision)
 	if err != nil {
 		return err
 	}
 	if _, err := r.cluster.Txn(ctx, append(checks,
-		kvstore.Op{Kind: kvstore.CAS, Key: nameKey(n.Name), Value: []byte(id)}, record,
+		kvstore.Op{Kind: kvstore.CAS, Key: record.NameKey(n.Name), Value: []byte(id)}, write,
 	)...); err != nil {
 		return err
 	}
@@ -90,9 +91,9 @@ func (r *Registry) tryName(ctx context.Context, id string, naming Naming) error 
 // freeStaleName removes the name if the network that has it is no more, and
 // fails with a NameTakenError if it lives.
 func (r *Registry) freeStaleName(ctx context.Context, name string) error {
-	p, err := r.cluster.Get(ctx, nameKey(name))
+	p, err := r.cluster.Get(ctx, record.NameKey(name))
 	if errors.Is(err, kvstore.ErrNotFound) {
-		r.passOver(nameKey(name))
+		r.passOver(record.NameKey(name))
 		return nil
 	}
 	if err != nil {
@@ -100,8 +101,8 @@ func (r *Registry) freeStaleName(ctx context.Context, name string) error {
 	}
 	if !overlay.ValidID(string(p.Value)) {
 		fault := format.Faultf(format.Senseless, "names no network")
-		record, _ := skipped.Of(p.Key, fault)
-		r.passOver(p.Key, record)
+		passed, _ := skipped.Of(p.Key, fault)
+		r.passOver(p.Key, passed)
 		return fmt.Errorf("the store's record %s %w, so the name is nobody's to take: see `weft doctor`", p.Key, fault)
 	}
 	r.passOver(p.Key)
@@ -122,11 +123,11 @@ func (r *Registry) freeStaleName(ctx context.Context, name string) error {
 // readNetwork reads the record from the cluster's store. A format.Fault in the error
 // says why it cannot be used.
 func (r *Registry) readNetwork(ctx context.Context, id string) (overlay.Network, uint64, error) {
-	p, err := r.cluster.Get(ctx, networkKey(id))
+	p, err := r.cluster.Get(ctx, record.NetworkKey(id))
 	if err != nil {
 		return overlay.Network{}, 0, err
 	}
-	n, err := decodeNetwork(p)
+	n, err := record.DecodeNetwork(p)
 	if err != nil {
 		return n, p.Revision, fmt.Errorf("its record %s %w: see `weft doctor`", p.Key, err)
 	}
@@ -137,14 +138,14 @@ func (r *Registry) readNetwork(ctx context.Context, id string) (overlay.Network,
 // later one meanwhile.
 func (r *Registry) learn(ctx context.Context, n overlay.Network) error {
 	defer r.change()()
-	if now, known := r.networks[n.ID]; known && outdated(n, now) {
+	if now, known := r.networks[n.ID]; known && record.Outdated(n, now) {
 		return nil
 	}
-	if err := r.putLocked(ctx, stateNetwork+n.ID, n); err != nil {
+	if err := r.putLocked(ctx, record.StateNetwork+n.ID, n); err != nil {
 		return err
 	}
 	r.networks[n.ID] = n
-	delete(r.unsaved, stateNetwork+n.ID)
+	delete(r.unsaved, record.StateNetwork+n.ID)
 	r.changedLocally()
 	return nil
 }

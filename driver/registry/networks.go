@@ -9,10 +9,10 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 )
 
 // Errors of the operations on networks and endpoints. Each comes wrapped in a
@@ -157,28 +157,28 @@ func (r *Registry) attach(ctx context.Context, dockerID string, n, want overlay.
 	}
 	defer r.change()()
 	// What n was read from may have changed since.
-	if now, known := r.networks[n.ID]; known && !outdated(now, n) {
+	if now, known := r.networks[n.ID]; known && !record.Outdated(now, n) {
 		n = now
 	}
 	if err := r.attachableLocked(dockerID, n); err != nil {
 		return err
 	}
 	at := attached{Network: n.ID, At: time.Now()}
-	docker, err := setOp(stateDocker+dockerID, at)
+	docker, err := record.Put(record.StateDocker+dockerID, at)
 	if err != nil {
 		return err
 	}
-	network, err := setOp(stateNetwork+n.ID, n)
+	network, err := record.Put(record.StateNetwork+n.ID, n)
 	if err != nil {
 		return err
 	}
-	if err := r.commitLocked(ctx, network, docker, deleteOp(stateRemove+n.ID), deleteOp(stateMaking+n.ID)); err != nil {
+	if err := r.commitLocked(ctx, network, docker, record.Delete(record.StateRemove+n.ID), record.Delete(record.StateMaking+n.ID)); err != nil {
 		return err
 	}
 	r.docker[dockerID], r.networks[n.ID] = at, n
 	delete(r.remove, n.ID)
 	delete(r.halfMade, n.ID)
-	delete(r.unsaved, stateNetwork+n.ID)
+	delete(r.unsaved, record.StateNetwork+n.ID)
 	r.changedLocally()
 	return nil
 }
@@ -233,12 +233,12 @@ func (r *Registry) detach(ctx context.Context, dockerID string, everywhere bool)
 	if !ok {
 		return nil
 	}
-	ops := append(r.endpointDeletesLocked(at.Network), deleteOp(stateDocker+dockerID))
+	ops := append(r.endpointDeletesLocked(at.Network), record.Delete(record.StateDocker+dockerID))
 	n, known := r.networks[at.Network]
 	// Without a name it is mirrored nowhere: nobody would miss it, nor remove it.
 	everywhere = (everywhere || n.Name == "") && known && n.Deleted.IsZero()
 	if everywhere {
-		op, err := setOp(stateRemove+at.Network, true)
+		op, err := record.Put(record.StateRemove+at.Network, true)
 		if err != nil {
 			return err
 		}
@@ -264,24 +264,8 @@ func sameSubnets(n, want overlay.Network) error {
 	}
 	for _, s := range want.Subnets {
 		if !has(s.Prefix) {
-			return fmt.Errorf("subnet %s is a %w: network %q has %s; create it with --ipam-opt weft.id=%s", s.Prefix, ErrMismatch, n.Title(), subnets(n), n.ID)
+			return fmt.Errorf("subnet %s is a %w: network %q has %s; create it with --ipam-opt weft.id=%s", s.Prefix, ErrMismatch, n.Title(), record.Subnets(n), n.ID)
 		}
 	}
 	return nil
-}
-
-func subnets(n overlay.Network) string {
-	var out []string
-	for _, s := range n.Subnets {
-		out = append(out, s.Prefix.String())
-	}
-	return strings.Join(out, ", ")
-}
-
-func prefixes(n overlay.Network) []netip.Prefix {
-	out := make([]netip.Prefix, 0, len(n.Subnets))
-	for _, s := range n.Subnets {
-		out = append(out, s.Prefix)
-	}
-	return out
 }

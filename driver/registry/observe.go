@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -30,7 +31,7 @@ func (o Observer) filled() Observer {
 
 // watchName is how a followed prefix is called.
 func watchName(prefix string) string {
-	if prefix == hostPrefix {
+	if prefix == record.HostPrefix {
 		return "hosts"
 	}
 	return "networks"
@@ -97,7 +98,7 @@ func (r *Registry) saw(pairs []kvstore.Pair) {
 
 // ownRecordLocked finds this host's record, or gives -1.
 func (r *Registry) ownRecordLocked(pairs []kvstore.Pair) int {
-	return slices.IndexFunc(pairs, func(p kvstore.Pair) bool { return p.Key == hostDocKey(r.self.Name) })
+	return slices.IndexFunc(pairs, func(p kvstore.Pair) bool { return p.Key == record.HostKey(r.self.Name) })
 }
 
 // Behind is for how long a write of this host's has been in the store without

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/identity"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -27,14 +28,6 @@ import (
 // process goes by the same word if it can show that this one is dead: in the same
 // boot of the machine only one process has the state's file open. So it takes over
 // the lease that this one left; any other process waits for the lease to end.
-
-func ownerKey(host string) string { return hostPrefix + host + "/owner" }
-
-// ownerRecord is the value under ownerKey.
-type ownerRecord struct {
-	identity.Owner
-	Former []string `json:"former,omitempty"` // a state of one of these comes from a disk that was set back
-}
 
 // ErrPlace is in the error of a process that may not take its host's place, or has
 // lost it: weft must not run on here.
@@ -75,7 +68,7 @@ func (r *Registry) placed() bool {
 func (r *Registry) ownerFence() kvstore.Op {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	op := kvstore.Op{Kind: kvstore.Check, Key: ownerKey(r.self.Name), Revision: r.place.revision}
+	op := kvstore.Op{Kind: kvstore.Check, Key: record.OwnerKey(r.self.Name), Revision: r.place.revision}
 	if op.Revision == 0 {
 		op.Revision = math.MaxInt64
 	}
@@ -87,7 +80,7 @@ func (r *Registry) ownerFence() kvstore.Op {
 func (r *Registry) doubtOwner(pairs []kvstore.Pair) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	key := ownerKey(r.self.Name)
+	key := record.OwnerKey(r.self.Name)
 	i := slices.IndexFunc(pairs, func(p kvstore.Pair) bool { return p.Key == key })
 	if r.place.revision == 0 || i >= 0 && pairs[i].Revision == r.place.revision {
 		return
@@ -119,11 +112,11 @@ func (r *Registry) takePlace(ctx context.Context) error {
 	}
 	id.Former = id.Succeeds(found)
 	if found.Owner != id.Owner || !slices.Equal(found.Former, id.Former) {
-		value, err := json.Marshal(ownerRecord{Owner: id.Owner, Former: id.Former})
+		value, err := json.Marshal(record.OwnerRecord{Owner: id.Owner, Former: id.Former})
 		if err != nil {
 			return fmt.Errorf("encode: %w", err)
 		}
-		made, err := r.cluster.Txn(ctx, kvstore.Op{Kind: kvstore.CAS, Key: ownerKey(id.Name), Value: value, Revision: revision})
+		made, err := r.cluster.Txn(ctx, kvstore.Op{Kind: kvstore.CAS, Key: record.OwnerKey(id.Name), Value: value, Revision: revision})
 		if err != nil {
 			return fmt.Errorf("take this host's place in the cluster: %w", err)
 		}
@@ -163,7 +156,7 @@ func (r *Registry) tookPlace(ctx context.Context, id Identity, revision uint64) 
 	if r.place.id.Run != id.Run || id.Was != "" || !slices.Equal(r.place.id.Former, id.Former) {
 		id.Was = ""
 		r.place.doubt = false // what is seen from now on is a new doubt
-		if err := r.putLocked(ctx, stateBond, id.bond()); err != nil {
+		if err := r.putLocked(ctx, record.StateBond, id.bond()); err != nil {
 			r.place.doubt = true
 			return err
 		}

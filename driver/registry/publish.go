@@ -14,6 +14,7 @@ import (
 
 	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -162,13 +163,13 @@ func (p *publisher) takeDistrust() bool {
 func (p *publisher) bootstrap(ctx context.Context) error {
 	identity := p.Meta()
 	if identity.ID == "" {
-		identity = Meta{ID: newID() + newID(), ULA: randomULA(), PSK: []string{newSecret()}}
+		identity = record.Meta{ID: newID() + newID(), ULA: randomULA(), PSK: []string{newSecret()}}
 	}
 	meta, err := json.Marshal(identity) // of before, if the store was wiped
 	if err != nil {
 		return fmt.Errorf("encode the cluster's identity: %w", err)
 	}
-	op := kvstore.Op{Kind: kvstore.CAS, Key: MetaKey, Value: meta}
+	op := kvstore.Op{Kind: kvstore.CAS, Key: record.MetaKey, Value: meta}
 	if _, err := p.cluster.Txn(ctx, op); err != nil && !errors.Is(err, kvstore.ErrConflict) {
 		return fmt.Errorf("set up the cluster's records: %w", err)
 	}
@@ -183,27 +184,27 @@ func (p *publisher) readOwn(ctx context.Context) error {
 	began := time.Now()
 	self := p.Self().Name
 	sent := map[string]string{}
-	own, _, err := p.cluster.List(ctx, attachmentKey(self, ""))
+	own, _, err := p.cluster.List(ctx, record.AttachmentKey(self, ""))
 	if err != nil {
 		return fmt.Errorf("read what the store has of this host: %w", err)
 	}
 	var passed []skipped.Record
 	for _, pair := range own {
-		if !overlay.ValidID(strings.TrimPrefix(pair.Key, attachmentKey(self, ""))) { // nor can it be deleted
-			record, _ := skipped.Of(pair.Key, format.Faultf(format.Unknown, "stands under a key that weft does not know"))
-			passed = append(passed, record)
+		if !overlay.ValidID(strings.TrimPrefix(pair.Key, record.AttachmentKey(self, ""))) { // nor can it be deleted
+			cannot, _ := skipped.Of(pair.Key, format.Faultf(format.Unknown, "stands under a key that weft does not know"))
+			passed = append(passed, cannot)
 			continue
 		}
 		sent[pair.Key] = string(pair.Value)
 	}
-	p.passOver(attachmentKey(self, ""), passed...)
+	p.passOver(record.AttachmentKey(self, ""), passed...)
 	p.inherit(own)
 	p.overtake(own)
-	doc, err := p.cluster.Get(ctx, hostDocKey(self))
+	doc, err := p.cluster.Get(ctx, record.HostKey(self))
 	switch {
 	case err == nil:
 		sent[doc.Key] = string(doc.Value)
-		var was peer
+		var was record.HostDoc
 		if json.Unmarshal(doc.Value, &was) == nil {
 			p.state = was.State
 			if doc.Revision != p.own {
@@ -222,7 +223,7 @@ func (p *publisher) readOwn(ctx context.Context) error {
 	}
 	epoch := p.epochID()
 	if doc.Revision < p.own && p.epoch == epoch {
-		p.suspect(hostDocKey(self), p.own)
+		p.suspect(record.HostKey(self), p.own)
 	}
 	p.sent, p.mine, p.read = sent, doc.Revision, began
 	p.own, p.epoch = doc.Revision, epoch
@@ -235,7 +236,7 @@ func (p *publisher) wanted(ctx context.Context) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	doc := peer{Host: p.Self(), Digests: map[string]string{}, Seq: docs.Seq, Runs: p.Runs()}
+	doc := record.HostDoc{Host: p.Self(), Digests: map[string]string{}, Seq: docs.Seq, Runs: p.Runs()}
 	doc.Epoch, doc.Settled = p.verified()
 	want := map[string]string{}
 	for _, at := range docs.New {
@@ -246,27 +247,27 @@ func (p *publisher) wanted(ctx context.Context) (map[string]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("encode attachment: %w", err)
 		}
-		want[attachmentKey(at.Host, at.Network)] = string(b)
-		doc.Digests[at.Network] = digest(b)
+		want[record.AttachmentKey(at.Host, at.Network)] = string(b)
+		doc.Digests[at.Network] = record.Digest(b)
 	}
 	b, err := p.dated(ctx, &doc)
 	if err != nil {
 		return nil, fmt.Errorf("encode host: %w", err)
 	}
-	want[hostDocKey(doc.Name)] = string(b)
+	want[record.HostKey(doc.Name)] = string(b)
 	return want, nil
 }
 
 // dated encodes this host's record, with the revision of its state if something
 // else in the record has changed: what has only the revision new is not worth a
 // write that wakes all hosts.
-func (p *publisher) dated(ctx context.Context, doc *peer) ([]byte, error) {
+func (p *publisher) dated(ctx context.Context, doc *record.HostDoc) ([]byte, error) {
 	doc.State = p.state
 	b, err := json.Marshal(doc)
-	if err != nil || p.sent[hostDocKey(doc.Name)] == string(b) {
+	if err != nil || p.sent[record.HostKey(doc.Name)] == string(b) {
 		return b, err
 	}
-	_, revision, err := p.Registry.state.List(ctx, stateSelf)
+	_, revision, err := p.Registry.state.List(ctx, record.StateSelf)
 	if err != nil {
 		return nil, err
 	}
@@ -288,7 +289,7 @@ func (r *Registry) stocks() map[string][]netip.Addr {
 	r.mu.RLock()
 	addresses, subnets := r.addresses, map[string][]netip.Prefix{}
 	for _, at := range r.docker {
-		subnets[at.Network] = prefixes(r.networks[at.Network])
+		subnets[at.Network] = record.Prefixes(r.networks[at.Network])
 	}
 	r.mu.RUnlock()
 	out := map[string][]netip.Addr{}
@@ -334,14 +335,14 @@ func (p *publisher) write(ctx context.Context, want map[string]string) error {
 			continue
 		}
 		op := kvstore.Op{Kind: kvstore.Set, Key: key, Value: []byte(want[key])}
-		if strings.HasPrefix(key, hostPrefix) {
+		if strings.HasPrefix(key, record.HostPrefix) {
 			op.Kind, op.Revision = kvstore.CAS, p.mine
 		}
 		ops = append(ops, op)
 	}
 	for key := range p.sent {
 		if _, wanted := want[key]; !wanted {
-			ops = append(ops, deleteOp(key))
+			ops = append(ops, record.Delete(key))
 		}
 	}
 	ops = p.possible(ops)
@@ -350,7 +351,7 @@ func (p *publisher) write(ctx context.Context, want map[string]string) error {
 			switch {
 			case o.Kind == kvstore.Delete:
 				return 2
-			case strings.HasPrefix(o.Key, hostPrefix):
+			case strings.HasPrefix(o.Key, record.HostPrefix):
 				return 1
 			}
 			return 0

@@ -11,6 +11,7 @@ import (
 
 	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -119,8 +120,8 @@ func (r *Registry) Heard(b Beat) bool {
 	r.hosts[b.Host] = p
 	l.note(b.Number, p.Runs, now)
 	l.heard, l.quiet = now, 0
-	l.heardBy(r.meta.ring(), b.Key)
-	if p.credible(b.Seq) {
+	l.heardBy(r.meta.Ring(), b.Key)
+	if credible(p.HostDoc, b.Seq) {
 		l.announced = max(l.announced, b.Seq)
 	}
 	l.storeOK, l.storeSince = b.StoreOK, now.Add(-b.StoreFor)
@@ -150,7 +151,7 @@ func (r *Registry) Missing(host string) (since uint64, missing bool) {
 // after, tells whether one is missing between. It fails with an ErrUnknown for
 // a host, or an incarnation, that the store has not told of.
 func (r *Registry) Receive(_ context.Context, at overlay.Attachment, after uint64) error {
-	rec, err := newRecord(at)
+	rec, err := newDocument(at)
 	if err != nil {
 		return err
 	}
@@ -160,7 +161,7 @@ func (r *Registry) Receive(_ context.Context, at overlay.Attachment, after uint6
 	if l == nil {
 		return fmt.Errorf("host %q in incarnation %q is %w", at.Host, at.Incarnation, ErrUnknown)
 	}
-	if !r.hosts[at.Host].credible(at.Seq) {
+	if !credible(r.hosts[at.Host].HostDoc, at.Seq) {
 		return fmt.Errorf("the document of host %q has the number %d, far above %d, which its record says", at.Host, at.Seq, r.hosts[at.Host].Seq)
 	}
 	l.announced = max(l.announced, at.Seq)
@@ -186,15 +187,15 @@ const fromHost = "from "
 
 // Catch takes a host's answer to the question for its documents.
 func (r *Registry) Catch(_ context.Context, docs Documents) error {
-	records := make([]record, 0, len(docs.New))
+	records := make([]document, 0, len(docs.New))
 	var passed []skipped.Record
 	for _, at := range docs.New {
 		if at.Host != docs.Host || at.Incarnation != docs.Incarnation || at.Seq > docs.Seq {
 			return fmt.Errorf("host %q answered with document %d of host %q, and has %d", docs.Host, at.Seq, at.Host, docs.Seq)
 		}
-		rec, err := newRecord(at)
-		if record, bad := skipped.Of(attachmentKey(at.Host, at.Network), err); bad {
-			passed = append(passed, record)
+		rec, err := newDocument(at)
+		if cannot, bad := skipped.Of(record.AttachmentKey(at.Host, at.Network), err); bad {
+			passed = append(passed, cannot)
 			continue // what was known stays
 		}
 		if err != nil {
@@ -204,7 +205,7 @@ func (r *Registry) Catch(_ context.Context, docs Documents) error {
 	}
 	if docs.Unread > 0 {
 		passed = append(passed, skipped.Record{
-			Key: attachmentKey(docs.Host, ""), Kind: format.Unreadable, Cure: "update weft on all hosts to one version",
+			Key: record.AttachmentKey(docs.Host, ""), Kind: format.Unreadable, Cure: "update weft on all hosts to one version",
 			Why: fmt.Sprintf("has %d documents, told by the host itself, that this host cannot use", docs.Unread),
 		})
 	}
@@ -215,7 +216,7 @@ func (r *Registry) Catch(_ context.Context, docs Documents) error {
 	if l == nil {
 		return fmt.Errorf("host %q in incarnation %q is %w", docs.Host, docs.Incarnation, ErrUnknown)
 	}
-	if !r.hosts[docs.Host].credible(docs.Seq) {
+	if !credible(r.hosts[docs.Host].HostDoc, docs.Seq) {
 		return fmt.Errorf("the newest document of host %q has the number %d, far above %d, which its record says", docs.Host, docs.Seq, r.hosts[docs.Host].Seq)
 	}
 	changed := false
@@ -238,23 +239,23 @@ func (r *Registry) Catch(_ context.Context, docs Documents) error {
 	return nil
 }
 
-// newRecord gives the document its fingerprint, the same as the store's.
-func newRecord(at overlay.Attachment) (record, error) {
+// newDocument gives the document its fingerprint, the same as the store's.
+func newDocument(at overlay.Attachment) (document, error) {
 	if at.Seq == 0 {
-		return record{}, fmt.Errorf("document of host %q for network %q has no number", at.Host, at.Network)
+		return document{}, fmt.Errorf("document of host %q for network %q has no number", at.Host, at.Network)
 	}
-	if err := checkAttachment(at.Host, at.Network, at); err != nil {
-		return record{}, fmt.Errorf("document of host %.60q for network %.60q %w", at.Host, at.Network, err)
+	if err := record.CheckAttachment(at.Host, at.Network, at); err != nil {
+		return document{}, fmt.Errorf("document of host %.60q for network %.60q %w", at.Host, at.Network, err)
 	}
 	b, err := json.Marshal(at)
 	if err != nil {
-		return record{}, fmt.Errorf("encode attachment: %w", err)
+		return document{}, fmt.Errorf("encode attachment: %w", err)
 	}
-	return record{Attachment: at, digest: digest(b)}, nil
+	return document{Attachment: at, digest: record.Digest(b)}, nil
 }
 
 // takeLocked takes a pushed document if it is news.
-func (r *Registry) takeLocked(l *link, rec record) bool {
+func (r *Registry) takeLocked(l *link, rec document) bool {
 	old, has := r.peers[rec.Host][rec.Network]
 	if rec.Seq <= l.synced || rec.Seq <= l.gone[rec.Network] {
 		return false
@@ -281,13 +282,13 @@ func (l *link) reach(seq uint64) {
 
 // aheadLocked says whether what is here has a higher number than seq in the
 // incarnation, and one that its host can have given out.
-func (r *Registry) aheadLocked(old record, incarnation string, seq uint64) bool {
-	return old.Incarnation == incarnation && old.Seq > seq && r.hosts[old.Host].credible(old.Seq)
+func (r *Registry) aheadLocked(old document, incarnation string, seq uint64) bool {
+	return old.Incarnation == incarnation && old.Seq > seq && credible(r.hosts[old.Host].HostDoc, old.Seq)
 }
 
 // staleLocked says whether a document from the store is older than what came
 // from its host.
-func (r *Registry) staleLocked(rec record) bool {
+func (r *Registry) staleLocked(rec document) bool {
 	old, has := r.peers[rec.Host][rec.Network]
 	if has {
 		return r.aheadLocked(old, rec.Incarnation, rec.Seq)
@@ -298,16 +299,16 @@ func (r *Registry) staleLocked(rec record) bool {
 
 // outrunLocked says whether what is here of the host's part in the network is
 // newer than the host's record in the store.
-func (r *Registry) outrunLocked(doc peer, network string) bool {
+func (r *Registry) outrunLocked(doc record.HostDoc, network string) bool {
 	if rec, has := r.peers[doc.Name][network]; has {
-		return rec.Incarnation == doc.Incarnation && rec.Seq > doc.Seq && doc.credible(rec.Seq)
+		return rec.Incarnation == doc.Incarnation && rec.Seq > doc.Seq && credible(doc, rec.Seq)
 	}
 	l := r.links[doc.Name]
 	return l != nil && l.incarnation == doc.Incarnation && l.gone[network] > doc.Seq
 }
 
 // outrun says whether the host's record in the store has nothing new.
-func (r *Registry) outrun(doc peer) bool {
+func (r *Registry) outrun(doc record.HostDoc) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	l := r.links[doc.Name]
@@ -316,7 +317,7 @@ func (r *Registry) outrun(doc peer) bool {
 
 // followedLocked notes that the store's record of a host has been taken over,
 // if nothing was missing.
-func (r *Registry) followedLocked(doc peer) {
+func (r *Registry) followedLocked(doc record.HostDoc) {
 	l := r.linkLocked(doc.Name, doc.Incarnation)
 	if l == nil || doc.Seq <= l.synced {
 		return
@@ -335,7 +336,7 @@ func (r *Registry) followedLocked(doc peer) {
 const flushAfter = 100 * time.Millisecond
 
 func (r *Registry) dirtyLocked(host, network string) {
-	r.dirty[stateAttach+host+"/"+network] = [2]string{host, network}
+	r.dirty[record.StateAttach+host+"/"+network] = [2]string{host, network}
 	wakeUp(r.flushes)
 }
 
@@ -378,10 +379,10 @@ func (r *Registry) keepPushed() error {
 	for key, of := range r.dirty {
 		rec, has := r.peers[of[0]][of[1]]
 		if !has {
-			ops = append(ops, deleteOp(key))
+			ops = append(ops, record.Delete(key))
 			continue
 		}
-		op, err := setOp(key, rec.Attachment)
+		op, err := record.Put(key, rec.Attachment)
 		if err != nil {
 			return err
 		}

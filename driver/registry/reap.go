@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -50,28 +51,16 @@ const tick = 500 * time.Millisecond
 // tries again, as it may have got the right.
 const deniedTime = 10 * time.Minute
 
-func deadKey(host string) string { return hostPrefix + host + "/dead" }
-
-// backKey is written anew, with another value each time, whenever the host comes back
-// after having been declared dead.
-func backKey(host string) string { return hostPrefix + host + "/back" }
-
-// deadMark is what host/X/dead says.
-type deadMark struct {
-	By string    `json:"by"` // the host that made it
-	At time.Time `json:"at"`
-}
-
 // Fence is what a transaction that claims an address for this host must hold:
 // nobody has declared this host dead, or taken its place.
 func (r *Registry) Fence() []kvstore.Op {
-	return []kvstore.Op{{Kind: kvstore.Check, Key: deadKey(r.Self().Name)}, r.ownerFence()}
+	return []kvstore.Op{{Kind: kvstore.Check, Key: record.DeadKey(r.Self().Name)}, r.ownerFence()}
 }
 
 // NotDeadSince gives a condition that holds until this host comes back after having been
 // declared dead, from the call on.
 func (r *Registry) NotDeadSince(ctx context.Context) (kvstore.Op, error) {
-	key := backKey(r.Self().Name)
+	key := record.BackKey(r.Self().Name)
 	p, err := r.cluster.Get(ctx, key)
 	if err != nil && !errors.Is(err, kvstore.ErrNotFound) {
 		return kvstore.Op{}, fmt.Errorf("look when this host was declared dead last: %w", err)
@@ -163,7 +152,7 @@ func (r *Registry) judge(now time.Time) []string {
 			}
 			r.log.WithField("host", name).Info(text)
 		}
-		if down && r.reapAfter > 0 && !p.veto.held && min(free, now.Sub(p.unheard)) >= r.reapAfter {
+		if down && r.reapAfter > 0 && !p.veto.Held && min(free, now.Sub(p.unheard)) >= r.reapAfter {
 			dead = append(dead, name)
 		}
 	}
@@ -207,7 +196,7 @@ func (r *Registry) reap(ctx context.Context, host string) error {
 	if err != nil {
 		return err
 	}
-	fence := kvstore.Op{Kind: kvstore.Check, Key: deadKey(host), Revision: mark}
+	fence := kvstore.Op{Kind: kvstore.Check, Key: record.DeadKey(host), Revision: mark}
 	ops, err := r.belongings(ctx, host)
 	if err != nil {
 		return err
@@ -217,11 +206,11 @@ func (r *Registry) reap(ctx context.Context, host string) error {
 			return fmt.Errorf("free what host %s had: %w", host, err)
 		}
 	}
-	gone, err := setOp(hostDocKey(host), peer{Host: r.lastRecord(host), Left: true})
+	gone, err := record.Put(record.HostKey(host), record.HostDoc{Host: r.lastRecord(host), Left: true})
 	if err != nil {
 		return err
 	}
-	if _, err := r.cluster.Txn(ctx, fence, gone, deleteOp(hostLiveKey(host)), deleteOp(heardKey(host))); err != nil {
+	if _, err := r.cluster.Txn(ctx, fence, gone, record.Delete(record.LiveKey(host)), record.Delete(record.HeardKey(host))); err != nil {
 		return fmt.Errorf("record that host %s is gone: %w", host, err)
 	}
 	r.log.WithField("host", host).Warn("A dead host's addresses and endpoints are free again.")
@@ -238,7 +227,7 @@ var errHeard = errors.New("another host hears it directly")
 // mark makes or finds the mark of a dead host and gives its revision. It fails with
 // errBack if the host has taken its lease back, and with errHeard if somebody hears it.
 func (r *Registry) mark(ctx context.Context, host string) (uint64, error) {
-	live, err := r.cluster.Get(ctx, hostLiveKey(host))
+	live, err := r.cluster.Get(ctx, record.LiveKey(host))
 	if err != nil && !errors.Is(err, kvstore.ErrNotFound) {
 		return 0, fmt.Errorf("look at the lease of host %s: %w", host, err)
 	}
@@ -246,31 +235,31 @@ func (r *Registry) mark(ctx context.Context, host string) (uint64, error) {
 	switch {
 	case live.Held || live.Revision != lease:
 		return 0, errBack
-	case heard.held && heard.by != "":
-		return 0, fmt.Errorf("%w (%s)", errHeard, heard.by)
-	case heard.held:
+	case heard.Held && heard.By != "":
+		return 0, fmt.Errorf("%w (%s)", errHeard, heard.By)
+	case heard.Held:
 		return 0, errHeard
 	}
-	text, err := json.Marshal(deadMark{By: r.Self().Name, At: time.Now().UTC()})
+	text, err := json.Marshal(record.DeadMark{By: r.Self().Name, At: time.Now().UTC()})
 	if err != nil {
 		return 0, fmt.Errorf("encode: %w", err)
 	}
 	made, err := r.cluster.Txn(ctx,
-		kvstore.Op{Kind: kvstore.CAS, Key: deadKey(host), Value: text},
-		kvstore.Op{Kind: kvstore.Check, Key: hostLiveKey(host), Revision: live.Revision},
-		kvstore.Op{Kind: kvstore.Check, Key: heardKey(host), Revision: heard.revision},
+		kvstore.Op{Kind: kvstore.CAS, Key: record.DeadKey(host), Value: text},
+		kvstore.Op{Kind: kvstore.Check, Key: record.LiveKey(host), Revision: live.Revision},
+		kvstore.Op{Kind: kvstore.Check, Key: record.HeardKey(host), Revision: heard.Revision},
 	)
 	var conflict *kvstore.ConflictError
 	switch {
 	case err == nil:
 		return made[0].Revision, nil
-	case errors.As(err, &conflict) && conflict.Key == deadKey(host):
-		found, err := r.cluster.Get(ctx, deadKey(host))
+	case errors.As(err, &conflict) && conflict.Key == record.DeadKey(host):
+		found, err := r.cluster.Get(ctx, record.DeadKey(host))
 		if errors.Is(err, kvstore.ErrNotFound) {
 			return 0, errBack
 		}
 		return found.Revision, err
-	case errors.As(err, &conflict) && conflict.Key == heardKey(host):
+	case errors.As(err, &conflict) && conflict.Key == record.HeardKey(host):
 		return 0, errHeard
 	case errors.Is(err, kvstore.ErrConflict):
 		return 0, errBack
@@ -280,7 +269,7 @@ func (r *Registry) mark(ctx context.Context, host string) (uint64, error) {
 
 // leaseSeen is the revision that the host's lease has had since it was free, and the
 // veto of those who hear it.
-func (r *Registry) leaseSeen(host string) (uint64, veto) {
+func (r *Registry) leaseSeen(host string) (uint64, record.Veto) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.hosts[host].lease, r.hosts[host].veto
@@ -292,7 +281,7 @@ func (r *Registry) lastRecord(name string) overlay.Host {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	host := r.hosts[name].Host
-	if !r.meta.ring().Behind(host.Keys) {
+	if !r.meta.Ring().Behind(host.Keys) {
 		host.Keys = r.self.Keys
 	}
 	return host
@@ -302,13 +291,13 @@ func (r *Registry) lastRecord(name string) overlay.Host {
 // but its own record.
 func (r *Registry) belongings(ctx context.Context, host string) ([]kvstore.Op, error) {
 	var ops []kvstore.Op
-	own, _, err := r.cluster.List(ctx, attachmentKey(host, ""))
+	own, _, err := r.cluster.List(ctx, record.AttachmentKey(host, ""))
 	if err != nil {
 		return nil, fmt.Errorf("read what host %s had: %w", host, err)
 	}
 	for _, p := range own {
 		if kvstore.CheckKey(p.Key) == nil { // such as the UI's folders: no host's
-			ops = append(ops, deleteOp(p.Key))
+			ops = append(ops, record.Delete(p.Key))
 		}
 	}
 	claims, err := r.addresses.ClaimsOf(ctx, host)
@@ -334,27 +323,27 @@ func (r *Registry) rejoin(ctx context.Context) error {
 		case <-time.After(trustLook):
 		}
 	}
-	mark, err := r.cluster.Get(ctx, deadKey(self))
+	mark, err := r.cluster.Get(ctx, record.DeadKey(self))
 	if errors.Is(err, kvstore.ErrNotFound) {
 		return r.verifyAll(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("look whether this host was declared dead: %w", err)
 	}
-	var by deadMark
+	var by record.DeadMark
 	_ = json.Unmarshal(mark.Value, &by) // only for the log
 	if by.By == self {
 		r.log.Info("This host has left the cluster before, and joins again.")
 	} else {
 		r.log.WithField("by", by.By).WithField("at", by.At).Warn("This host was declared dead; it compares its addresses with the cluster before it takes part again.")
 	}
-	if err := r.put(ctx, stateYield, true); err != nil {
+	if err := r.put(ctx, record.StateYield, true); err != nil {
 		return fmt.Errorf("come back after having been declared dead: %w", err)
 	}
 	r.yields.Store(true)
 	ops := []kvstore.Op{
 		{Kind: kvstore.DeleteCAS, Key: mark.Key, Revision: mark.Revision},
-		{Kind: kvstore.Set, Key: backKey(self), Value: []byte(newID())},
+		{Kind: kvstore.Set, Key: record.BackKey(self), Value: []byte(newID())},
 	}
 	if _, err := r.cluster.Txn(ctx, ops...); err != nil {
 		return fmt.Errorf("come back after having been declared dead: %w", err)
@@ -373,7 +362,7 @@ func (r *Registry) verifyAll(ctx context.Context) error {
 	if err := r.addresses.Verify(ctx, yield); err != nil || !yield {
 		return err
 	}
-	if err := r.commit(ctx, deleteOp(stateYield)); err != nil {
+	if err := r.commit(ctx, record.Delete(record.StateYield)); err != nil {
 		return err
 	}
 	r.yields.Store(false)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -47,7 +48,7 @@ func (r *Registry) Rebuilt(ctx context.Context) error {
 	if !r.rebuild.lost {
 		return nil
 	}
-	if err := r.commitLocked(ctx, deleteOp(stateRebuild)); err != nil {
+	if err := r.commitLocked(ctx, record.Delete(record.StateRebuild)); err != nil {
 		return err
 	}
 	r.rebuild.lost, r.rebuild.inherited, r.rebuild.remains = false, nil, nil
@@ -81,7 +82,7 @@ func (r *Registry) Held() map[netip.Prefix][]netip.Addr {
 	out := map[netip.Prefix][]netip.Addr{}
 	of := map[string][]netip.Prefix{}
 	for _, at := range r.docker {
-		of[at.Network] = prefixes(r.networks[at.Network])
+		of[at.Network] = record.Prefixes(r.networks[at.Network])
 		for _, p := range of[at.Network] {
 			out[p] = nil
 		}
@@ -111,8 +112,8 @@ func (r *Registry) inherit(stored []kvstore.Pair) {
 	}
 	r.rebuild.inherited = map[string]overlay.Attachment{}
 	for _, p := range stored {
-		network := strings.TrimPrefix(p.Key, attachmentKey(r.self.Name, ""))
-		at, err := decodeAttachment(r.self.Name, network, p.Value)
+		network := strings.TrimPrefix(p.Key, record.AttachmentKey(r.self.Name, ""))
+		at, err := record.DecodeAttachment(r.self.Name, network, p.Value)
 		if err == nil && len(at.Endpoints) > 0 {
 			r.rebuild.inherited[network] = at
 		}
@@ -152,9 +153,9 @@ func (r *Registry) hasRead(prefix string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	was := r.rebuild
-	r.sightless = r.sightless && prefix != hostPrefix
-	r.rebuild.hosts = was.hosts || prefix == hostPrefix
-	r.rebuild.networks = was.networks || prefix == netPrefix
+	r.sightless = r.sightless && prefix != record.HostPrefix
+	r.rebuild.hosts = was.hosts || prefix == record.HostPrefix
+	r.rebuild.networks = was.networks || prefix == record.NetPrefix
 	if !was.hosts {
 		wakeUp(r.era.wake)
 	}
@@ -167,5 +168,5 @@ func (r *Registry) hasRead(prefix string) {
 func (r *Registry) lostSight(prefix string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.sightless = r.sightless || prefix == hostPrefix
+	r.sightless = r.sightless || prefix == record.HostPrefix
 }

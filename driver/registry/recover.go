@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/format"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -52,29 +53,29 @@ func (r *Registry) tendEpoch(ctx context.Context) error {
 
 // beginEpoch begins the next epoch after the one known if the store has really
 // lost something of what was seen.
-func (r *Registry) beginEpoch(ctx context.Context, known epoch) error {
+func (r *Registry) beginEpoch(ctx context.Context, known record.Epoch) error {
 	r.mu.RLock()
 	signs := r.era.signs
 	r.mu.RUnlock()
-	nets, _, err := r.cluster.List(ctx, netPrefix)
+	nets, _, err := r.cluster.List(ctx, record.NetPrefix)
 	if err != nil {
 		return fmt.Errorf("look what the store has lost: %w", err)
 	}
-	hosts, _, err := r.cluster.List(ctx, hostPrefix)
+	hosts, _, err := r.cluster.List(ctx, record.HostPrefix)
 	if err != nil {
 		return fmt.Errorf("look what the store has lost: %w", err)
 	}
-	stored, revision, err := storedEpoch(nets)
-	if err != nil || slices.ContainsFunc(nets, func(p kvstore.Pair) bool { return p.Key == netEpoch && format.MayWrite(p.Value) != nil }) {
+	stored, revision, err := record.StoredEpoch(nets)
+	if err != nil || slices.ContainsFunc(nets, func(p kvstore.Pair) bool { return p.Key == record.EpochKey && format.MayWrite(p.Value) != nil }) {
 		return nil //nolint:nilerr // this weft can begin none after it; the watch shows when it is mended
 	}
 	r.mu.Lock()
-	next := epoch{
+	next := record.Epoch{
 		N: max(known.N, stored.N) + 1, ID: newID(), Hosts: slices.Sorted(maps.Keys(r.hosts)), By: r.self.Name,
 		At: time.Now().UTC().Truncate(time.Millisecond), VTEPs: r.remainingLocked(),
 	}
-	back := wentBack(r.era.suspect, revisionsOf(slices.Concat(nets, hosts)), "")
-	where := known.compare(stored)
+	back := wentBack(r.era.suspect, record.Revisions(slices.Concat(nets, hosts)), "")
+	where := compare(known, stored)
 	if r.era.Epoch.ID == known.ID && where == newer { // somebody has noticed before; it is entered in a moment
 		r.mu.Unlock()
 		return nil
@@ -94,7 +95,7 @@ func (r *Registry) beginEpoch(ctx context.Context, known epoch) error {
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
-	_, err = r.cluster.Txn(ctx, kvstore.Op{Kind: kvstore.CAS, Key: netEpoch, Value: value, Revision: revision})
+	_, err = r.cluster.Txn(ctx, kvstore.Op{Kind: kvstore.CAS, Key: record.EpochKey, Value: value, Revision: revision})
 	if err != nil && !errors.Is(err, kvstore.ErrConflict) {
 		return fmt.Errorf("begin a new epoch of the store: %w", err)
 	}
@@ -156,7 +157,7 @@ func (r *Registry) verifyClaims(ctx context.Context) error {
 
 // noteClashLocked notes that another host says that it has an address which is
 // in use here.
-func (r *Registry) noteClashLocked(at record) {
+func (r *Registry) noteClashLocked(at document) {
 	if len(r.endpoints) == 0 {
 		return
 	}

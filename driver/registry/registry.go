@@ -17,6 +17,7 @@ import (
 
 	"github.com/weft-net/weft/driver/identity"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -64,22 +65,22 @@ type Registry struct {
 	// snapshots need it.
 	mu        sync.RWMutex
 	self      overlay.Host
-	meta      Meta
-	docker    map[string]attached          // by Docker's network id
-	endpoints map[string]overlay.Endpoint  // own, by endpoint id
-	remove    map[string]bool              // network ids whose removal was asked here
-	removing  map[string]bool              // those of them that the store was asked for, with no answer yet
-	halfMade  map[string]overlay.Network   // see settleHalfMade
-	mirroring map[string]int               // network id → requests to Docker under way, see Mirroring
-	networks  map[string]overlay.Network   // by id, tombstones too
-	decoded   map[string]decodedNetwork    // by key, as the store had them last
-	graves    graves                       // of the tombstones among them
-	hosts     map[string]peer              // without self
-	left      map[string]bool              // hosts whose record says that they have left, and those returning
-	peers     map[string]map[string]record // host → network id → attachment
-	absent    map[string]bool              // attached networks that the store has lost
-	links     map[string]*link             // by host: what it says itself
-	dirty     map[string][2]string         // key in state → host and network, pushed and not durable yet
+	meta      record.Meta
+	docker    map[string]attached              // by Docker's network id
+	endpoints map[string]overlay.Endpoint      // own, by endpoint id
+	remove    map[string]bool                  // network ids whose removal was asked here
+	removing  map[string]bool                  // those of them that the store was asked for, with no answer yet
+	halfMade  map[string]overlay.Network       // see settleHalfMade
+	mirroring map[string]int                   // network id → requests to Docker under way, see Mirroring
+	networks  map[string]overlay.Network       // by id, tombstones too
+	decoded   map[string]record.DecodedNetwork // by key, as the store had them last
+	graves    graves                           // of the tombstones among them
+	hosts     map[string]peer                  // without self
+	left      map[string]bool                  // hosts whose record says that they have left, and those returning
+	peers     map[string]map[string]document   // host → network id → attachment
+	absent    map[string]bool                  // attached networks that the store has lost
+	links     map[string]*link                 // by host: what it says itself
+	dirty     map[string][2]string             // key in state → host and network, pushed and not durable yet
 	reapAfter time.Duration
 	moved     bool // the host was alone when it ran last and is not now, or the other way round
 	published bool // the store has had this host's record
@@ -112,34 +113,25 @@ type attached struct {
 
 // peer is another host with what is known of its liveness.
 type peer struct {
-	overlay.Host
-	Digests map[string]string `json:"digests"`           // by network id
-	Left    bool              `json:"left,omitempty"`    // it has left the cluster for good
-	Away    bool              `json:"away,omitempty"`    // its machine has shut down
-	Rests   bool              `json:"rests,omitempty"`   // its weft has ended, and containers run on there
-	Seq     uint64            `json:"seq,omitempty"`     // the highest number of its attachments when it wrote this
-	Runs    uint64            `json:"runs,omitempty"`    // as in Registry.Runs
-	State   uint64            `json:"state,omitempty"`   // the revision of its state when it wrote this
-	Epoch   string            `json:"epoch,omitempty"`   // id of the store's epoch in which it has recorded again what it has
-	Settled bool              `json:"settled,omitempty"` // and in which it claims new things
-	live    bool
-	since   time.Time // when live last changed, as far as this process has seen
-	lease   uint64    // revision of the lease's key
-	dead    bool      // it has the mark of a dead host, see reap.go
-	down    bool      // peers neither send to it nor take from it
-	rests   bool      // it would be down if it had not said that its containers run on
-	vacant  int       // silence's ticks for which its machine counts as one that lives, see vacant.go
+	record.HostDoc
+	live   bool
+	since  time.Time // when live last changed, as far as this process has seen
+	lease  uint64    // revision of the lease's key
+	dead   bool      // it has the mark of a dead host, see reap.go
+	down   bool      // peers neither send to it nor take from it
+	rests  bool      // it would be down if it had not said that its containers run on
+	vacant int       // silence's ticks for which its machine counts as one that lives, see vacant.go
 
-	veto    veto      // whether somebody hears it though its lease is free
-	unheard time.Time // when that last changed, or this host last heard it so
+	veto    record.Veto // whether somebody hears it though its lease is free
+	unheard time.Time   // when that last changed, or this host last heard it so
 
 	// It had left, or was declared dead, and has had no lease since: it has not
 	// compared yet what it had with what others have now.
 	returning bool
 }
 
-// record is a peer's attachment with its fingerprint.
-type record struct {
+// document is a peer's attachment with its fingerprint.
+type document struct {
 	overlay.Attachment
 	digest string
 }
@@ -179,7 +171,7 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 	r := &Registry{
 		cluster: cfg.Cluster, state: cfg.State, log: cfg.Log, self: cfg.Self,
 		docker: map[string]attached{}, endpoints: map[string]overlay.Endpoint{}, remove: map[string]bool{}, removing: map[string]bool{}, halfMade: map[string]overlay.Network{}, mirroring: map[string]int{},
-		networks: map[string]overlay.Network{}, graves: graves{seen: map[string]grave{}}, hosts: map[string]peer{}, left: map[string]bool{}, peers: map[string]map[string]record{},
+		networks: map[string]overlay.Network{}, graves: graves{seen: map[string]grave{}}, hosts: map[string]peer{}, left: map[string]bool{}, peers: map[string]map[string]document{},
 		links: map[string]*link{}, dirty: map[string][2]string{}, flushes: make(chan struct{}, 1),
 		unsaved: map[string]kvstore.Op{}, probes: map[string]probeRequest{},
 		reapAfter: cfg.Reap, observe: cfg.Observe.filled(),
@@ -290,7 +282,7 @@ func (r *Registry) heldLocked() map[string][]netip.Addr {
 			continue
 		}
 		var held []netip.Addr
-		for _, p := range prefixes(r.networks[e.Network]) {
+		for _, p := range record.Prefixes(r.networks[e.Network]) {
 			held = append(held, r.addresses.Held(p)...)
 		}
 		out[e.Network] = held

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -30,16 +31,16 @@ func (r *Registry) Remake(ctx context.Context, n overlay.Network) error {
 	chosen := n.VNI != 0
 	for range createTries {
 		if !chosen {
-			n.VNI = firstVNI + rand.Uint32N(lastVNI-firstVNI+1)
+			n.VNI = record.FirstVNI + rand.Uint32N(record.LastVNI-record.FirstVNI+1)
 		}
-		record, err := networkOp(n, 0)
+		write, err := record.WriteNetwork(n, 0)
 		if err != nil {
 			return fmt.Errorf("record network %q again: %w", n.Name, err)
 		}
 		_, err = r.cluster.Txn(ctx,
-			kvstore.Op{Kind: kvstore.CAS, Key: nameKey(n.Name), Value: []byte(n.ID)},
-			record,
-			kvstore.Op{Kind: kvstore.CAS, Key: vniKey(n.VNI), Value: []byte(n.ID)},
+			kvstore.Op{Kind: kvstore.CAS, Key: record.NameKey(n.Name), Value: []byte(n.ID)},
+			write,
+			kvstore.Op{Kind: kvstore.CAS, Key: record.VNIKey(n.VNI), Value: []byte(n.ID)},
 			check,
 		)
 		var conflict *kvstore.ConflictError
@@ -48,14 +49,14 @@ func (r *Registry) Remake(ctx context.Context, n overlay.Network) error {
 			r.log.WithFields(map[string]any{"network": n.Name, "id": n.ID, "vni": n.VNI}).
 				Warn("Nobody had a record of a network any more: it is recorded again as this host's Docker and kernel have it.")
 			return r.learn(ctx, n)
-		case errors.As(err, &conflict) && conflict.Key == vniKey(n.VNI) && !chosen:
-		case errors.As(err, &conflict) && conflict.Key == nameKey(n.Name):
+		case errors.As(err, &conflict) && conflict.Key == record.VNIKey(n.VNI) && !chosen:
+		case errors.As(err, &conflict) && conflict.Key == record.NameKey(n.Name):
 			if done, err := r.beaten(ctx, n); done || err != nil {
 				return err
 			}
-		case errors.As(err, &conflict) && conflict.Key == networkKey(n.ID):
+		case errors.As(err, &conflict) && conflict.Key == record.NetworkKey(n.ID):
 			return fmt.Errorf("network %q cannot be recorded again: its id %s is %w by another network of the cluster; remove this one with `docker network rm` and create it again", n.Name, n.ID, ErrTaken)
-		case errors.As(err, &conflict) && conflict.Key == vniKey(n.VNI):
+		case errors.As(err, &conflict) && conflict.Key == record.VNIKey(n.VNI):
 			return fmt.Errorf("network %q cannot be recorded again: %w", n.Name, r.vniTaken(ctx, n.VNI))
 		default:
 			return fmt.Errorf("record network %q again: %w", n.Name, err)
@@ -80,7 +81,7 @@ func (r *Registry) mayRemake(n overlay.Network) (kvstore.Op, error) {
 	if e.revision == 0 || e.unread != nil || e.suspect != nil || !r.rebuild.hosts || len(r.unawaitedLocked()) > 0 || !here && early {
 		return kvstore.Op{}, fmt.Errorf("network %q, which nobody has a record of, is recorded again once no other host can know it better, after %v at most: %w", n.Name, settleTime, ErrFrozen)
 	}
-	return kvstore.Op{Kind: kvstore.Check, Key: netEpoch, Revision: e.revision}, nil
+	return kvstore.Op{Kind: kvstore.Check, Key: record.EpochKey, Revision: e.revision}, nil
 }
 
 // beaten learns the network that has n's name if it is the same one, and frees the
@@ -96,7 +97,7 @@ func (r *Registry) beaten(ctx context.Context, n overlay.Network) (done bool, er
 		return false, fmt.Errorf("read network %q: %w", n.Name, err)
 	}
 	if !samePrefixes(first, n) {
-		return false, fmt.Errorf("network %q of this host's Docker cannot be recorded again, since host %s has recorded one of that name with %s: disconnect its containers and remove it with `docker network rm`", n.Name, first.Host, subnets(first))
+		return false, fmt.Errorf("network %q of this host's Docker cannot be recorded again, since host %s has recorded one of that name with %s: disconnect its containers and remove it with `docker network rm`", n.Name, first.Host, record.Subnets(first))
 	}
 	return true, r.learn(ctx, first)
 }

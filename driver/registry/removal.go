@@ -11,6 +11,7 @@ import (
 
 	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -69,7 +70,7 @@ func (p *publisher) settleRemoval(ctx context.Context, id string) error {
 	}
 	// A store that has lost the record, or has it as it was before, would let those
 	// who know it better bring the network back.
-	if here, known := p.record(id); known && (lacks || outdated(n, here)) {
+	if here, known := p.networkRecord(id); known && (lacks || record.Outdated(n, here)) {
 		n, lacks = here, false
 	}
 	if lacks || !n.Deleted.IsZero() {
@@ -106,7 +107,7 @@ func (p *publisher) settleRemoval(ctx context.Context, id string) error {
 // removalOps give the transaction that writes n's tombstone over revision, and takes
 // its name, VNI and pools out of the store.
 func (p *publisher) removalOps(ctx context.Context, n overlay.Network, revision uint64) ([]kvstore.Op, error) {
-	record, err := networkOp(n, revision)
+	write, err := record.WriteNetwork(n, revision)
 	if err != nil {
 		return nil, err
 	}
@@ -114,8 +115,8 @@ func (p *publisher) removalOps(ctx context.Context, n overlay.Network, revision 
 	if err != nil {
 		return nil, err
 	}
-	pools, err := p.addresses.PoolOps(ctx, prefixes(n))
-	return slices.Concat([]kvstore.Op{record}, own, pools), err
+	pools, err := p.addresses.PoolOps(ctx, record.Prefixes(n))
+	return slices.Concat([]kvstore.Op{write}, own, pools), err
 }
 
 // beginRemoval says whether the removal is still wanted. If so nothing cancels it
@@ -154,7 +155,7 @@ func (r *Registry) users(id string) []string {
 
 func (r *Registry) dropRemoval(ctx context.Context, id string) error {
 	defer r.change()()
-	if err := r.commitLocked(ctx, deleteOp(stateRemove+id)); err != nil {
+	if err := r.commitLocked(ctx, record.Delete(record.StateRemove+id)); err != nil {
 		return err
 	}
 	delete(r.remove, id)
@@ -203,7 +204,7 @@ func (p *publisher) reassert(ctx context.Context) error {
 			continue // it is not lost
 		case err != nil:
 			return fmt.Errorf("look for network %s in the store: %w", n.Title(), err)
-		case !outdated(stored, n):
+		case !record.Outdated(stored, n):
 			continue // it is there by now
 		}
 		if err := p.restore(ctx, n, revision); errors.Is(err, kvstore.ErrConflict) || p.skips(n.ID, err) {
@@ -222,11 +223,11 @@ func (p *publisher) reassert(ctx context.Context) error {
 // that has taken one of them meanwhile keeps it, and the log says so. It fails with
 // a kvstore.ErrConflict if something of it has changed meanwhile.
 func (p *publisher) restore(ctx context.Context, n overlay.Network, revision uint64) error {
-	record, err := networkOp(n, revision)
+	write, err := record.WriteNetwork(n, revision)
 	if err != nil {
 		return fmt.Errorf("record network %s in the store again: %w", n.Title(), err)
 	}
-	ops := []kvstore.Op{record}
+	ops := []kvstore.Op{write}
 	own, err := p.restoreKeys(ctx, n)
 	if err != nil {
 		return fmt.Errorf("record network %s in the store again: %w", n.Title(), err)
@@ -243,9 +244,9 @@ func (p *publisher) restore(ctx context.Context, n overlay.Network, revision uin
 
 // restoreKeys gives the operations that the network's name and VNI need.
 func (p *publisher) restoreKeys(ctx context.Context, n overlay.Network) ([]kvstore.Op, error) {
-	keys := []string{vniKey(n.VNI)}
+	keys := []string{record.VNIKey(n.VNI)}
 	if n.Name != "" {
-		keys = append(keys, nameKey(n.Name))
+		keys = append(keys, record.NameKey(n.Name))
 	}
 	var ops []kvstore.Op
 	for _, key := range keys {
@@ -286,12 +287,12 @@ func (p *publisher) leftPools(ctx context.Context, n overlay.Network) ([]kvstore
 	if n.Deleted.IsZero() {
 		return nil, nil
 	}
-	left := slices.DeleteFunc(prefixes(n), func(s netip.Prefix) bool { _, live := p.NetworkOf(s); return live })
+	left := slices.DeleteFunc(record.Prefixes(n), func(s netip.Prefix) bool { _, live := p.NetworkOf(s); return live })
 	return p.addresses.PoolOps(ctx, left)
 }
 
-// record gives a network's record, or tombstone, as it is here.
-func (r *Registry) record(id string) (n overlay.Network, known bool) {
+// networkRecord gives a network's record, or tombstone, as it is here.
+func (r *Registry) networkRecord(id string) (n overlay.Network, known bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	n, known = r.networks[id]
@@ -300,6 +301,6 @@ func (r *Registry) record(id string) (n overlay.Network, known bool) {
 
 // ended says whether the network is known here to be no more.
 func (r *Registry) ended(id string) bool {
-	n, known := r.record(id)
+	n, known := r.networkRecord(id)
 	return known && !n.Deleted.IsZero()
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/keys"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -53,7 +54,7 @@ func (r *Registry) Keys() Keys {
 	defer r.mu.RUnlock()
 	now := time.Now()
 	out := Keys{Cluster: r.meta.ID}
-	out.Ring, out.Former = keys.State{Ring: r.meta.ring(), Age: r.agesLocked(now)}.Usable()
+	out.Ring, out.Former = keys.State{Ring: r.meta.Ring(), Age: r.agesLocked(now)}.Usable()
 	for key, since := range r.rotation.former {
 		if now.Sub(since) < keys.Linger {
 			out.Former = append(out.Former, key)
@@ -75,7 +76,7 @@ func (r *Registry) agesLocked(now time.Time) map[string]time.Duration {
 }
 
 // turnLocked goes by another identity of the cluster from now on.
-func (r *Registry) turnLocked(meta Meta) {
+func (r *Registry) turnLocked(meta record.Meta) {
 	now, rot := time.Now(), &r.rotation
 	for _, key := range r.meta.PSK {
 		if r.meta.ID == meta.ID && !slices.Contains(meta.PSK, key) {
@@ -95,7 +96,7 @@ func (r *Registry) turnLocked(meta Meta) {
 		}
 	}
 	rot.since, r.meta = since, meta
-	r.self.Keys = meta.ring().Held()
+	r.self.Keys = meta.Ring().Held()
 	r.local.send()
 }
 
@@ -103,7 +104,7 @@ func (r *Registry) turnLocked(meta Meta) {
 func (r *Registry) receiverLocked(p peer) overlay.Host {
 	host := p.Host
 	if l := r.links[host.Name]; l != nil && l.key != "" && l.incarnation == host.Incarnation && len(r.meta.PSK) > 1 {
-		host.Keys = r.meta.ring().Heard(host.Keys, l.key)
+		host.Keys = r.meta.Ring().Heard(host.Keys, l.key)
 	}
 	return host
 }
@@ -126,10 +127,10 @@ func (r *Registry) keysState() keys.State {
 }
 
 func (r *Registry) keysStateLocked() keys.State {
-	s := keys.State{Ring: r.meta.ring(), Gone: maps.Clone(r.rotation.gone), Age: r.agesLocked(time.Now())}
+	s := keys.State{Ring: r.meta.Ring(), Gone: maps.Clone(r.rotation.gone), Age: r.agesLocked(time.Now())}
 	for name, p := range r.hosts {
 		if p.hears() {
-			alive := p.live || p.veto.held || r.heardLocked(name) || !p.down && !p.rests
+			alive := p.live || p.veto.Held || r.heardLocked(name) || !p.down && !p.rests
 			s.Members = append(s.Members, keys.Member{Name: name, Keys: r.receiverLocked(p).Keys, Alive: alive})
 		}
 	}
@@ -200,7 +201,7 @@ func (r *Registry) laterKeys() map[string]overlay.Keys {
 	defer r.mu.RUnlock()
 	out := map[string]overlay.Keys{}
 	for name, p := range r.hosts {
-		if r.meta.ring().Behind(p.Keys) && p.Keys != r.rotation.looked[name] {
+		if r.meta.Ring().Behind(p.Keys) && p.Keys != r.rotation.looked[name] {
 			out[name] = p.Keys
 		}
 	}
@@ -243,7 +244,7 @@ func (r *Registry) tryChange(ctx context.Context, decide func(keys.State) (keys.
 		return err
 	}
 	s := r.keysState()
-	ring, write := known.ring().Meet(has.ring())
+	ring, write := known.Ring().Meet(has.Ring())
 	s.Ring = ring
 	if next, wanted := decide(s); wanted {
 		ring, write = next, true
@@ -253,10 +254,10 @@ func (r *Registry) tryChange(ctx context.Context, decide func(keys.State) (keys.
 		return nil
 	}
 	if err := format.Writable(has.Rest); err != nil {
-		return fmt.Errorf("the record %s %w", MetaKey, err)
+		return fmt.Errorf("the record %s %w", record.MetaKey, err)
 	}
-	meta := has.with(ring)
-	op, err := setOp(MetaKey, meta)
+	meta := has.With(ring)
+	op, err := record.Put(record.MetaKey, meta)
 	if err != nil {
 		return err
 	}

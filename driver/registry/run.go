@@ -11,6 +11,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -25,8 +26,8 @@ func (r *Registry) Run(ctx context.Context) error {
 	defer r.rest(context.WithoutCancel(ctx))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.runPublisher(ctx) })
-	g.Go(func() error { return r.follow(ctx, hostPrefix, r.applyHosts) })
-	g.Go(func() error { return r.follow(ctx, netPrefix, r.applyNetworks) })
+	g.Go(func() error { return r.follow(ctx, record.HostPrefix, r.applyHosts) })
+	g.Go(func() error { return r.follow(ctx, record.NetPrefix, r.applyNetworks) })
 	g.Go(func() error { return r.runLease(ctx) })
 	g.Go(func() error { return r.watchLiveness(ctx) })
 	g.Go(func() error { return r.watchSilence(ctx) })
@@ -73,7 +74,7 @@ func (r *Registry) hold(ctx context.Context, held func()) error {
 	r.mu.RLock()
 	run := r.place.id.Run
 	r.mu.RUnlock()
-	return r.cluster.Hold(ctx, self.Name, hostLiveKey(self.Name), []byte(run), leaseTTL, held, r.Fence()...)
+	return r.cluster.Hold(ctx, self.Name, record.LiveKey(self.Name), []byte(run), leaseTTL, held, r.Fence()...)
 }
 
 // newBackoff spreads repeated attempts from 50 ms to 0.3 s, half more with jitter: a

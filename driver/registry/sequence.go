@@ -13,6 +13,7 @@ import (
 
 	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -151,15 +152,15 @@ func (r *Registry) contents() (map[string]own, error) {
 	out := make(map[string]own, len(r.docker))
 	var large []skipped.Record
 	for _, doc := range r.attachmentsLocked(stocks) {
-		b, cut, err := fit(&doc, mostDocument)
+		b, cut, err := record.Fit(&doc, mostDocument)
 		if err != nil {
 			return nil, fmt.Errorf("encode attachment: %w", err)
 		}
 		if cut != "" {
 			n := r.networks[doc.Network]
-			large = append(large, cutRecord(doc, cmp.Or(n.Name, doc.Network), cut))
+			large = append(large, record.Cut(doc, cmp.Or(n.Name, doc.Network), cut))
 		}
-		out[doc.Network] = own{Attachment: doc, digest: digest(b)}
+		out[doc.Network] = own{Attachment: doc, digest: record.Digest(b)}
 	}
 	slices.SortFunc(large, func(a, b skipped.Record) int { return cmp.Compare(a.Key, b.Key) })
 	if news := r.skipped.Saw("own", large...); len(news) > 0 {
@@ -175,7 +176,7 @@ func (r *Registry) reserve(ctx context.Context, n uint64) error {
 		return nil
 	}
 	limit := s.high.Load() + n + block
-	if err := r.put(ctx, stateSequence, numbers{Runs: s.runs.Load(), Next: limit}); err != nil {
+	if err := r.put(ctx, record.StateSequence, numbers{Runs: s.runs.Load(), Next: limit}); err != nil {
 		return err
 	}
 	s.limit = limit
@@ -203,10 +204,10 @@ func (s *sequence) forgetGone() {
 func (r *Registry) beginSequence(ctx context.Context) error {
 	s := &r.sequence
 	var n numbers
-	switch p, err := r.state.Get(ctx, stateSequence); {
+	switch p, err := r.state.Get(ctx, record.StateSequence); {
 	case err == nil:
 		if err := json.Unmarshal(p.Value, &n); err != nil {
-			return fmt.Errorf("record %s is %w: %w", stateSequence, ErrDamaged, err)
+			return fmt.Errorf("record %s is %w: %w", record.StateSequence, ErrDamaged, err)
 		}
 	case !errors.Is(err, kvstore.ErrNotFound):
 		return err
@@ -222,7 +223,7 @@ func (r *Registry) beginSequence(ctx context.Context) error {
 			digest:     doc.Digest,
 		}
 	}
-	return r.put(ctx, stateSequence, n)
+	return r.put(ctx, record.StateSequence, n)
 }
 
 // endSequence leaves behind which content has which number.
@@ -236,7 +237,7 @@ func (r *Registry) endSequence(ctx context.Context) error {
 			n.Docs[network] = number{Seq: doc.Seq, Digest: doc.digest}
 		}
 	}
-	if err := r.put(ctx, stateSequence, n); err != nil {
+	if err := r.put(ctx, record.StateSequence, n); err != nil {
 		return err
 	}
 	s.limit = n.Next // a later change is a crash's business: it drops Docs first

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -23,14 +24,14 @@ func (r *Registry) beginSigning(seed []byte) ([]kvstore.Op, error) {
 	if seed == nil {
 		seed = make([]byte, ed25519.SeedSize)
 		_, _ = rand.Read(seed) // never fails (crypto/rand since Go 1.24)
-		op, err := setOp(stateSign, seed)
+		op, err := record.Put(record.StateSign, seed)
 		if err != nil {
 			return nil, err
 		}
 		ops = append(ops, op)
 	}
 	if len(seed) != ed25519.SeedSize {
-		return nil, fmt.Errorf("record %s is %w: it has %d bytes", stateSign, ErrDamaged, len(seed))
+		return nil, fmt.Errorf("record %s is %w: it has %d bytes", record.StateSign, ErrDamaged, len(seed))
 	}
 	r.signs = ed25519.NewKeyFromSeed(seed)
 	r.self.Key = base64.StdEncoding.EncodeToString(r.signs.Public().(ed25519.PublicKey))

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -53,24 +54,24 @@ func (r *Registry) load(ctx context.Context, alone bool) error {
 	if err != nil {
 		return err
 	}
-	me, err := setOp(stateSelf, r.self)
+	me, err := record.Put(record.StateSelf, r.self)
 	if err != nil {
 		return err
 	}
-	bound, err := setOp(stateBond, id.bond())
+	bound, err := record.Put(record.StateBond, id.bond())
 	if err != nil {
 		return err
 	}
 	ops = append(ops, me, bound)
 	if forgets {
-		now, err := setOp(stateEpoch, r.era)
+		now, err := record.Put(record.StateEpoch, r.era)
 		if err != nil {
 			return err
 		}
-		ops = append(ops, now, deleteOp(stateSeen))
+		ops = append(ops, now, record.Delete(record.StateSeen))
 	}
 	if r.rebuild.lost {
-		ops = append(ops, kvstore.Op{Kind: kvstore.Set, Key: stateRebuild, Value: []byte("true")})
+		ops = append(ops, kvstore.Op{Kind: kvstore.Set, Key: record.StateRebuild, Value: []byte("true")})
 	}
 	if err := r.commit(ctx, ops...); err != nil {
 		return err
@@ -81,45 +82,45 @@ func (r *Registry) load(ctx context.Context, alone bool) error {
 func (r *Registry) loadOne(p kvstore.Pair, self *overlay.Host, seed *[]byte) error {
 	decode := func(v any) error { return json.Unmarshal(p.Value, v) }
 	switch {
-	case p.Key == stateSelf:
+	case p.Key == record.StateSelf:
 		return decode(self)
-	case p.Key == stateSign:
+	case p.Key == record.StateSign:
 		return decode(seed)
-	case p.Key == stateRebuild:
+	case p.Key == record.StateRebuild:
 		r.rebuild.lost = true
 		return nil
-	case p.Key == stateMeta:
+	case p.Key == record.StateMeta:
 		return decode(&r.meta)
-	case p.Key == stateYield:
+	case p.Key == record.StateYield:
 		r.yields.Store(true)
 		return nil
-	case p.Key == stateEpoch:
+	case p.Key == record.StateEpoch:
 		return decode(&r.era)
-	case p.Key == stateSeen:
+	case p.Key == record.StateSeen:
 		return decode(&r.era.seen)
-	case p.Key == stateRan:
+	case p.Key == record.StateRan:
 		return decode(&r.graves.ran)
-	case strings.HasPrefix(p.Key, stateGrave):
-		return into(r.graves.seen, p.Key[len(stateGrave):], decode)
-	case strings.HasPrefix(p.Key, stateRemove):
-		r.remove[p.Key[len(stateRemove):]] = true
+	case strings.HasPrefix(p.Key, record.StateGrave):
+		return into(r.graves.seen, p.Key[len(record.StateGrave):], decode)
+	case strings.HasPrefix(p.Key, record.StateRemove):
+		r.remove[p.Key[len(record.StateRemove):]] = true
 		return nil
-	case strings.HasPrefix(p.Key, stateMaking):
-		return into(r.halfMade, p.Key[len(stateMaking):], decode)
-	case strings.HasPrefix(p.Key, stateDocker):
-		return into(r.docker, p.Key[len(stateDocker):], decode)
-	case strings.HasPrefix(p.Key, stateEndpoint):
-		return into(r.endpoints, p.Key[len(stateEndpoint):], decode)
-	case strings.HasPrefix(p.Key, stateNetwork):
-		return into(r.networks, p.Key[len(stateNetwork):], decode)
-	case strings.HasPrefix(p.Key, stateHost):
-		return into(r.hosts, p.Key[len(stateHost):], decode)
-	case strings.HasPrefix(p.Key, stateAttach):
+	case strings.HasPrefix(p.Key, record.StateMaking):
+		return into(r.halfMade, p.Key[len(record.StateMaking):], decode)
+	case strings.HasPrefix(p.Key, record.StateDocker):
+		return into(r.docker, p.Key[len(record.StateDocker):], decode)
+	case strings.HasPrefix(p.Key, record.StateEndpoint):
+		return into(r.endpoints, p.Key[len(record.StateEndpoint):], decode)
+	case strings.HasPrefix(p.Key, record.StateNetwork):
+		return into(r.networks, p.Key[len(record.StateNetwork):], decode)
+	case strings.HasPrefix(p.Key, record.StateHost):
+		return into(r.hosts, p.Key[len(record.StateHost):], decode)
+	case strings.HasPrefix(p.Key, record.StateAttach):
 		var at overlay.Attachment
 		if err := decode(&at); err != nil {
 			return err
 		}
-		r.setPeerLocked(record{Attachment: at, digest: digest(p.Value)})
+		r.setPeerLocked(document{Attachment: at, digest: record.Digest(p.Value)})
 	}
 	return nil // another package's
 }
@@ -135,7 +136,7 @@ func into[T any](m map[string]T, key string, decode func(any) error) error {
 
 // put writes one record to this host's state, durably.
 func (r *Registry) put(ctx context.Context, key string, v any) error {
-	op, err := setOp(key, v)
+	op, err := record.Put(key, v)
 	if err != nil {
 		return err
 	}
@@ -172,13 +173,3 @@ func (r *Registry) commitLocked(ctx context.Context, ops ...kvstore.Op) error {
 func (r *Registry) commit(ctx context.Context, ops ...kvstore.Op) error {
 	return kvstore.Record(ctx, r.state, ops...)
 }
-
-func setOp(key string, v any) (kvstore.Op, error) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return kvstore.Op{}, fmt.Errorf("encode %s: %w", key, err)
-	}
-	return kvstore.Op{Kind: kvstore.Set, Key: key, Value: b}, nil
-}
-
-func deleteOp(key string) kvstore.Op { return kvstore.Op{Kind: kvstore.Delete, Key: key} }

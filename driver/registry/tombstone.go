@@ -9,6 +9,7 @@ import (
 
 	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -83,7 +84,7 @@ func (r *Registry) countTombstones(ctx context.Context, passed time.Duration) er
 		g, known := r.graves.seen[id]
 		if !known || !g.is(n) {
 			g = grave{Since: r.graves.ran, Created: n.Created, Version: n.Version}
-			op, err := setOp(stateGrave+id, g)
+			op, err := record.Put(record.StateGrave+id, g)
 			if err != nil {
 				return err
 			}
@@ -93,13 +94,13 @@ func (r *Registry) countTombstones(ctx context.Context, passed time.Duration) er
 	}
 	for id := range r.graves.seen {
 		if _, still := seen[id]; !still {
-			ops = append(ops, deleteOp(stateGrave+id))
+			ops = append(ops, record.Delete(record.StateGrave+id))
 		}
 	}
 	if len(seen) == 0 && len(ops) == 0 {
 		return nil
 	}
-	ran, err := setOp(stateRan, r.graves.ran)
+	ran, err := record.Put(record.StateRan, r.graves.ran)
 	if err != nil {
 		return err
 	}
@@ -136,7 +137,7 @@ func (r *Registry) bury(ctx context.Context, ids []string) error {
 		var ops []kvstore.Op
 		for _, id := range some {
 			if revision := stored[id]; revision > 0 { // else another host was first
-				ops = append(ops, kvstore.Op{Kind: kvstore.DeleteCAS, Key: networkKey(id), Revision: revision})
+				ops = append(ops, kvstore.Op{Kind: kvstore.DeleteCAS, Key: record.NetworkKey(id), Revision: revision})
 			}
 		}
 		var err error
@@ -158,16 +159,16 @@ func (r *Registry) bury(ctx context.Context, ids []string) error {
 
 // storedTombstones gives the revisions of the store's tombstones by network id.
 func (r *Registry) storedTombstones(ctx context.Context) (map[string]uint64, error) {
-	pairs, _, err := r.cluster.List(ctx, netPrefix)
+	pairs, _, err := r.cluster.List(ctx, record.NetPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("read the networks' records: %w", err)
 	}
 	out := map[string]uint64{}
 	for _, p := range pairs {
-		if p.Key == netEpoch {
+		if p.Key == record.EpochKey {
 			continue
 		}
-		n, err := decodeNetwork(p)
+		n, err := record.DecodeNetwork(p)
 		if err == nil && !n.Deleted.IsZero() {
 			out[n.ID] = p.Revision
 		}
@@ -180,7 +181,7 @@ func (r *Registry) forgetTombstones(ctx context.Context, ids []string) error {
 	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !r.isOldLocked(r.networks[id]) })
 	ops := make([]kvstore.Op, 0, len(ids))
 	for _, id := range ids {
-		ops = append(ops, deleteOp(stateNetwork+id), deleteOp(stateGrave+id))
+		ops = append(ops, record.Delete(record.StateNetwork+id), record.Delete(record.StateGrave+id))
 	}
 	if err := r.commitLocked(ctx, ops...); err != nil {
 		return err
@@ -188,7 +189,7 @@ func (r *Registry) forgetTombstones(ctx context.Context, ids []string) error {
 	for _, id := range ids {
 		delete(r.networks, id)
 		delete(r.graves.seen, id)
-		delete(r.unsaved, stateNetwork+id)
+		delete(r.unsaved, record.StateNetwork+id)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 )
 
 // # A weft that was killed, and a machine that is dead
@@ -70,7 +71,7 @@ func (r *Registry) Vacant(host overlay.Host) {
 
 // vacantLocked is what counts of the host's machine when the store has this record of
 // the host.
-func (r *Registry) vacantLocked(doc peer) int {
+func (r *Registry) vacantLocked(doc record.HostDoc) int {
 	old := r.hosts[doc.Name]
 	switch {
 	case old.VTEP != doc.VTEP || old.Push != doc.Push:

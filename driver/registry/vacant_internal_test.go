@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 )
 
 // A host that is down is sent to while only its weft is dead, but not when any host
@@ -29,7 +30,7 @@ func TestAVacantHostIsSentToUntilItMayBeReaped(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			push := netip.MustParseAddrPort("192.0.2.1:7947")
-			p := peer{Host: overlay.Host{Name: "h2", Incarnation: "i", Push: push}, down: true, since: time.Now().Add(-time.Second), vacant: vacantTicks}
+			p := peer{HostDoc: record.HostDoc{Host: overlay.Host{Name: "h2", Incarnation: "i", Push: push}}, down: true, since: time.Now().Add(-time.Second), vacant: vacantTicks}
 			l := &link{incarnation: "i", heard: time.Now(), quiet: silentTicks}
 			c.change(&p, l)
 			r := &Registry{self: overlay.Host{Push: push}, reapAfter: c.reap, hosts: map[string]peer{"h2": p}, links: map[string]*link{"h2": l}}

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/driver/registry/record"
 )
 
 // # Who hears a host keeps it from being reaped
@@ -38,25 +38,6 @@ const (
 	vetoAfter  = 2 * time.Second
 	vetoSpread = 2 * time.Second
 )
-
-// heardMark is what host/.heard/X says.
-type heardMark struct {
-	By  string `json:"by"`  // who holds it, or did
-	Run string `json:"run"` // a word of that process's, see Identity
-}
-
-// veto is host/.heard/X as the watch shows it.
-type veto struct {
-	revision uint64
-	held     bool
-	by       string
-}
-
-func readVeto(p kvstore.Pair) veto {
-	var mark heardMark
-	_ = json.Unmarshal(p.Value, &mark) // who it is matters only to people and to that one
-	return veto{revision: p.Revision, held: p.Held, by: mark.By}
-}
 
 // vetoes are those that this host holds or asks for.
 type vetoes struct {
@@ -128,7 +109,7 @@ func (r *Registry) heardWithoutLease() map[string]bool {
 	out := map[string]bool{}
 	for name, p := range r.hosts {
 		if !p.live && !p.returning && r.heardLocked(name) {
-			out[name] = p.veto.held && p.veto.by != r.self.Name
+			out[name] = p.veto.Held && p.veto.By != r.self.Name
 		}
 	}
 	return out
@@ -140,7 +121,7 @@ func (v *vetoes) ask(ctx context.Context, host string) {
 	v.mu.RLock()
 	self, run := v.self.Name, v.place.id.Run
 	v.mu.RUnlock()
-	value, err := json.Marshal(heardMark{By: self, Run: run})
+	value, err := json.Marshal(record.HeardMark{By: self, Run: run})
 	if err != nil {
 		v.log.WithError(err).Warn("A host that is heard cannot be kept from being reaped.")
 		return
@@ -152,7 +133,7 @@ func (v *vetoes) ask(ctx context.Context, host string) {
 	v.wait.Go(func() {
 		defer a.ended.Store(true)
 		defer cancel()
-		err := v.cluster.Hold(ctx, self, heardKey(host), value, leaseTTL, func() {
+		err := v.cluster.Hold(ctx, self, record.HeardKey(host), value, leaseTTL, func() {
 			a.held.Store(true)
 			log.Info("A host has lost its lease and is heard: nobody frees what it has as long as this host hears it.")
 		}, v.Fence()...)

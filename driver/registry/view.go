@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
 )
 
 // HostState is another host with what is known of its liveness.
@@ -66,7 +67,7 @@ func (r *Registry) Own() []overlay.Attachment {
 }
 
 // Meta is the cluster's identity; zero until the store has told it.
-func (r *Registry) Meta() Meta {
+func (r *Registry) Meta() record.Meta {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.meta

@@ -1,15 +1,12 @@
-package registry
+package record
 
 import (
 	"encoding/json"
-	"fmt"
 	"strings"
 	"testing"
-
-	"github.com/sirupsen/logrus"
+	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
-	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -23,12 +20,12 @@ func FuzzRecords(f *testing.F) {
 	f.Fuzz(func(t *testing.T, key string, value []byte) {
 		p := kvstore.Pair{Key: key, Value: value, Revision: 1}
 		s := overlay.Snapshot{Networks: map[string]overlay.Network{}, Hosts: map[string]overlay.Host{}, Peers: map[string][]overlay.Attachment{}}
-		if strings.HasPrefix(key, netPrefix) && key != netEpoch {
-			read := readNetworks([]kvstore.Pair{p}, nil, nil)
-			if len(read.networks)+len(read.passed) != 1 {
+		if strings.HasPrefix(key, NetPrefix) && key != EpochKey {
+			read := ReadNetworks([]kvstore.Pair{p}, nil, nil)
+			if len(read.Networks)+len(read.Passed) != 1 {
 				t.Errorf("it is neither used nor passed over: %+v", read)
 			}
-			for _, n := range read.networks {
+			for _, n := range read.Networks {
 				if _, err := json.Marshal(n); err != nil {
 					t.Error(err)
 				}
@@ -36,32 +33,32 @@ func FuzzRecords(f *testing.F) {
 				s.Local = append(s.Local, overlay.Endpoint{ID: "e", Network: n.ID, Phase: overlay.Joined})
 			}
 		}
-		for name, u := range readHosts([]kvstore.Pair{p}).updates {
-			s.Hosts[name] = u.doc.Host
+		for name, u := range ReadHosts([]kvstore.Pair{p}).Updates {
+			s.Hosts[name] = u.Doc.Host
 		}
-		if at, err := decodeAttachment("h1", "a", value); err == nil {
+		if at, err := DecodeAttachment("h1", "a", value); err == nil {
 			s.Networks["a"] = overlay.Network{ID: "a", VNI: 1}
 			s.Hosts["h1"] = overlay.Host{Name: "h1"}
 			s.Local = append(s.Local, overlay.Endpoint{ID: "e", Network: "a", Phase: overlay.Joined})
 			s.Peers["a"] = []overlay.Attachment{at}
-			if _, _, err := fit(&at, len(value)/2); err != nil {
+			if _, _, err := Fit(&at, len(value)/2); err != nil {
 				t.Error(err)
 			}
 		}
 		overlay.Plan(s)
-		_, _, _ = storedEpoch([]kvstore.Pair{{Key: netEpoch, Value: value}})
-		lasting(key)
+		_, _, _ = StoredEpoch([]kvstore.Pair{{Key: EpochKey, Value: value}})
+		Lasting(key)
 	})
 }
 
 // Of two networks that want one subnet the one that is known here has it, then the
 // older one, whatever a record says that somebody has made up.
 func TestWhoHasASubnet(t *testing.T) {
-	record := func(id, prefix, created string) kvstore.Pair {
-		return kvstore.Pair{Key: netPrefix + id, Value: []byte(`{"id":"` + id + `","vni":70000,"subnets":[{"prefix":"` + prefix + `"}],"created":"` + created + `"}`)}
+	pair := func(id, prefix, created string) kvstore.Pair {
+		return kvstore.Pair{Key: NetPrefix + id, Value: []byte(`{"id":"` + id + `","vni":70000,"subnets":[{"prefix":"` + prefix + `"}],"created":"` + created + `"}`)}
 	}
-	old, young, wide := record("b", "10.1.0.0/24", "2026-01-01T00:00:00Z"), record("a", "10.1.0.0/25", "2026-02-01T00:00:00Z"), record("c", "10.0.0.0/8", "2001-01-01T00:00:00Z")
-	known, err := decodeNetwork(old)
+	old, young, wide := pair("b", "10.1.0.0/24", "2026-01-01T00:00:00Z"), pair("a", "10.1.0.0/25", "2026-02-01T00:00:00Z"), pair("c", "10.0.0.0/8", "2001-01-01T00:00:00Z")
+	known, err := DecodeNetwork(old)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,42 +69,15 @@ func TestWhoHasASubnet(t *testing.T) {
 	}{
 		"the older":   {[]kvstore.Pair{young, old}, nil, "b"},
 		"the known":   {[]kvstore.Pair{old, wide}, map[string]overlay.Network{"b": known}, "b"},
-		"no conflict": {[]kvstore.Pair{old, record("d", "10.2.0.0/24", "2026-01-01T00:00:00Z")}, nil, "b d"},
+		"no conflict": {[]kvstore.Pair{old, pair("d", "10.2.0.0/24", "2026-01-01T00:00:00Z")}, nil, "b d"},
 	} {
 		var got []string
-		for _, n := range readNetworks(c.pairs, c.known, nil).networks {
+		for _, n := range ReadNetworks(c.pairs, c.known, nil).Networks {
 			got = append(got, n.ID)
 		}
 		if strings.Join(got, " ") != c.want {
 			t.Errorf("%s: %v, want %s", what, got, c.want)
 		}
-	}
-}
-
-// With a change of one network's record only that one is decoded and compared in its
-// parts, however many tombstones there are; and the change is seen.
-func TestTombstonesCostNothing(t *testing.T) {
-	var pairs []kvstore.Pair
-	for i := range 1000 {
-		id := fmt.Sprintf("%012x", i+1)
-		pairs = append(pairs, kvstore.Pair{Key: netPrefix + id, Revision: 1, Value: []byte(`{"id":"` + id + `","name":"old","vni":70000,"host":"h1","subnets":[{"prefix":"10.1.0.0/24"}],"created":"2026-01-01T00:00:00Z","deleted":"2026-01-02T00:00:00Z"}`)})
-	}
-	r := &Registry{networks: map[string]overlay.Network{}, unsaved: map[string]kvstore.Op{}, skipped: new(skipped.List), log: logrus.New(), era: era{seen: map[string]uint64{}}}
-	round := 0
-	change := func() {
-		round++
-		pairs[0].Value = []byte(strings.Replace(string(pairs[1].Value), "000000000002", "000000000001", 1))
-		pairs[0].Value = []byte(strings.Replace(string(pairs[0].Value), `"old"`, fmt.Sprintf(`"new%d"`, round), 1))
-		if err := r.applyNetworks(t.Context(), pairs); err != nil {
-			t.Fatal(err)
-		}
-		if got := r.networks["000000000001"].Name; got != fmt.Sprint("new", round) {
-			t.Fatalf("the changed record is read as %q", got)
-		}
-	}
-	change()
-	if n := testing.AllocsPerRun(10, change); n > 10_000 { // to decode one takes about 50
-		t.Errorf("with 1000 tombstones a change takes %.0f allocations", n)
 	}
 }
 
@@ -118,7 +88,7 @@ func TestFit(t *testing.T) {
 	}
 	for _, most := range []int{100 << 10, 20 << 10, 7 << 10, 1 << 10} {
 		cut := at
-		b, said, err := fit(&cut, most)
+		b, said, err := Fit(&cut, most)
 		if err != nil || len(b) > most {
 			t.Errorf("%d bytes of %d, %v", len(b), most, err)
 		}
@@ -128,5 +98,32 @@ func TestFit(t *testing.T) {
 	}
 	if len(at.Endpoints[0].Names) != 101 {
 		t.Error("the host's own record was cut")
+	}
+}
+
+func TestOutdated(t *testing.T) {
+	at := time.Unix(1000, 0)
+	n := func(d time.Duration, version uint64) overlay.Network {
+		return overlay.Network{Created: at.Add(d), Version: version}
+	}
+	rebuilt := func(n overlay.Network) overlay.Network {
+		n.Rebuilt = true
+		return n
+	}
+	for what, tt := range map[string]struct {
+		stored, known overlay.Network
+		want          bool
+	}{
+		"the same":                        {n(0, 1), n(0, 1), false},
+		"changed since":                   {n(0, 2), n(0, 1), false},
+		"as it was before":                {n(0, 1), n(0, 2), true},
+		"the original of one made again":  {n(0, 1), rebuilt(n(time.Hour, 2)), false},
+		"one made again":                  {rebuilt(n(time.Hour, 2)), n(0, 1), true},
+		"another of the same id":          {n(time.Hour, 0), n(0, 2), false},
+		"one before, with the id by name": {n(-time.Hour, 7), n(0, 2), true},
+	} {
+		if got := Outdated(tt.stored, tt.known); got != tt.want {
+			t.Errorf("%s: %t", what, got)
+		}
 	}
 }

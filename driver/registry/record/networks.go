@@ -1,4 +1,4 @@
-package registry
+package record
 
 import (
 	"bytes"
@@ -13,60 +13,60 @@ import (
 	"github.com/weft-net/weft/kvstore"
 )
 
-// netRecords is what the records under net/ say, but for the epoch's.
-type netRecords struct {
-	networks []overlay.Network
-	passed   []skipped.Record // what cannot be used
-	unread   map[string]bool  // keys of passed: they are there, and that is all that is known
-	decoded  map[string]decodedNetwork
+// Networks is what the records under net/ say, but for the epoch's.
+type Networks struct {
+	Networks []overlay.Network
+	Passed   []skipped.Record // what cannot be used
+	Unread   map[string]bool  // keys of Passed: they are there, and that is all that is known
+	Decoded  map[string]DecodedNetwork
 }
 
-// decodedNetwork is a record under net/ and what is in it.
-type decodedNetwork struct {
+// DecodedNetwork is a record under net/ and what is in it.
+type DecodedNetwork struct {
 	value   []byte
 	network overlay.Network
 }
 
-// readNetworks reads the records under net/. Of networks with one subnet those that
-// are known here go first, then the older: a record that somebody has made up must
-// not take a network's place. All are read with every change of one, and thousands may
-// be tombstones, so what was decoded before, by key, is not decoded again.
-func readNetworks(pairs []kvstore.Pair, known map[string]overlay.Network, before map[string]decodedNetwork) netRecords {
-	out := netRecords{unread: map[string]bool{}, decoded: make(map[string]decodedNetwork, len(pairs))}
+// ReadNetworks reads the records under net/. Of networks with one subnet the networks
+// that are known here go first, then the older ones: a record that somebody has made up
+// must not take a network's place. Every change of one record has all of them read, and
+// thousands may be tombstones, so what was decoded before, by key, is not decoded again.
+func ReadNetworks(pairs []kvstore.Pair, known map[string]overlay.Network, before map[string]DecodedNetwork) Networks {
+	out := Networks{Unread: map[string]bool{}, Decoded: make(map[string]DecodedNetwork, len(pairs))}
 	pass := func(key string, err error) {
 		r, _ := skipped.Of(key, err)
-		out.passed, out.unread[key] = append(out.passed, r), true
+		out.Passed, out.Unread[key] = append(out.Passed, r), true
 	}
 	for _, p := range pairs {
-		if p.Key == netEpoch {
+		if p.Key == EpochKey {
 			continue
 		}
 		d, ok := before[p.Key]
 		if !ok || !bytes.Equal(d.value, p.Value) {
-			n, err := decodeNetwork(p)
+			n, err := DecodeNetwork(p)
 			if err != nil {
 				pass(p.Key, err)
 				continue
 			}
-			d = decodedNetwork{value: p.Value, network: n}
+			d = DecodedNetwork{value: p.Value, network: n}
 		}
-		out.decoded[p.Key] = d
-		out.networks = append(out.networks, d.network)
+		out.Decoded[p.Key] = d
+		out.Networks = append(out.Networks, d.network)
 	}
-	if !overlapping(out.networks) {
+	if !overlapping(out.Networks) {
 		return out
 	}
 	var taken []overlay.Network
-	for _, n := range byRight(out.networks, known) {
+	for _, n := range byRight(out.Networks, known) {
 		if by, clash := clashing(n, taken); clash {
-			pass(networkKey(n.ID), format.Faultf(format.Senseless, "has a subnet (%s) that overlaps that of network %q", subnets(n), by.Title()))
+			pass(NetworkKey(n.ID), format.Faultf(format.Senseless, "has a subnet (%s) that overlaps that of network %q", Subnets(n), by.Title()))
 			continue
 		}
 		if n.Deleted.IsZero() {
 			taken = append(taken, n)
 		}
 	}
-	out.networks = slices.DeleteFunc(out.networks, func(n overlay.Network) bool { return out.unread[networkKey(n.ID)] })
+	out.Networks = slices.DeleteFunc(out.Networks, func(n overlay.Network) bool { return out.Unread[NetworkKey(n.ID)] })
 	return out
 }
 
@@ -125,13 +125,4 @@ func clashing(n overlay.Network, taken []overlay.Network) (overlay.Network, bool
 		}
 	}
 	return overlay.Network{}, false
-}
-
-// passOver notes what a reading passes over, and says it once.
-func (r *Registry) passOver(scope string, passed ...skipped.Record) {
-	news := r.skipped.Saw(scope, passed...)
-	if len(news) > 0 {
-		r.log.WithField("first", news[0].Text()).
-			Warnf("Records of the store cannot be used and are passed over, everything else goes on: %s; `weft doctor` says what to do.", skipped.Names(news))
-	}
 }

@@ -1,4 +1,4 @@
-package registry
+package record
 
 import (
 	"encoding/json"
@@ -11,27 +11,27 @@ import (
 
 // Bounds of an endpoint's names. Docker has none, but a record has to fit the store.
 const (
-	mostNames   = 256 // of one endpoint
-	longestName = 253 // bytes (RFC 1035 section 2.3.4, as text)
+	MostNames   = 256 // of one endpoint
+	LongestName = 253 // bytes (RFC 1035 section 2.3.4, as text)
 )
 
-// boundNames gives those of an endpoint's names that other hosts are told, the first
-// ones, and how many are left out.
-func boundNames(names []string) (kept []string, cut int) {
+// BoundNames gives the names of an endpoint that other hosts are told, which are its
+// first ones, and how many names are left out.
+func BoundNames(names []string) (kept []string, cut int) {
 	for _, n := range names {
-		if len(n) <= longestName && len(kept) < mostNames {
+		if len(n) <= LongestName && len(kept) < MostNames {
 			kept = append(kept, n)
 		}
 	}
 	return kept, len(names) - len(kept)
 }
 
-// fit encodes a document that other hosts read, after it was cut to what fits one
-// record: names go first, the last ones of each endpoint, and then endpoints. What is
-// cut says what was, or is empty. Hosts that do not know an endpoint flood what is for
-// it, so it is reached without its names.
-func fit(at *overlay.Attachment, most int) (b []byte, cut string, err error) {
-	for names := mostNames; ; names /= 2 {
+// Fit encodes a document that other hosts read, after it was cut to what fits one
+// record: names go first, the last ones of each endpoint, and then endpoints. cut says
+// what was left out; empty: nothing. Hosts that do not know an endpoint flood what is
+// for it, so it is reached without its names.
+func Fit(at *overlay.Attachment, most int) (b []byte, cut string, err error) {
+	for names := MostNames; ; names /= 2 {
 		if b, err = json.Marshal(at); err != nil || len(b) <= most {
 			return b, cut, err
 		}
@@ -63,10 +63,10 @@ func withNames(endpoints []overlay.PeerEndpoint, n int) []overlay.PeerEndpoint {
 	return out
 }
 
-// cutRecord tells that a document of this host was cut.
-func cutRecord(at overlay.Attachment, network, cut string) skipped.Record {
+// Cut tells that a document of this host was cut.
+func Cut(at overlay.Attachment, network, cut string) skipped.Record {
 	return skipped.Record{
-		Key: attachmentKey(at.Host, at.Network), Kind: format.Large,
+		Key: AttachmentKey(at.Host, at.Network), Kind: format.Large,
 		Why:  fmt.Sprintf("is too large with all that this host has in network %q, so the other hosts are told %s", network, cut),
 		Cure: "give the containers of that network on this host fewer names (--network-alias)",
 	}
