@@ -2,7 +2,6 @@ package registry
 
 import (
 	"cmp"
-	"context"
 	"maps"
 	"math"
 	"time"
@@ -90,23 +89,4 @@ func credible(p record.HostDoc, seq uint64) bool { return seq <= p.Seq || seq-p.
 // mayAsk says whether a message with that number can bring that request to probe paths.
 func mayAsk(number, probe uint64) bool {
 	return probe>>32 <= number>>32 && probe&math.MaxUint32 <= mostProbes
-}
-
-// outlive makes this process one after the one that the store's record of this host
-// is of. The record is of a later one only if this host's state is an old copy.
-func (r *Registry) outlive(ctx context.Context, was record.HostDoc) error {
-	s := &r.sequence
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if was.Incarnation != r.Self().Incarnation || was.Runs < s.runs.Load() || was.Runs >= math.MaxUint32 {
-		return nil
-	}
-	next := was.Runs + 1
-	if err := r.put(ctx, record.StateSequence, numbers{Runs: next, Next: max(s.limit, s.high.Load()+1)}); err != nil {
-		return err
-	}
-	r.log.WithFields(map[string]any{"store": was.Runs, "state": s.runs.Load()}).
-		Info("The store knows a later process of this host than its state does; its messages are numbered above that one's.")
-	s.runs.Store(next)
-	return nil
 }

@@ -51,13 +51,13 @@ type Registry struct {
 	observe Observer
 	skipped *skipped.List // records of the store that are passed over
 
-	sequence sequence      // numbers of own attachments
-	flushes  chan struct{} // dirty is not empty
-	signs    ed25519.PrivateKey
+	numbers numbers
+	flushes chan struct{} // dirty is not empty
+	signs   ed25519.PrivateKey
 
 	// writes is held by whoever changes what is durable, over the write to state; so
 	// what the change goes by is as it was, but for what other hosts say meanwhile.
-	// Taken after sequence.mu and before mu.
+	// Taken after numbers.mu and before mu.
 	writes sync.Mutex
 
 	// mu guards all following fields. It is held neither over writes to state, which
