@@ -15,6 +15,7 @@ import (
 	"github.com/weft-net/weft/driver/keys"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/driver/registry/peers"
 )
 
 var benchKey = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
@@ -40,7 +41,7 @@ func (c crowd) PushPeer(string) (overlay.Host, bool) {
 	host.Key = base64.StdEncoding.EncodeToString(benchKey.Public().(ed25519.PublicKey))
 	return host, true
 }
-func (c crowd) Heard(registry.Beat) bool      { return true }
+func (c crowd) Heard(peers.Beat) bool         { return true }
 func (c crowd) Missing(string) (uint64, bool) { return 0, false }
 
 // BenchmarkBeats200 is what one second of a cluster of 201 hosts costs each of

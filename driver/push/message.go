@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
-	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/driver/registry/peers"
 )
 
 // kind is what a message says, see the package comment.
@@ -78,8 +78,8 @@ func decode(b []byte) (message, error) {
 }
 
 // beat is the sign of life that was sealed by the key with that id.
-func (m message) beat(key string) registry.Beat {
-	return registry.Beat{
+func (m message) beat(key string) peers.Beat {
+	return peers.Beat{
 		Host: m.Host, Incarnation: m.Incarnation, Number: m.Number, Seq: m.Seq,
 		StoreOK: m.StoreOK, StoreFor: time.Duration(m.StoreFor) * time.Millisecond, Probe: m.Probe, Rests: m.Rests, Away: m.Away, Key: key,
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/driver/registry/peers"
 )
 
 // Registry is what this host knows; *registry.Registry is one.
@@ -36,7 +37,7 @@ type Registry interface {
 	Documents(ctx context.Context, since uint64) (registry.Documents, error)
 
 	// In.
-	Heard(b registry.Beat) bool
+	Heard(b peers.Beat) bool
 	Quiet() []overlay.Host    // whose machines are to be asked
 	Vacant(host overlay.Host) // it refuses connections
 	Missing(host string) (since uint64, missing bool)

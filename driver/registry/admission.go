@@ -42,7 +42,7 @@ func (r *Registry) admitLocked() (checks []kvstore.Op, epoch uint64, err error) 
 			ErrFrozen, e.since.Add(settleTime).UTC().Format(time.RFC3339))
 	case !e.Settled:
 		missing := "this host"
-		if others := e.absentees(r.self, r.hosts); e.verified == e.Epoch.ID && len(others) > 0 {
+		if others := e.absentees(r.self, r.peers.Docs()); e.verified == e.Epoch.ID && len(others) > 0 {
 			missing = "host " + strings.Join(others, ", host ")
 		}
 		return nil, 0, fmt.Errorf("%w, since the store has lost data (it was wiped, restored or moved) and %s has not recorded again what it has: try again, at the latest after %s",
@@ -78,8 +78,7 @@ func (r *Registry) Claimed(subnet netip.Prefix) map[netip.Addr]string {
 		if !hasSubnet(n, subnet) {
 			continue
 		}
-		for host, nets := range r.peers {
-			at := nets[id].Attachment
+		for host, at := range r.peers.In(id) {
 			add := func(a netip.Addr) {
 				if subnet.Contains(a) {
 					out[a] = host

@@ -106,13 +106,3 @@ func (r *Registry) amend(ctx context.Context, change func(*record.HostDoc)) (kno
 	_, err = r.cluster.Txn(ctx, op)
 	return true, err
 }
-
-// awayLocked says whether the host has said that it goes down, and has not had
-// another lease since.
-func (r *Registry) awayLocked(host string) bool {
-	l, p := r.links[host], r.hosts[host]
-	if p.Away && !p.live {
-		return true
-	}
-	return l != nil && l.incarnation == p.Incarnation && l.away && (!p.live || l.lease == p.lease)
-}

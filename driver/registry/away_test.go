@@ -10,6 +10,7 @@ import (
 
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -170,7 +171,7 @@ func TestAwayByPush(t *testing.T) {
 	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
 	live := func() bool { return h1.hostLive("h2") }
 	eventually(t, "h2 is live", live)
-	beat := registry.Beat{Host: "h2", Incarnation: h2.Self().Incarnation, Number: h2.Runs()<<32 + 1}
+	beat := peers.Beat{Host: "h2", Incarnation: h2.Self().Incarnation, Number: h2.Runs()<<32 + 1}
 	h1.Heard(beat)
 	beat.Number, beat.Rests, beat.Away = beat.Number+1, true, true
 	h1.Heard(beat)

@@ -36,8 +36,8 @@ func (r *Registry) clashLocked(e overlay.Endpoint) string {
 			return owner(o.ID, o.Name, r.self.Name)
 		}
 	}
-	for host, nets := range r.peers {
-		for _, o := range nets[e.Network].Endpoints {
+	for host, at := range r.peers.In(e.Network) {
+		for _, o := range at.Endpoints {
 			if o.MAC == e.MAC && !slices.Equal(o.Addrs, e.Addrs) {
 				return owner(o.ID, o.Name, host)
 			}
@@ -171,12 +171,10 @@ func (r *Registry) Owner(a netip.Addr) string {
 			return owner(e.ID, e.Name, r.self.Name)
 		}
 	}
-	for host, nets := range r.peers {
-		for _, at := range nets {
-			for _, e := range at.Endpoints {
-				if slices.Contains(e.Addrs, a) {
-					return owner(e.ID, e.Name, host)
-				}
+	for at := range r.peers.Attachments() {
+		for _, e := range at.Endpoints {
+			if slices.Contains(e.Addrs, a) {
+				return owner(e.ID, e.Name, at.Host)
 			}
 		}
 	}

@@ -3,7 +3,9 @@ package registry
 import (
 	"context"
 	"fmt"
+	"iter"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -90,26 +92,21 @@ func compare(known, stored record.Epoch) standing {
 	return lost
 }
 
-// absentees are the hosts, sorted, that have not recorded again in this epoch
-// what they have: of those that are known here and those that the epoch names,
-// by address where nobody knows a name.
-func (e *era) absentees(self overlay.Host, hosts map[string]peer) []string {
-	all := map[string]bool{}
-	for name := range hosts {
-		all[name] = true
-	}
+// absentees are the hosts, sorted, that have not recorded again in this epoch what they
+// have: of the hosts that are known here and the hosts that the epoch names. A host that
+// nobody knows by name goes by its address.
+func (e *era) absentees(self overlay.Host, known iter.Seq[record.HostDoc]) []string {
+	all, at := map[string]bool{}, map[netip.Addr]bool{self.VTEP: true}
 	for _, name := range e.Epoch.Hosts {
 		all[name] = true
 	}
-	maps.DeleteFunc(all, func(name string, _ bool) bool {
-		return name == self.Name || e.down[name] || hosts[name].Epoch == e.Epoch.ID
-	})
+	for doc := range known {
+		all[doc.Name] = doc.Epoch != e.Epoch.ID
+		at[doc.VTEP] = true
+	}
+	maps.DeleteFunc(all, func(name string, absent bool) bool { return !absent || name == self.Name || e.down[name] })
 	for _, vtep := range e.Epoch.VTEPs {
-		known := vtep == self.VTEP
-		for _, p := range hosts {
-			known = known || p.VTEP == vtep
-		}
-		if !known {
+		if !at[vtep] {
 			all["at "+vtep.String()] = true
 		}
 	}
@@ -119,8 +116,8 @@ func (e *era) absentees(self overlay.Host, hosts map[string]peer) []string {
 // settledElsewhere says whether another host claims new things in this epoch. A host
 // that is new has nothing that was lost, and may do so then too. When the epoch
 // began is no measure for that: it is by another host's clock.
-func (e *era) settledElsewhere(hosts map[string]peer) bool {
-	for _, p := range hosts {
+func (e *era) settledElsewhere(known iter.Seq[record.HostDoc]) bool {
+	for p := range known {
 		if p.Settled && p.Epoch == e.Epoch.ID {
 			return true
 		}
@@ -288,8 +285,8 @@ func (r *Registry) enterLocked(began record.Epoch) {
 	e.fresh = e.Epoch.ID == ""
 	e.Epoch, e.Settled, e.since, e.suspect = began, false, now, nil
 	e.seen, e.down = map[string]uint64{}, map[string]bool{}
-	for name, p := range r.hosts {
-		e.down[name] = p.down
+	for name, p := range r.peers.All() {
+		e.down[name] = p.Down
 	}
 	r.keepSeenLocked() // else the next process compares with what the former epoch had
 	r.keepEraLocked()
@@ -339,9 +336,9 @@ func (r *Registry) settleLocked(now time.Time) {
 	if e.Settled || e.Epoch.ID == "" || e.verified != e.Epoch.ID || !r.rebuild.hosts {
 		return
 	}
-	missing := e.absentees(r.self, r.hosts)
+	missing := e.absentees(r.self, r.peers.Docs())
 	waits := len(missing) > 0 && now.Sub(e.since) < settleTime
-	if waits && (!e.fresh || !e.settledElsewhere(r.hosts)) {
+	if waits && (!e.fresh || !e.settledElsewhere(r.peers.Docs())) {
 		return
 	}
 	e.Settled = true

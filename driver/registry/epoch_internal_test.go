@@ -2,6 +2,7 @@ package registry
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -61,12 +62,14 @@ func TestAbsentees(t *testing.T) {
 	e := era{Epoch: record.Epoch{
 		N: 2, ID: "b", Hosts: []string{"h1", "h2", "gone"}, VTEPs: []netip.Addr{vtep(1), vtep(2), vtep(3), vtep(9)},
 	}, down: map[string]bool{"dead": true}}
-	hosts := map[string]peer{
-		"h2": {HostDoc: record.HostDoc{Epoch: "b", Host: overlay.Host{VTEP: vtep(2)}}}, "h3": {HostDoc: record.HostDoc{Epoch: "a", Host: overlay.Host{VTEP: vtep(3)}}},
-		"h4": {}, "dead": {HostDoc: record.HostDoc{Epoch: "a"}},
+	host := func(name, epoch string, vtep netip.Addr) record.HostDoc {
+		return record.HostDoc{Epoch: epoch, Host: overlay.Host{Name: name, VTEP: vtep}}
+	}
+	hosts := []record.HostDoc{
+		host("h2", "b", vtep(2)), host("h3", "a", vtep(3)), host("h4", "", netip.Addr{}), host("dead", "a", netip.Addr{}),
 	}
 	self := overlay.Host{Name: "h1", VTEP: vtep(1)}
-	if diff := cmp.Diff([]string{"at 192.0.2.9", "gone", "h3", "h4"}, e.absentees(self, hosts)); diff != "" {
+	if diff := cmp.Diff([]string{"at 192.0.2.9", "gone", "h3", "h4"}, e.absentees(self, slices.Values(hosts))); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

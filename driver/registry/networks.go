@@ -94,8 +94,8 @@ func (r *Registry) Hosts(network string) (n, before int) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	n = 1
-	for host, nets := range r.peers {
-		if _, ok := nets[network]; ok && host != r.self.Name {
+	for host := range r.peers.In(network) {
+		if host != r.self.Name {
 			n++
 			if host < r.self.Name {
 				before++

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/driver/registry/registrytest"
 )
 
@@ -71,7 +71,7 @@ func TestProbeByBeat(t *testing.T) {
 	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
 	eventually(t, "h2 knows h1", func() bool { return len(h2.HostStates()) == 1 })
-	beat := registry.Beat{Host: "h1", Incarnation: h1.Self().Incarnation, Number: h1.Runs()<<32 + 1, Probe: 5}
+	beat := peers.Beat{Host: "h1", Incarnation: h1.Self().Incarnation, Number: h1.Runs()<<32 + 1, Probe: 5}
 	h2.Heard(beat)
 	if h2.Probing() {
 		t.Error("the first beat brought an old request")

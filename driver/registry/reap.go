@@ -15,7 +15,7 @@ import (
 
 // # How a dead host's addresses come free
 //
-// A host is down when its lease has been free for downAfter: peers stop
+// A host is down when its lease has been free for 8 s: peers stop
 // forwarding to it and stop accepting its packets. It is dead when the lease
 // has been free for the reap time without a break, as seen by one host that
 // reached the store all along, and when nobody has said all that time that it hears
@@ -34,15 +34,6 @@ import (
 // that X had decided on before it knew, and that the store carries out late. Those
 // that write over what another host has hold only while host/X/back, which X writes
 // together with the mark's deletion, is what it was before X decided.
-
-// downAfter is how long a host's lease must have been free before its peers
-// stop forwarding to it. Consul frees a lease 2 x TTL after the last renewal; a
-// host whose lease was lost with a leader or an outage has it back by then.
-const downAfter = 8 * time.Second
-
-// silentDownAfter is the same for a host that has fallen silent as well: longer
-// than a new process takes from ending the lease of its predecessor to its own.
-const silentDownAfter = 250 * time.Millisecond
 
 // tick is how often liveness is looked at.
 const tick = 500 * time.Millisecond
@@ -66,6 +57,15 @@ func (r *Registry) NotDeadSince(ctx context.Context) (kvstore.Op, error) {
 		return kvstore.Op{}, fmt.Errorf("look when this host was declared dead last: %w", err)
 	}
 	return kvstore.Op{Kind: kvstore.Check, Key: key, Revision: p.Revision}, nil
+}
+
+// judge says which hosts are down now, and gives those to be reaped.
+func (r *Registry) judge(now time.Time) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	dead, news, changed := r.peers.Judge(now, r.contact.Err == nil && !r.leasesUnseen)
+	r.tellLocked(news, changed)
+	return dead
 }
 
 // watchLiveness marks hosts down, and reaps those that are dead, until ctx ends.
@@ -99,80 +99,20 @@ func (r *Registry) watchLiveness(ctx context.Context) error {
 	}
 }
 
-// judge says which hosts are down now, and gives those to be reaped.
-func (r *Registry) judge(now time.Time) []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.contact.Err != nil || r.sightless { // who cannot see the leases judges nobody
-		r.blind = now
-		return nil
-	}
-	var dead []string
-	for name, p := range r.hosts {
-		if p.since.IsZero() { // known from state, not seen yet by this process
-			p.since = now
-			r.hosts[name] = p
-		}
-		heard := r.heardLocked(name)
-		if heard {
-			p.unheard = now
-			r.hosts[name] = p
-		}
-		grace := downAfter
-		switch {
-		case r.awayLocked(name):
-			grace = 0
-		case p.Rests:
-		case r.silentLocked(name):
-			grace = silentDownAfter
-		}
-		free := min(now.Sub(p.since), now.Sub(r.blind)) // as long as was seen without a break
-		// One that is heard has lost the store, not its life. One that was down is
-		// so after an outage of the store too, until the store says otherwise.
-		gone := p.returning || !p.live && !heard && (free >= grace || p.down || p.rests)
-		down, rests := gone && (!p.Rests || p.Away), gone && p.Rests && !p.Away
-		if rests != p.rests {
-			p.rests = rests
-			r.hosts[name] = p
-			r.any.send()
-			if rests {
-				r.log.WithField("host", name).Info("A host's weft has ended: its names are withdrawn, and its containers, which run on, are still sent to.")
-			}
-		}
-		if down != p.down {
-			p.down = down
-			r.hosts[name] = p
-			r.any.send()
-			text := "A host is back."
-			switch {
-			case down && r.sentToLocked(name):
-				text = "A host is down, but its machine answers: its containers are still sent to until its addresses are freed."
-			case down:
-				text = "A host is down: nothing is sent to it, and nothing taken from it, until it is back."
-			}
-			r.log.WithField("host", name).Info(text)
-		}
-		if down && r.reapAfter > 0 && !p.veto.Held && min(free, now.Sub(p.unheard)) >= r.reapAfter {
-			dead = append(dead, name)
-		}
-	}
-	return dead
-}
-
 // Forget declares a host dead at once and frees all that it had, for a person
 // who knows that it will not come back. It refuses this host, a live one and one
 // that is heard directly, here or by another host.
 func (r *Registry) Forget(ctx context.Context, host string) error {
 	r.mu.RLock()
-	p, known := r.hosts[host]
-	heard, self := r.heardLocked(host), r.self.Name
+	p, known := r.peers.Peer(host)
+	heard, self := r.peers.Hears(host), r.self.Name
 	r.mu.RUnlock()
 	switch {
 	case host == self:
 		return fmt.Errorf("host %q is this one: run `weft leave` on it instead", host)
 	case !known:
 		return fmt.Errorf("host %q is %w: see `weft host ls`", host, ErrUnknown)
-	case p.live:
+	case p.Live:
 		return fmt.Errorf("host %q is alive: stop weft on it first, or run `weft leave` there", host)
 	case heard:
 		return fmt.Errorf("host %q is alive and heard, though the store does not hear of it: mend its way to the store, or stop weft on it first", host)
@@ -272,7 +212,8 @@ func (r *Registry) mark(ctx context.Context, host string) (uint64, error) {
 func (r *Registry) leaseSeen(host string) (uint64, record.Veto) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.hosts[host].lease, r.hosts[host].veto
+	p, _ := r.peers.Peer(host)
+	return p.Lease, p.Veto
 }
 
 // lastRecord is the record of a host that is gone, with the newest key that it can
@@ -280,7 +221,8 @@ func (r *Registry) leaseSeen(host string) (uint64, record.Veto) {
 func (r *Registry) lastRecord(name string) overlay.Host {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	host := r.hosts[name].Host
+	p, _ := r.peers.Peer(name)
+	host := p.Host
 	if !r.meta.Ring().Behind(host.Keys) {
 		host.Keys = r.self.Keys
 	}

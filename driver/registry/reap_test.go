@@ -11,6 +11,7 @@ import (
 
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -36,7 +37,7 @@ func TestADeadHostIsReapedAndComesBack(t *testing.T) {
 	if !h1.peerHas(n.ID, "h2", "e2") {
 		t.Error("a free lease alone cost h2 its endpoints")
 	}
-	beat := registry.Beat{Host: "h2", Incarnation: h2.Self().Incarnation, Number: h2.Runs()<<32 + 1}
+	beat := peers.Beat{Host: "h2", Incarnation: h2.Self().Incarnation, Number: h2.Runs()<<32 + 1}
 	h1.Heard(beat)
 	if err := h1.Forget(t.Context(), "h2"); err == nil || !strings.Contains(err.Error(), "alive and heard") {
 		t.Fatalf("a host that is heard was forgotten: %v", err)

@@ -153,7 +153,7 @@ func (r *Registry) hasRead(prefix string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	was := r.rebuild
-	r.sightless = r.sightless && prefix != record.HostPrefix
+	r.leasesUnseen = r.leasesUnseen && prefix != record.HostPrefix
 	r.rebuild.hosts = was.hosts || prefix == record.HostPrefix
 	r.rebuild.networks = was.networks || prefix == record.NetPrefix
 	if !was.hosts {
@@ -168,5 +168,5 @@ func (r *Registry) hasRead(prefix string) {
 func (r *Registry) lostSight(prefix string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.sightless = r.sightless || prefix == record.HostPrefix
+	r.leasesUnseen = r.leasesUnseen || prefix == record.HostPrefix
 }

@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/weft-net/weft/driver/format"
+	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -71,7 +71,7 @@ func (r *Registry) beginEpoch(ctx context.Context, known record.Epoch) error {
 	}
 	r.mu.Lock()
 	next := record.Epoch{
-		N: max(known.N, stored.N) + 1, ID: newID(), Hosts: slices.Sorted(maps.Keys(r.hosts)), By: r.self.Name,
+		N: max(known.N, stored.N) + 1, ID: newID(), Hosts: r.peers.Names(), By: r.self.Name,
 		At: time.Now().UTC().Truncate(time.Millisecond), VTEPs: r.remainingLocked(),
 	}
 	back := wentBack(r.era.suspect, record.Revisions(slices.Concat(nets, hosts)), "")
@@ -116,7 +116,7 @@ func (r *Registry) verifyClaims(ctx context.Context) error {
 		return nil // it is woken then
 	}
 	r.mu.Lock()
-	e, spread := &r.era, min(spreadMost, time.Duration(len(r.hosts))*spreadEach)
+	e, spread := &r.era, min(spreadMost, time.Duration(r.peers.Count())*spreadEach)
 	id, owes := e.Epoch.ID, r.owesLocked(time.Now())
 	fresh := e.verified != e.Epoch.ID && e.revision != 0 && !owes
 	doubt := e.doubt && time.Since(e.compared) >= doubtGap
@@ -157,7 +157,7 @@ func (r *Registry) verifyClaims(ctx context.Context) error {
 
 // noteClashLocked notes that another host says that it has an address which is
 // in use here.
-func (r *Registry) noteClashLocked(at document) {
+func (r *Registry) noteClashLocked(at overlay.Attachment) {
 	if len(r.endpoints) == 0 {
 		return
 	}

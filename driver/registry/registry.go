@@ -17,6 +17,7 @@ import (
 
 	"github.com/weft-net/weft/driver/identity"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/kvstore"
@@ -52,7 +53,7 @@ type Registry struct {
 	skipped *skipped.List // records of the store that are passed over
 
 	numbers numbers
-	flushes chan struct{} // dirty is not empty
+	flushes chan struct{} // something is to be saved, see keepLocked
 	signs   ed25519.PrivateKey
 
 	// writes is held by whoever changes what is durable, over the write to state; so
@@ -63,38 +64,31 @@ type Registry struct {
 	// mu guards all following fields. It is held neither over writes to state, which
 	// may hang, nor over calls to the cluster's store or the IPAM side: beats and
 	// snapshots need it.
-	mu        sync.RWMutex
-	self      overlay.Host
-	meta      record.Meta
-	docker    map[string]attached              // by Docker's network id
-	endpoints map[string]overlay.Endpoint      // own, by endpoint id
-	remove    map[string]bool                  // network ids whose removal was asked here
-	removing  map[string]bool                  // those of them that the store was asked for, with no answer yet
-	halfMade  map[string]overlay.Network       // see settleHalfMade
-	mirroring map[string]int                   // network id → requests to Docker under way, see Mirroring
-	networks  map[string]overlay.Network       // by id, tombstones too
-	decoded   map[string]record.DecodedNetwork // by key, as the store had them last
-	graves    graves                           // of the tombstones among them
-	hosts     map[string]peer                  // without self
-	left      map[string]bool                  // hosts whose record says that they have left, and those returning
-	peers     map[string]map[string]document   // host → network id → attachment
-	absent    map[string]bool                  // attached networks that the store has lost
-	links     map[string]*link                 // by host: what it says itself
-	dirty     map[string][2]string             // key in state → host and network, pushed and not durable yet
-	reapAfter time.Duration
-	moved     bool // the host was alone when it ran last and is not now, or the other way round
-	published bool // the store has had this host's record
-	distrust  bool // the store may have lost it since, or have something else
-	addresses Addresses
-	contact   Contact
-	sightless bool      // the watch of the hosts' records fails
-	blind     time.Time // when this host last could not see the leases
-	echo      echo
-	probes    map[string]probeRequest // by host
-	rebuild   rebuild
-	era       era
-	place     place
-	rotation  rotation
+	mu           sync.RWMutex
+	self         overlay.Host
+	meta         record.Meta
+	docker       map[string]attached              // by Docker's network id
+	endpoints    map[string]overlay.Endpoint      // own, by endpoint id
+	remove       map[string]bool                  // network ids whose removal was asked here
+	removing     map[string]bool                  // those of them that the store was asked for, with no answer yet
+	halfMade     map[string]overlay.Network       // see settleHalfMade
+	mirroring    map[string]int                   // network id → requests to Docker under way, see Mirroring
+	networks     map[string]overlay.Network       // by id, tombstones too
+	decoded      map[string]record.DecodedNetwork // by key, as the store had them last
+	graves       graves                           // of the tombstones among them
+	peers        *peers.Peers
+	absent       map[string]bool // attached networks that the store has lost
+	moved        bool            // the host was alone when it ran last and is not now, or the other way round
+	published    bool            // the store has had this host's record
+	distrust     bool            // the store may have lost it since, or have something else
+	addresses    Addresses
+	contact      Contact
+	leasesUnseen bool // the watch of the hosts' records fails
+	echo         echo
+	rebuild      rebuild
+	era          era
+	place        place
+	rotation     rotation
 
 	away   atomic.Bool // this host's machine shuts down
 	yields atomic.Bool // see Yields; durable
@@ -109,31 +103,6 @@ type attached struct {
 	At      time.Time `json:"at"`
 
 	earlier bool // as an earlier process has recorded it
-}
-
-// peer is another host with what is known of its liveness.
-type peer struct {
-	record.HostDoc
-	live   bool
-	since  time.Time // when live last changed, as far as this process has seen
-	lease  uint64    // revision of the lease's key
-	dead   bool      // it has the mark of a dead host, see reap.go
-	down   bool      // peers neither send to it nor take from it
-	rests  bool      // it would be down if it had not said that its containers run on
-	vacant int       // silence's ticks for which its machine counts as one that lives, see vacant.go
-
-	veto    record.Veto // whether somebody hears it though its lease is free
-	unheard time.Time   // when that last changed, or this host last heard it so
-
-	// It had left, or was declared dead, and has had no lease since: it has not
-	// compared yet what it had with what others have now.
-	returning bool
-}
-
-// document is a peer's attachment with its fingerprint.
-type document struct {
-	overlay.Attachment
-	digest string
 }
 
 // Addresses is the IPAM side, as far as networks' records need it.
@@ -171,10 +140,11 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 	r := &Registry{
 		cluster: cfg.Cluster, state: cfg.State, log: cfg.Log, self: cfg.Self,
 		docker: map[string]attached{}, endpoints: map[string]overlay.Endpoint{}, remove: map[string]bool{}, removing: map[string]bool{}, halfMade: map[string]overlay.Network{}, mirroring: map[string]int{},
-		networks: map[string]overlay.Network{}, graves: graves{seen: map[string]grave{}}, hosts: map[string]peer{}, left: map[string]bool{}, peers: map[string]map[string]document{},
-		links: map[string]*link{}, dirty: map[string][2]string{}, flushes: make(chan struct{}, 1),
-		unsaved: map[string]kvstore.Op{}, probes: map[string]probeRequest{},
-		reapAfter: cfg.Reap, observe: cfg.Observe.filled(),
+		networks: map[string]overlay.Network{}, graves: graves{seen: map[string]grave{}},
+		peers:   peers.New(cfg.Self, cfg.Reap),
+		flushes: make(chan struct{}, 1),
+		unsaved: map[string]kvstore.Op{},
+		observe: cfg.Observe.filled(),
 		contact: Contact{Since: time.Now(), Err: fmt.Errorf("not asked yet")},
 		era:     era{seen: map[string]uint64{}, since: time.Now(), wake: make(chan struct{}, 1)},
 		place:   place{id: cfg.Identity}, rotation: newRotation(),
@@ -216,6 +186,7 @@ func (r *Registry) SetUnderlay(vtep netip.Addr, mtu int) {
 	r.self.VTEP, r.self.MTU = vtep, mtu
 	if r.self.Push.IsValid() {
 		r.self.Push = netip.AddrPortFrom(vtep, r.self.Push.Port())
+		r.peers.Listen(r.self.Push.IsValid())
 	}
 	r.mu.Unlock()
 	if changed {
@@ -249,11 +220,12 @@ func (r *Registry) Snapshot() overlay.Snapshot {
 	s := overlay.Snapshot{
 		Self: r.self, Partial: r.partialLocked(), Hosts: map[string]overlay.Host{}, Networks: map[string]overlay.Network{},
 		Local: slices.Collect(maps.Values(r.endpoints)), Peers: map[string][]overlay.Attachment{},
-		Silent: r.silencesLocked(), Probes: r.probesLocked(), Held: r.heldLocked(),
+		Silent: r.peers.Silences(), Probes: r.peers.Probes(), Held: r.heldLocked(),
 	}
-	for name, p := range r.hosts {
+	now := time.Now()
+	for name, p := range r.peers.All() {
 		// What is sent to this host's own address would come back to it.
-		if r.sentToLocked(name) && p.VTEP != r.self.VTEP {
+		if r.peers.SentTo(name, now) && p.VTEP != r.self.VTEP {
 			s.Hosts[name] = p.Host
 		}
 	}
@@ -262,10 +234,8 @@ func (r *Registry) Snapshot() overlay.Snapshot {
 			s.Networks[id] = n
 		}
 	}
-	for _, nets := range r.peers {
-		for id, rec := range nets {
-			s.Peers[id] = append(s.Peers[id], rec.Attachment)
-		}
+	for at := range r.peers.Attachments() {
+		s.Peers[at.Network] = append(s.Peers[at.Network], at)
 	}
 	return s
 }

@@ -46,7 +46,7 @@ func (r *Registry) unawaitedLocked() []netip.Addr {
 		if vtep == r.self.VTEP || slices.Contains(e.Epoch.VTEPs, vtep) {
 			return true
 		}
-		for _, p := range r.hosts {
+		for _, p := range r.peers.All() {
 			if p.VTEP == vtep && (p.Epoch == e.Epoch.ID || !e.Settled) {
 				return true
 			}

@@ -144,8 +144,8 @@ func (r *Registry) users(id string) []string {
 	if r.inUseLocked(id) {
 		out = append(out, r.self.Name)
 	}
-	for host, nets := range r.peers {
-		if len(nets[id].Endpoints) > 0 {
+	for host, at := range r.peers.In(id) {
+		if len(at.Endpoints) > 0 {
 			out = append(out, host)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/kvstore"
@@ -108,13 +109,34 @@ func (r *Registry) applyHosts(ctx context.Context, pairs []kvstore.Pair) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	ops, err := r.updateHostsLocked(updates, fetched)
-	if err != nil {
+	if err := r.updateHostsLocked(updates, fetched); err != nil {
 		return err
 	}
 	r.settleLocked(time.Now())
-	r.keepLocked(ops...)
 	r.any.send()
+	return nil
+}
+
+// updateHostsLocked takes over what the store says of the other hosts.
+func (r *Registry) updateHostsLocked(updates map[string]record.HostUpdate, fetched []peers.Document) error {
+	done, err := r.peers.Update(peers.Update{Hosts: updates, Documents: fetched, First: !r.rebuild.hosts}, time.Now())
+	if err != nil {
+		return err
+	}
+	for _, name := range done.Here {
+		delete(r.rotation.gone, name)
+	}
+	for name, newest := range done.Left {
+		r.rotation.gone[name] = newest
+		r.passOver(fromHost + name)
+	}
+	for _, name := range done.Asked {
+		r.saidToProbe(name)
+	}
+	for _, at := range done.News {
+		r.noteClashLocked(at)
+	}
+	r.keepLocked(done.Ops...)
 	return nil
 }
 
@@ -156,17 +178,11 @@ func (r *Registry) ownAddress(updates map[string]record.HostUpdate) []skipped.Re
 
 // fetchAttachments reads what the hosts' digests say is new. What cannot be used is
 // passed over: what was known before stays.
-func (r *Registry) fetchAttachments(ctx context.Context, updates map[string]record.HostUpdate) ([]document, error) {
-	var out []document
+func (r *Registry) fetchAttachments(ctx context.Context, updates map[string]record.HostUpdate) ([]peers.Document, error) {
+	var out []peers.Document
 	var all []skipped.Record
 	for name, u := range updates {
-		if r.outrun(u.Doc) {
-			continue
-		}
-		for network, want := range u.Doc.Digests {
-			if r.peerDigest(name, network) == want {
-				continue
-			}
+		for _, network := range r.newDigests(u.Doc) {
 			p, err := r.cluster.Get(ctx, record.AttachmentKey(name, network))
 			if errors.Is(err, kvstore.ErrNotFound) {
 				continue // taken back since; its host's record will say so
@@ -180,123 +196,25 @@ func (r *Registry) fetchAttachments(ctx context.Context, updates map[string]reco
 				all = append(all, passed)
 				continue
 			}
-			out = append(out, document{Attachment: at, digest: record.Digest(p.Value)})
+			out = append(out, peers.Document{Attachment: at, Digest: record.Digest(p.Value)})
 		}
 	}
 	r.passOver(record.AttachPrefix, all...)
 	return out, nil
 }
 
-func (r *Registry) peerDigest(host, network string) string {
+// newDigests are the networks of which the host has another document than is known.
+func (r *Registry) newDigests(doc record.HostDoc) []string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.peers[host][network].digest
-}
-
-// updateHostsLocked changes the maps and gives the writes that make it durable.
-func (r *Registry) updateHostsLocked(updates map[string]record.HostUpdate, fetched []document) ([]kvstore.Op, error) {
-	var ops []kvstore.Op
-	set := func(key string, v any) error {
-		op, err := record.Put(key, v)
-		ops = append(ops, op)
-		return err
+	if r.peers.Outrun(doc) {
+		return nil
 	}
-	now := time.Now()
-	for name, u := range updates {
-		old, known := r.hosts[name]
-		doc := peer{HostDoc: u.Doc}
-		if u.Unread {
-			if !known {
-				continue
-			}
-			doc = old // but for what its lease says
-		}
-		if doc.Left {
-			r.left[name] = true
-			r.rotation.gone[name] = doc.Keys
-			ops = append(ops, r.dropHostLocked(name)...)
-			continue
-		}
-		delete(r.rotation.gone, name)
-		doc.live, doc.lease, doc.since, doc.down = u.Live, u.Lease, old.since, old.down && !u.Live
-		doc.dead = u.Marked
-		doc.rests = old.rests && !u.Live && doc.Rests
-		doc.vacant = r.vacantLocked(doc.HostDoc)
-		if doc.veto, doc.unheard = u.Veto, old.unheard; !known || old.veto != u.Veto {
-			doc.unheard = now
-		}
-		if doc.returning = (r.left[name] || u.Marked) && !u.Live; doc.returning {
-			r.left[name], doc.down = true, true
-		} else {
-			delete(r.left, name)
-		}
-		// A weft that says that it rests no more has all the time to get its lease.
-		if !known || old.live != u.Live || old.lease != u.Lease || old.Rests && !doc.Rests {
-			doc.since = now
-		}
-		probe := doc.Probe
-		if doc.Probe = 0; old.Incarnation == doc.Incarnation {
-			doc.Probe = old.Probe
-		}
-		r.askedLocked(&doc, probe, old.Incarnation != doc.Incarnation || !r.rebuild.hosts)
-		if !known || old.Host != doc.Host || old.Runs != doc.Runs {
-			if err := set(record.StateHost+name, doc.HostDoc); err != nil {
-				return nil, err
-			}
-		}
-		r.hosts[name] = doc
-		for network := range r.peers[name] {
-			if u.Unread {
-				break
-			}
-			if _, still := doc.Digests[network]; !still && !r.outrunLocked(doc.HostDoc, network) {
-				delete(r.peers[name], network)
-				ops = append(ops, record.Delete(record.StateAttach+name+"/"+network))
-			}
+	var out []string
+	for network, want := range doc.Digests {
+		if r.peers.Digest(doc.Name, network) != want {
+			out = append(out, network)
 		}
 	}
-	for name, p := range r.hosts {
-		if _, still := updates[name]; !still && (p.live || p.lease != 0 || p.veto != record.Veto{}) {
-			p.live, p.lease, p.since = false, 0, now // absence of the record says no more than that
-			p.veto, p.unheard = record.Veto{}, now
-			r.hosts[name] = p
-		}
-	}
-	for _, rec := range fetched {
-		if r.staleLocked(rec) {
-			continue
-		}
-		r.setPeerLocked(rec)
-		if err := set(record.StateAttach+rec.Host+"/"+rec.Network, rec.Attachment); err != nil {
-			return nil, err
-		}
-	}
-	for _, u := range updates {
-		r.followedLocked(u.Doc)
-	}
-	return ops, nil
-}
-
-// dropHostLocked forgets a host that has left.
-func (r *Registry) dropHostLocked(name string) []kvstore.Op {
-	var ops []kvstore.Op
-	for network := range r.peers[name] {
-		ops = append(ops, record.Delete(record.StateAttach+name+"/"+network))
-	}
-	if _, known := r.hosts[name]; known {
-		ops = append(ops, record.Delete(record.StateHost+name))
-	}
-	delete(r.peers, name)
-	delete(r.hosts, name)
-	delete(r.links, name)
-	r.passOver(fromHost + name)
-	return ops
-}
-
-func (r *Registry) setPeerLocked(rec document) {
-	if r.peers[rec.Host] == nil {
-		r.peers[rec.Host] = map[string]document{}
-	}
-	r.peers[rec.Host][rec.Network] = rec
-	r.noteClashLocked(rec)
+	return out
 }

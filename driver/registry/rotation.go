@@ -100,25 +100,6 @@ func (r *Registry) turnLocked(meta record.Meta) {
 	r.local.send()
 }
 
-// receiverLocked is the host with what is known of its keys.
-func (r *Registry) receiverLocked(p peer) overlay.Host {
-	host := p.Host
-	if l := r.links[host.Name]; l != nil && l.key != "" && l.incarnation == host.Incarnation && len(r.meta.PSK) > 1 {
-		host.Keys = r.meta.Ring().Heard(host.Keys, l.key)
-	}
-	return host
-}
-
-// heardBy notes the key by which the host has sealed something.
-func (l *link) heardBy(ring keys.Ring, id string) {
-	if id == l.key || id == "" {
-		return
-	}
-	if l.key = ring.Heard(overlay.Keys{Newest: l.key}, id).Newest; l.key == "" {
-		l.key = id
-	}
-}
-
 // keysState is what a decision goes by now.
 func (r *Registry) keysState() keys.State {
 	r.mu.RLock()
@@ -127,14 +108,10 @@ func (r *Registry) keysState() keys.State {
 }
 
 func (r *Registry) keysStateLocked() keys.State {
-	s := keys.State{Ring: r.meta.Ring(), Gone: maps.Clone(r.rotation.gone), Age: r.agesLocked(time.Now())}
-	for name, p := range r.hosts {
-		if p.hears() {
-			alive := p.live || p.veto.Held || r.heardLocked(name) || !p.down && !p.rests
-			s.Members = append(s.Members, keys.Member{Name: name, Keys: r.receiverLocked(p).Keys, Alive: alive})
-		}
+	ring := r.meta.Ring()
+	return keys.State{
+		Ring: ring, Gone: maps.Clone(r.rotation.gone), Age: r.agesLocked(time.Now()), Members: r.peers.Members(ring),
 	}
-	return s
 }
 
 // runKeys keeps up with the cluster's keys, and changes them when it is due, until ctx
@@ -184,14 +161,14 @@ func (r *Registry) tendKeys(ctx context.Context) error {
 func (r *Registry) seesAll() bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.contact.Err == nil && !r.sightless && r.rebuild.hosts
+	return r.contact.Err == nil && !r.leasesUnseen && r.rebuild.hosts
 }
 
 // spread is how long hosts wait at most before all of them do something at once.
 func (r *Registry) spread() time.Duration {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return min(spreadMost, time.Duration(len(r.hosts))*spreadEach)
+	return min(spreadMost, time.Duration(r.peers.Count())*spreadEach)
 }
 
 // laterKeys finds later keys than this host has, by the hosts whose records have them,
@@ -200,7 +177,7 @@ func (r *Registry) laterKeys() map[string]overlay.Keys {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	out := map[string]overlay.Keys{}
-	for name, p := range r.hosts {
+	for name, p := range r.peers.All() {
 		if r.meta.Ring().Behind(p.Keys) && p.Keys != r.rotation.looked[name] {
 			out[name] = p.Keys
 		}

@@ -2,21 +2,15 @@ package registry
 
 import (
 	"context"
-	"maps"
 	"time"
-)
 
-// A host that was heard is silent after silentTicks x silenceTick, 4 s, without
-// a word: as long as four heartbeats in a row. Time is counted in ticks of this
-// process, so one that was suspended does not take the others for silent.
-const (
-	silenceTick = 250 * time.Millisecond
-	silentTicks = 16
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/peers"
 )
 
 // watchSilence notices hosts that fall silent, until ctx ends.
 func (r *Registry) watchSilence(ctx context.Context) error {
-	ticker := time.NewTicker(silenceTick)
+	ticker := time.NewTicker(peers.SilenceTick)
 	defer ticker.Stop()
 	for {
 		select {
@@ -31,52 +25,67 @@ func (r *Registry) watchSilence(ctx context.Context) error {
 func (r *Registry) countSilence() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.countProbesLocked() {
+	news, changed := r.peers.CountSilence(time.Now())
+	r.tellLocked(news, changed)
+}
+
+// tellLocked logs what is new of other hosts, and wakes whoever goes by it.
+func (r *Registry) tellLocked(news []peers.News, changed bool) {
+	for _, n := range news {
+		r.log.WithField("host", n.Host).Info(n.Text)
+	}
+	if changed {
 		r.any.send()
 	}
-	for host, l := range r.links {
-		was := r.namelessLocked(host)
-		r.countVacantLocked(host)
-		if l.heard.IsZero() {
-			continue
-		}
-		l.quiet++
-		switch now := r.namelessLocked(host); {
-		case now && !was:
-			r.log.WithField("host", host).Info("A host has fallen silent: its names are withdrawn until it is heard again, its packets go on.")
-			r.any.send()
-		case !now && l.quiet == silentTicks && r.silentLocked(host):
-			r.log.WithField("host", host).Info("A host's weft does not run and its machine answers: its names stay, its packets go on.")
-		}
+}
+
+// Quiet are the hosts whose machines are to be asked whether weft runs there,
+// sorted by name.
+func (r *Registry) Quiet() []overlay.Host {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.peers.Quiet()
+}
+
+// Vacant says that the host's machine answers, and that no weft runs on it.
+func (r *Registry) Vacant(host overlay.Host) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.peers.Vacant(host)
+}
+
+// A host's number of requests to probe paths is odd while it wants an answer, and even
+// after.
+
+// Probe asks all hosts to probe the paths between them, until Probed or for 20 s
+// at most, and gives the number of this request.
+func (r *Registry) Probe() uint64 {
+	r.mu.Lock()
+	r.self.Probe = (max(r.self.Probe, r.Runs()<<32) + 1) | 1
+	asked := r.self.Probe
+	r.peers.Ask(asked)
+	r.mu.Unlock()
+	r.changedLocally()
+	return asked
+}
+
+// Probed says that the request is answered.
+func (r *Registry) Probed(asked uint64) {
+	r.mu.Lock()
+	ended := r.self.Probe == asked
+	if ended {
+		r.self.Probe++
+		r.peers.Answered()
+	}
+	r.mu.Unlock()
+	if ended {
+		r.changedLocally()
 	}
 }
 
-// silentLocked says whether the host was heard and is not any more, or has said
-// that its machine shuts down or its weft ends.
-func (r *Registry) silentLocked(host string) bool {
-	if r.awayLocked(host) || r.hosts[host].rests {
-		return true
-	}
-	l, p := r.links[host], r.hosts[host]
-	return l != nil && l.incarnation == p.Incarnation && !l.heard.IsZero() && l.quiet >= silentTicks &&
-		p.Push.IsValid() && r.self.Push.IsValid()
-}
-
-// heardLocked says whether the host was heard lately.
-func (r *Registry) heardLocked(host string) bool {
-	l := r.links[host]
-	return l != nil && l.incarnation == r.hosts[host].Incarnation && !l.heard.IsZero() && !r.silentLocked(host)
-}
-
-// silencesLocked are the hosts whose names are withdrawn; nil if there is none.
-func (r *Registry) silencesLocked() map[string]bool {
-	out := map[string]bool{}
-	for host := range r.hosts {
-		out[host] = r.namelessLocked(host)
-	}
-	maps.DeleteFunc(out, func(_ string, nameless bool) bool { return !nameless })
-	if len(out) == 0 {
-		return nil
-	}
-	return out
+// Probing says whether the hosts probe the paths between them.
+func (r *Registry) Probing() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.peers.Probes()) > 0
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -114,13 +115,19 @@ func (r *Registry) loadOne(p kvstore.Pair, self *overlay.Host, seed *[]byte) err
 	case strings.HasPrefix(p.Key, record.StateNetwork):
 		return into(r.networks, p.Key[len(record.StateNetwork):], decode)
 	case strings.HasPrefix(p.Key, record.StateHost):
-		return into(r.hosts, p.Key[len(record.StateHost):], decode)
+		var doc record.HostDoc
+		if err := decode(&doc); err != nil {
+			return err
+		}
+		r.peers.Load(p.Key[len(record.StateHost):], doc)
+		return nil
 	case strings.HasPrefix(p.Key, record.StateAttach):
 		var at overlay.Attachment
 		if err := decode(&at); err != nil {
 			return err
 		}
-		r.setPeerLocked(document{Attachment: at, digest: record.Digest(p.Value)})
+		r.peers.LoadDocument(peers.Document{Attachment: at, Digest: record.Digest(p.Value)})
+		r.noteClashLocked(at)
 	}
 	return nil // another package's
 }

@@ -72,7 +72,9 @@ func (r *Registry) watchHearing(ctx context.Context) error {
 
 // update asks for the vetoes that are missing and lets go of those that are not true.
 func (v *vetoes) update(ctx context.Context, now time.Time) {
-	missing := v.heardWithoutLease()
+	v.mu.RLock()
+	missing := v.peers.HeardWithoutLease()
+	v.mu.RUnlock()
 	for host, a := range v.asked {
 		others, wanted := missing[host]
 		switch {
@@ -99,20 +101,6 @@ func (v *vetoes) update(ctx context.Context, now time.Time) {
 			v.ask(ctx, host)
 		}
 	}
-}
-
-// heardWithoutLease are the hosts that this one hears and that might be reaped, and
-// says of each whether another host holds the veto.
-func (r *Registry) heardWithoutLease() map[string]bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	out := map[string]bool{}
-	for name, p := range r.hosts {
-		if !p.live && !p.returning && r.heardLocked(name) {
-			out[name] = p.veto.Held && p.veto.By != r.self.Name
-		}
-	}
-	return out
 }
 
 // ask holds the veto in the background. It must not count if this host was declared

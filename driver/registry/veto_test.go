@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -36,7 +36,7 @@ func (s *trio) beats(number *uint64, d time.Duration, hearers ...*machine) {
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
 		*number++
 		for _, m := range hearers {
-			m.Heard(registry.Beat{Host: "h3", Incarnation: s.h3.Self().Incarnation, Number: s.h3.Runs()<<32 + *number})
+			m.Heard(peers.Beat{Host: "h3", Incarnation: s.h3.Self().Incarnation, Number: s.h3.Runs()<<32 + *number})
 		}
 	}
 }

@@ -27,12 +27,10 @@ type HostState struct {
 func (r *Registry) HostStates() []HostState {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	out := make([]HostState, 0, len(r.hosts))
-	for _, p := range r.hosts {
-		s := HostState{Host: p.Host, Live: p.live, Since: p.since, Silent: r.silentLocked(p.Name)}
-		if l := r.links[p.Name]; l != nil && l.incarnation == p.Incarnation {
-			s.Heard, s.StoreOK, s.StoreSince = l.heard, l.storeOK, l.storeSince
-		}
+	out := make([]HostState, 0, r.peers.Count())
+	for name, p := range r.peers.All() {
+		s := HostState{Host: p.Host, Live: p.Live, Since: p.Since, Silent: r.peers.Silent(name)}
+		s.Heard, s.StoreOK, s.StoreSince = r.peers.Said(name)
 		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b HostState) int { return cmp.Compare(a.Name, b.Name) })
@@ -44,8 +42,9 @@ func (r *Registry) VTEPs() []netip.Addr {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var out []netip.Addr
-	for name, p := range r.hosts {
-		if r.sentToLocked(name) && p.VTEP.IsValid() {
+	now := time.Now()
+	for name, p := range r.peers.All() {
+		if r.peers.SentTo(name, now) && p.VTEP.IsValid() {
 			out = append(out, p.VTEP)
 		}
 	}

@@ -1,51 +1,42 @@
-package registry
+package peers
 
 import (
 	"net/netip"
-	"slices"
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus/hooks/test"
-
+	"github.com/weft-net/weft/driver/keys"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry/record"
-	"github.com/weft-net/weft/driver/registry/registrytest"
 )
 
 // killed is a host that sees h2, whose weft was killed on a machine that lives: its
 // lease has ended, and its machine refuses connections.
 type killed struct {
-	*Registry
-	t   *testing.T
-	doc record.HostDoc // h2's record
+	*Peers
+	t       *testing.T
+	now     time.Time
+	doc     record.HostDoc // h2's record
+	changed bool           // others were told that something has changed
 }
 
 func newKilled(t *testing.T) *killed {
 	t.Helper()
-	log, _ := test.NewNullLogger()
-	r, err := Open(t.Context(), Config{
-		Self:  overlay.Host{Name: "h1", VTEP: netip.MustParseAddr("192.0.2.1"), Push: netip.MustParseAddrPort("192.0.2.1:7947")},
-		State: registrytest.OpenStore(t, "h1.db"), Reap: time.Minute, Log: log,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.contact = Contact{}
-	k := &killed{Registry: r, t: t, doc: record.HostDoc{Runs: 1, Host: overlay.Host{
+	self := overlay.Host{Name: "h1", VTEP: netip.MustParseAddr("192.0.2.1"), Push: netip.MustParseAddrPort("192.0.2.1:7947")}
+	k := &killed{Peers: New(self, time.Minute), t: t, now: time.Unix(1000, 0), doc: record.HostDoc{Runs: 1, Host: overlay.Host{
 		Name: "h2", Incarnation: "before", VTEP: netip.MustParseAddr("192.0.2.2"), Push: netip.MustParseAddrPort("192.0.2.2:7947"),
 	}}}
 	k.see(record.HostUpdate{Live: true, Lease: 1})
-	if !r.Heard(Beat{Host: "h2", Incarnation: "before", Number: 1<<32 + 1}) {
+	if !k.Hear(Beat{Host: "h2", Incarnation: "before", Number: 1<<32 + 1}, keys.Ring{}, k.now).Counts {
 		t.Fatal("h2 is not heard")
 	}
 	for range silentTicks {
 		k.tick(true)
 	}
 	k.see(record.HostUpdate{Lease: 1})
-	k.judge(time.Now().Add(silentDownAfter))
-	if !r.hosts["h2"].down || !k.sentTo() {
-		t.Fatalf("h2 is down: %v, and sent to: %v", r.hosts["h2"].down, k.sentTo())
+	k.Judge(k.now.Add(SilentDownAfter), true)
+	if !k.hosts["h2"].Down || !k.sentTo() {
+		t.Fatalf("h2 is down: %v, and sent to: %v", k.hosts["h2"].Down, k.sentTo())
 	}
 	return k
 }
@@ -53,26 +44,26 @@ func newKilled(t *testing.T) *killed {
 // see is what the store says of h2 now.
 func (k *killed) see(u record.HostUpdate) {
 	k.t.Helper()
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	u.Doc = k.doc
-	if _, err := k.updateHostsLocked(map[string]record.HostUpdate{"h2": u}, nil); err != nil {
+	if _, err := k.Update(Update{Hosts: map[string]record.HostUpdate{"h2": u}}, k.now); err != nil {
 		k.t.Fatal(err)
 	}
 }
 
 // tick is a tick of silence, in which h2's machine may refuse a connection.
 func (k *killed) tick(refuses bool) {
-	k.countSilence()
+	k.now = k.now.Add(SilenceTick)
+	_, silence := k.CountSilence(k.now)
 	if refuses {
 		for _, host := range k.Quiet() {
 			k.Vacant(host)
 		}
 	}
-	k.judge(time.Now())
+	_, _, judged := k.Judge(k.now, true)
+	k.changed = k.changed || silence || judged
 }
 
-func (k *killed) sentTo() bool { return slices.Contains(k.VTEPs(), k.doc.VTEP) }
+func (k *killed) sentTo() bool { return k.SentTo("h2", k.now) }
 
 // A weft that begins with a new state writes its record before it has its lease and
 // before what it says can count. Its containers have run all the time.
@@ -90,8 +81,8 @@ func TestAHostWithANewStateIsSentToBeforeItHasItsLease(t *testing.T) {
 		k.tick(false)
 	}
 	k.see(record.HostUpdate{Live: true, Lease: 2})
-	k.judge(time.Now())
-	if !k.sentTo() || k.hosts["h2"].down {
+	k.Judge(k.now, true)
+	if !k.sentTo() || k.hosts["h2"].Down {
 		t.Error("h2 has its lease, and nothing is sent to it")
 	}
 }
@@ -106,17 +97,14 @@ func TestAHostWithANewStateIsSentToWhileItsMachineAnswers(t *testing.T) {
 			t.Fatalf("nothing is sent to h2 %d ticks after its new record was seen", i)
 		}
 	}
-	changes, stop := k.Changes()
-	defer stop()
+	k.changed = false
 	for range vacantTicks {
 		k.tick(false)
 	}
 	if k.sentTo() {
 		t.Error("h2 is sent to, and its machine does not answer")
 	}
-	select {
-	case <-changes:
-	default:
+	if !k.changed {
 		t.Error("nobody is told that nothing is sent to h2 any more")
 	}
 }
@@ -138,7 +126,7 @@ func TestANewStateAloneBringsNoHostBack(t *testing.T) {
 		"it was declared dead":   {before: func(*killed) {}, update: record.HostUpdate{Marked: true}},
 		"it may be reaped": {before: func(k *killed) {
 			p := k.hosts["h2"]
-			p.since = time.Now().Add(-time.Minute)
+			p.Since = k.now.Add(-time.Minute)
 			k.hosts["h2"] = p
 		}},
 	} {
