@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
-	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -27,44 +25,19 @@ func (r *Registry) Admit() (checks []kvstore.Op, epoch uint64, err error) {
 }
 
 func (r *Registry) admitLocked() (checks []kvstore.Op, epoch uint64, err error) {
-	e := &r.era
-	switch {
-	case e.revision == 0 && r.contact.Err != nil:
-		return nil, 0, fmt.Errorf("%w, since the store does not answer: %w", ErrFrozen, r.contact.Err)
-	case e.unread != nil:
-		return nil, 0, fmt.Errorf("%w, since the store's record %s %w", ErrFrozen, record.EpochKey, e.unread)
-	case r.place.revision == 0:
-		return nil, 0, fmt.Errorf("%w, since this host has not taken its place among the hosts of the store yet: try again in a moment", ErrFrozen)
-	case e.revision == 0 || e.suspect != nil:
-		return nil, 0, fmt.Errorf("%w, since the store is new or has lost data and is told again what there is: try again in a moment", ErrFrozen)
-	case !e.Settled && r.rebuild.lost && r.owesLocked(time.Now()):
-		return nil, 0, fmt.Errorf("%w, since this host's state was lost or set aside, and not all its containers are known again: try again, at the latest after %s",
-			ErrFrozen, e.since.Add(settleTime).UTC().Format(time.RFC3339))
-	case !e.Settled:
-		missing := "this host"
-		if others := e.absentees(r.self, r.peers.Docs()); e.verified == e.Epoch.ID && len(others) > 0 {
-			missing = "host " + strings.Join(others, ", host ")
-		}
-		return nil, 0, fmt.Errorf("%w, since the store has lost data (it was wiped, restored or moved) and %s has not recorded again what it has: try again, at the latest after %s",
-			ErrFrozen, missing, e.since.Add(settleTime).UTC().Format(time.RFC3339))
+	if why := r.epoch.Refusal(r.viewLocked(), r.contact.Err, r.place.revision != 0, time.Now()); why != nil {
+		return nil, 0, fmt.Errorf("%w, %w", ErrFrozen, why)
 	}
-	return []kvstore.Op{{Kind: kvstore.Check, Key: record.EpochKey, Revision: e.revision}}, e.Epoch.N, nil
+	return []kvstore.Op{r.epoch.Check()}, r.epoch.Epoch.N, nil
 }
 
 // admitted waits until Admit gives its conditions; at ctx's end it fails with why not.
 func (r *Registry) admitted(ctx context.Context) (checks []kvstore.Op, err error) {
-	ticker := time.NewTicker(trustLook)
-	defer ticker.Stop()
-	for {
-		if checks, _, err = r.Admit(); err == nil {
-			return checks, nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-ticker.C:
-		}
-	}
+	_ = r.await(ctx, &r.admission, func() bool {
+		checks, _, err = r.admitLocked()
+		return err == nil
+	})
+	return checks, err
 }
 
 // Claimed gives the addresses in the subnet that other hosts have, by host,

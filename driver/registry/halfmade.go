@@ -18,7 +18,7 @@ func (r *Registry) giveUp(n overlay.Network) {
 	r.mu.Lock()
 	if n.ID != "" {
 		r.halfMade[n.ID] = n
-		r.distrust = true // the write may come late
+		r.rereadStore = true // the write may come late
 	}
 	r.mu.Unlock()
 	r.local.send()
@@ -43,7 +43,7 @@ func (p *publisher) takeBack(ctx context.Context, made overlay.Network) error {
 	n, revision, err := p.readNetwork(ctx, made.ID)
 	switch {
 	case errors.Is(err, kvstore.ErrNotFound):
-		if p.inDoubt() {
+		if p.lateWrites() {
 			return nil // it may come yet
 		}
 		return p.forgetHalfMade(ctx, made.ID)

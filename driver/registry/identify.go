@@ -11,6 +11,7 @@ import (
 
 	"github.com/weft-net/weft/driver/identity"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/epoch"
 	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -50,7 +51,7 @@ func Identify(ctx context.Context, state kvstore.Store, machine identity.Machine
 	var self overlay.Host
 	var meta record.Meta
 	var was bond
-	var of era
+	var of epoch.State
 	for _, p := range pairs {
 		var err error
 		switch {

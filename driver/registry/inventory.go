@@ -41,7 +41,7 @@ func (r *Registry) Inventory() Inventory {
 	v := Inventory{
 		Docker: make(map[string]InDocker, len(r.docker)),
 		Lost:   r.rebuild.lost, Remains: slices.Clone(r.rebuild.remains),
-		Epoch: r.era.Epoch.At, Frozen: err != nil,
+		Epoch: r.epoch.Epoch.At, Frozen: err != nil,
 	}
 	for id, at := range r.docker {
 		n := r.networks[at.Network]

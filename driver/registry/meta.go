@@ -37,11 +37,12 @@ func (r *Registry) learnMeta(ctx context.Context) (stored, error) {
 // are known here.
 func (r *Registry) adopt(ctx context.Context, meta record.Meta) error {
 	defer r.change()()
-	if r.meta.ID != "" && r.meta.ID != meta.ID && !r.moved {
+	if r.meta.ID != "" && r.meta.ID != meta.ID && !r.storeChanged {
 		r.log.WithFields(map[string]any{"was": r.meta.ID, "is": meta.ID}).
 			Warn("The store belongs to another cluster than before, or was wiped; this host's records are published anew.")
-		r.era.doubtLocked()
-		r.suspectLocked(r.era.seen)
+		r.compareClaimsLocked()
+		r.epoch.NoteLoss()
+		r.tendLocked(true)
 	}
 	if r.meta.ID == meta.ID {
 		if _, write := r.meta.Ring().Meet(meta.Ring()); write {
@@ -55,7 +56,7 @@ func (r *Registry) adopt(ctx context.Context, meta record.Meta) error {
 	if err := r.putLocked(ctx, record.StateMeta, meta); err != nil {
 		return err
 	}
-	r.moved = false
+	r.storeChanged = false
 	r.turnLocked(meta)
 	return nil
 }

@@ -54,8 +54,9 @@ func (r *Registry) NetworkOf(p netip.Prefix) (overlay.Network, bool) {
 	return overlay.Network{}, false
 }
 
-// those gives the records that are wanted, which is asked under the lock, by id.
-func (r *Registry) those(wanted func(overlay.Network) bool) []overlay.Network {
+// networksWhere gives the networks that are wanted, tombstones too, sorted by id. It asks
+// wanted under the lock.
+func (r *Registry) networksWhere(wanted func(overlay.Network) bool) []overlay.Network {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var out []overlay.Network

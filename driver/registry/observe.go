@@ -37,8 +37,8 @@ func watchName(prefix string) string {
 	return "networks"
 }
 
-// echo tells how long this host's own record takes through the store.
-type echo struct {
+// watchLag tells how long this host's own record takes through the store.
+type watchLag struct {
 	seen    uint64    // revision that the watch showed last
 	waiting uint64    // revision of the first write that it has not shown; 0: none
 	since   time.Time // when that write began
@@ -46,7 +46,7 @@ type echo struct {
 
 // wroteLocked notes a write of the own record, and gives how long it took if
 // the watch has shown it already; else 0.
-func (e *echo) wroteLocked(revision uint64, began time.Time) time.Duration {
+func (e *watchLag) wroteLocked(revision uint64, began time.Time) time.Duration {
 	if revision <= e.seen {
 		return time.Since(began)
 	}
@@ -58,7 +58,7 @@ func (e *echo) wroteLocked(revision uint64, began time.Time) time.Duration {
 
 // sawLocked notes what the watch shows, and gives how long it took if a write
 // was waited for; else 0.
-func (e *echo) sawLocked(revision uint64) time.Duration {
+func (e *watchLag) sawLocked(revision uint64) time.Duration {
 	e.seen = revision
 	if e.waiting == 0 || revision < e.waiting {
 		return 0
@@ -74,7 +74,7 @@ func (r *Registry) wrote(pairs []kvstore.Pair, began time.Time) (revision uint64
 	var lag time.Duration
 	if i := r.ownRecordLocked(pairs); i >= 0 {
 		revision = pairs[i].Revision
-		lag = r.echo.wroteLocked(revision, began)
+		lag = r.lag.wroteLocked(revision, began)
 	}
 	r.mu.Unlock()
 	if lag > 0 {
@@ -88,7 +88,7 @@ func (r *Registry) saw(pairs []kvstore.Pair) {
 	r.mu.Lock()
 	var lag time.Duration
 	if i := r.ownRecordLocked(pairs); i >= 0 {
-		lag = r.echo.sawLocked(pairs[i].Revision)
+		lag = r.lag.sawLocked(pairs[i].Revision)
 	}
 	r.mu.Unlock()
 	if lag > 0 {
@@ -106,8 +106,8 @@ func (r *Registry) ownRecordLocked(pairs []kvstore.Pair) int {
 func (r *Registry) Behind() time.Duration {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if r.echo.waiting == 0 {
+	if r.lag.waiting == 0 {
 		return 0
 	}
-	return time.Since(r.echo.since)
+	return time.Since(r.lag.since)
 }

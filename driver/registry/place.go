@@ -51,7 +51,7 @@ var ErrOlder = errors.New("this host's state is older than what the cluster know
 type place struct {
 	id       Identity
 	revision uint64    // of the owner's record that this process wrote; 0: not yet
-	doubt    bool      // somebody may have written it since
+	unsure   bool      // somebody may have written it since
 	had      bool      // this process has had the place
 	busy     time.Time // since when it had, and another process holds the lease; zero: none does
 }
@@ -75,9 +75,9 @@ func (r *Registry) ownerFence() kvstore.Op {
 	return op
 }
 
-// doubtOwner notes that the store has another owner of this host's place than
+// checkOwner notes that the store has another owner of this host's place than
 // this process, or none.
-func (r *Registry) doubtOwner(pairs []kvstore.Pair) {
+func (r *Registry) checkOwner(pairs []kvstore.Pair) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := record.OwnerKey(r.self.Name)
@@ -85,7 +85,7 @@ func (r *Registry) doubtOwner(pairs []kvstore.Pair) {
 	if r.place.revision == 0 || i >= 0 && pairs[i].Revision == r.place.revision {
 		return
 	}
-	r.place.doubt = true
+	r.place.unsure = true
 	r.local.send()
 }
 
@@ -93,7 +93,7 @@ func (r *Registry) doubtOwner(pairs []kvstore.Pair) {
 // ErrPlace or ErrOlder ends the process.
 func (r *Registry) takePlace(ctx context.Context) error {
 	r.mu.RLock()
-	id, settled, had, alone := r.place.id, r.place.revision != 0 && !r.place.doubt, r.place.had, r.era.Alone
+	id, settled, had, alone := r.place.id, r.place.revision != 0 && !r.place.unsure, r.place.had, r.epoch.Alone
 	id.VTEP = r.self.VTEP
 	r.mu.RUnlock()
 	if settled {
@@ -152,19 +152,19 @@ func (r *Registry) lookAgain(ctx context.Context, id Identity) (identity.Found, 
 
 func (r *Registry) tookPlace(ctx context.Context, id Identity, revision uint64) error {
 	defer r.change()()
-	doubt := false
+	unsure := false
 	if r.place.id.Run != id.Run || id.Was != "" || !slices.Equal(r.place.id.Former, id.Former) {
 		id.Was = ""
-		r.place.doubt = false // what is seen from now on is a new doubt
+		r.place.unsure = false // what is seen from now on makes it unsure again
 		if err := r.putLocked(ctx, record.StateBond, id.bond()); err != nil {
-			r.place.doubt = true
+			r.place.unsure = true
 			return err
 		}
-		doubt = r.place.doubt
+		unsure = r.place.unsure
 		r.place.id.Run, r.place.id.Was, r.place.id.Former = id.Run, "", id.Former
 	}
-	r.place.revision, r.place.doubt, r.place.had, r.place.busy = revision, doubt, true, time.Time{}
-	wakeUp(r.era.wake)
+	r.place.revision, r.place.unsure, r.place.had, r.place.busy = revision, unsure, true, time.Time{}
+	r.tendLocked(true)
 	r.any.send() // claims may be allowed now
 	return nil
 }
@@ -175,12 +175,5 @@ func (id Identity) bond() bond {
 
 // awaitPlace returns once this process has its host's place.
 func (r *Registry) awaitPlace(ctx context.Context) error {
-	for !r.placed() {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(trustLook):
-		}
-	}
-	return nil
+	return r.await(ctx, &r.admission, func() bool { return r.place.revision != 0 })
 }

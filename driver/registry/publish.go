@@ -23,30 +23,30 @@ import (
 // without a reason to.
 const recheck = 5 * time.Minute
 
-// doubtLook is how often what the store has is read again while a write that seemed to
-// fail may still be carried out.
-const doubtLook = 3 * time.Second
+// lateWriteLook is how often what the store has is read again while a write that seemed
+// to fail may still be carried out (kvstore.LateWrites).
+const lateWriteLook = 3 * time.Second
 
 // publisher brings the cluster's store up to date with this host.
 type publisher struct {
 	*Registry
-	sent  map[string]string // own keys as the store is known to have them; nil: not known
-	mine  uint64            // the own record's revision then, which the next write must find; 0: there was none, or it is not known
-	read  time.Time         // when sent was last read from the store
-	own   uint64            // mine when it was last known: a lower one in the same epoch shows a loss
-	epoch string            // of the store, when own was noted
-	doubt time.Time         // until then a write that seemed to fail may still be carried out
-	said  map[string]string // by network id: why it was passed over, as the log has it
-	state uint64            // revision of this host's state in the own record
+	sent            map[string]string // own keys as the store is known to have them; nil: not known
+	mine            uint64            // the own record's revision then, which the next write must find; 0: there was none, or it is not known
+	read            time.Time         // when sent was last read from the store
+	own             uint64            // mine when it was last known: a lower one in the same epoch shows a loss
+	ownIn           string            // id of the epoch of the store in which own was noted
+	lateWritesUntil time.Time         // until then a write that seemed to fail may still be carried out
+	said            map[string]string // by network id: why it was passed over, as the log has it
+	state           uint64            // revision of this host's state in the own record
 }
 
-// inDoubt says whether something may have come over what was read last.
-func (p *publisher) inDoubt() bool { return p.read.Before(p.doubt) }
+// lateWrites says whether a late write may have come over what was read last.
+func (p *publisher) lateWrites() bool { return p.read.Before(p.lateWritesUntil) }
 
 // due is when the store is to be read again.
 func (p *publisher) due() time.Time {
-	if p.inDoubt() {
-		return p.read.Add(doubtLook)
+	if p.lateWrites() {
+		return p.read.Add(lateWriteLook)
 	}
 	return p.read.Add(recheck)
 }
@@ -56,7 +56,7 @@ func (r *Registry) runPublisher(ctx context.Context) error {
 	changes, stop := r.local.subscribe()
 	defer stop()
 	// Who ran before may have left something under way.
-	p := &publisher{Registry: r, doubt: time.Now().Add(kvstore.LateWrites), said: map[string]string{}}
+	p := &publisher{Registry: r, lateWritesUntil: time.Now().Add(kvstore.LateWrites), said: map[string]string{}}
 	retry := newBackoff()
 	for {
 		err := p.publish(ctx)
@@ -73,7 +73,7 @@ func (r *Registry) runPublisher(ctx context.Context) error {
 		wait := max(time.Until(p.due()), 0)
 		if err != nil {
 			p.sent = nil // whatever happened, read again
-			p.doubt = time.Now().Add(kvstore.LateWrites)
+			p.lateWritesUntil = time.Now().Add(kvstore.LateWrites)
 			wait = retry.NextBackOff()
 		} else {
 			retry.Reset()
@@ -101,13 +101,13 @@ func (p *publisher) publish(ctx context.Context) error {
 	if err := p.takePlace(ctx); err != nil {
 		return err
 	}
-	distrust, due := p.takeDistrust(), !time.Now().Before(p.due())
-	if distrust {
-		p.doubt = time.Now().Add(kvstore.LateWrites)
+	reread, due := p.takeReread(), !time.Now().Before(p.due())
+	if reread {
+		p.lateWritesUntil = time.Now().Add(kvstore.LateWrites)
 	}
 	var err error
 	switch {
-	case distrust || p.sent == nil || due && !p.inDoubt():
+	case reread || p.sent == nil || due && !p.lateWrites():
 		err = p.bootstrap(ctx)
 	case due:
 		err = p.readOwn(ctx)
@@ -117,7 +117,7 @@ func (p *publisher) publish(ctx context.Context) error {
 	}
 	// What shows that the store has lost data must not be written over before
 	// that is settled.
-	if err := p.trusted(ctx); err != nil {
+	if err := p.settled(ctx); err != nil {
 		return err
 	}
 	if err := p.reassert(ctx); err != nil {
@@ -132,30 +132,31 @@ func (p *publisher) publish(ctx context.Context) error {
 	}
 	err = p.write(ctx, want)
 	if errors.Is(err, kvstore.ErrConflict) {
-		p.relapse()
+		p.republishAll()
 		return nil
 	}
 	return err
 }
 
-// relapse has the store looked through and told everything again, and this host's
+// republishAll has the store looked through and told everything again, and this host's
 // claims compared with it. The way to the lease does that too, but a snapshot may
 // hold the lease, and who waits for it to become free has compared them before.
-func (r *Registry) relapse() {
+func (r *Registry) republishAll() {
 	r.mu.Lock()
-	r.distrust, r.echo.seen, r.place.doubt = true, 0, true
-	r.era.doubtLocked()
+	r.rereadStore, r.lag.seen, r.place.unsure = true, 0, true
+	r.compareClaimsLocked()
 	r.mu.Unlock()
 	r.local.send()
 }
 
-// takeDistrust says once that the store has lost what it had of this host.
-func (p *publisher) takeDistrust() bool {
+// takeReread says once that the store is to be read again, since it may have lost what
+// it had of this host.
+func (p *publisher) takeReread() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	lost := p.distrust
-	p.distrust = false
-	return lost
+	reread := p.rereadStore
+	p.rereadStore = false
+	return reread
 }
 
 // bootstrap writes what every cluster has once, and reads what the store has
@@ -218,15 +219,15 @@ func (p *publisher) readOwn(ctx context.Context) error {
 	}
 	if p.mine > 0 && p.mine != doc.Revision {
 		p.mu.Lock()
-		p.era.doubtLocked()
+		p.compareClaimsLocked()
 		p.mu.Unlock()
 	}
 	epoch := p.epochID()
-	if doc.Revision < p.own && p.epoch == epoch {
-		p.suspect(record.HostKey(self), p.own)
+	if doc.Revision < p.own && p.ownIn == epoch {
+		p.noteOlder(record.HostKey(self), p.own)
 	}
 	p.sent, p.mine, p.read = sent, doc.Revision, began
-	p.own, p.epoch = doc.Revision, epoch
+	p.own, p.ownIn = doc.Revision, epoch
 	return nil
 }
 
@@ -237,7 +238,7 @@ func (p *publisher) wanted(ctx context.Context) (map[string]string, error) {
 		return nil, err
 	}
 	doc := record.HostDoc{Host: p.Self(), Digests: map[string]string{}, Seq: docs.Seq, Runs: p.Runs()}
-	doc.Epoch, doc.Settled = p.verified()
+	doc.Epoch, doc.Settled = p.compared()
 	want := map[string]string{}
 	for _, at := range docs.New {
 		if at.Gone {
@@ -275,12 +276,12 @@ func (p *publisher) dated(ctx context.Context, doc *record.HostDoc) ([]byte, err
 	return json.Marshal(doc)
 }
 
-// verified is the epoch in which this host has recorded again what it has, and says
+// compared is the epoch in which this host has recorded again what it has, and says
 // whether this host claims new things in it.
-func (r *Registry) verified() (id string, settled bool) {
+func (r *Registry) compared() (id string, claims bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.era.verified, r.era.Settled && r.era.verified == r.era.Epoch.ID
+	return r.epoch.Compared()
 }
 
 // stocks are the addresses in stock of all networks that this host's Docker has, by
@@ -401,6 +402,7 @@ func (r *Registry) setContact(err error) {
 	}
 	r.contact.Err = err
 	r.mu.Unlock()
+	r.admission.send()
 	switch {
 	case err != nil && was.Err == nil:
 		r.log.WithError(err).Warn("The store does not answer; what this host has goes on working, and it is asked again until it does.")

@@ -258,12 +258,8 @@ func (r *Registry) rejoin(ctx context.Context) error {
 	if err := r.awaitPlace(ctx); err != nil {
 		return err
 	}
-	for !r.epochKnown() {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(trustLook):
-		}
+	if err := r.await(ctx, &r.admission, r.epoch.Known); err != nil {
+		return err
 	}
 	mark, err := r.cluster.Get(ctx, record.DeadKey(self))
 	if errors.Is(err, kvstore.ErrNotFound) {
@@ -291,7 +287,7 @@ func (r *Registry) rejoin(ctx context.Context) error {
 		return fmt.Errorf("come back after having been declared dead: %w", err)
 	}
 	r.mu.Lock()
-	r.distrust = true // what was this host's in the store is gone
+	r.rereadStore = true // what was this host's in the store is gone
 	r.mu.Unlock()
 	r.local.send()
 	return r.verifyAll(ctx)

@@ -52,7 +52,7 @@ func (r *Registry) Rebuilt(ctx context.Context) error {
 		return err
 	}
 	r.rebuild.lost, r.rebuild.inherited, r.rebuild.remains = false, nil, nil
-	wakeUp(r.era.wake)
+	wakeUp(r.epochWake)
 	r.changedLocally()
 	return nil
 }
@@ -157,7 +157,7 @@ func (r *Registry) hasRead(prefix string) {
 	r.rebuild.hosts = was.hosts || prefix == record.HostPrefix
 	r.rebuild.networks = was.networks || prefix == record.NetPrefix
 	if !was.hosts {
-		wakeUp(r.era.wake)
+		wakeUp(r.epochWake)
 	}
 	if r.rebuild.lost && (was.hosts != r.rebuild.hosts || was.networks != r.rebuild.networks) {
 		r.any.send()

@@ -6,11 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/weft-net/weft/driver/format"
-	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/epoch"
 	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -34,7 +35,7 @@ func (r *Registry) runEpoch(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-r.era.wake:
+		case <-r.epochWake:
 		case <-again:
 		}
 	}
@@ -42,21 +43,18 @@ func (r *Registry) runEpoch(ctx context.Context) error {
 
 func (r *Registry) tendEpoch(ctx context.Context) error {
 	r.mu.RLock()
-	suspected, known := r.era.suspect != nil || len(r.unawaitedLocked()) > 0, r.era.Epoch
+	suspicion, holds := r.epoch.Suspicion(r.viewLocked())
 	r.mu.RUnlock()
 	var err error
-	if suspected {
-		err = r.beginEpoch(ctx, known)
+	if holds {
+		err = r.beginEpoch(ctx, suspicion)
 	}
-	return errors.Join(err, r.verifyClaims(ctx))
+	return errors.Join(err, r.compareClaims(ctx))
 }
 
-// beginEpoch begins the next epoch after the one known if the store has really
-// lost something of what was seen.
-func (r *Registry) beginEpoch(ctx context.Context, known record.Epoch) error {
-	r.mu.RLock()
-	signs := r.era.signs
-	r.mu.RUnlock()
+// beginEpoch begins the next epoch if the store has really lost something of what was
+// seen.
+func (r *Registry) beginEpoch(ctx context.Context, was epoch.Suspicion) error {
 	nets, _, err := r.cluster.List(ctx, record.NetPrefix)
 	if err != nil {
 		return fmt.Errorf("look what the store has lost: %w", err)
@@ -70,27 +68,15 @@ func (r *Registry) beginEpoch(ctx context.Context, known record.Epoch) error {
 		return nil //nolint:nilerr // this weft can begin none after it; the watch shows when it is mended
 	}
 	r.mu.Lock()
-	next := record.Epoch{
-		N: max(known.N, stored.N) + 1, ID: newID(), Hosts: r.peers.Names(), By: r.self.Name,
-		At: time.Now().UTC().Truncate(time.Millisecond), VTEPs: r.remainingLocked(),
-	}
-	back := wentBack(r.era.suspect, record.Revisions(slices.Concat(nets, hosts)), "")
-	where := compare(known, stored)
-	if r.era.Epoch.ID == known.ID && where == newer { // somebody has noticed before; it is entered in a moment
-		r.mu.Unlock()
-		return nil
-	}
-	if r.era.Epoch.ID != known.ID || where == current && len(back) == 0 && len(r.unawaitedLocked()) == 0 {
-		if r.era.signs == signs {
-			r.era.suspect = nil // it has been, or there was nothing
-			r.any.send()        // claims may be allowed again
-		} else { // there was another sign while the store was read
-			wakeUp(r.era.wake)
-		}
-		r.mu.Unlock()
-		return nil
-	}
+	view := r.viewLocked()
+	next := epoch.Next(was.Known, stored, newID(), r.peers.Names(), view, time.Now())
+	begin, lost, again := r.epoch.Conclude(was, stored, slices.Concat(nets, hosts), view)
+	r.tendLocked(again)
 	r.mu.Unlock()
+	if !begin {
+		r.any.send() // claims may be allowed again
+		return nil
+	}
 	value, err := json.Marshal(next)
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)
@@ -101,71 +87,58 @@ func (r *Registry) beginEpoch(ctx context.Context, known record.Epoch) error {
 	}
 	if err == nil && len(next.VTEPs) > 0 {
 		r.log.WithField("vteps", next.VTEPs).
-			Warnf("The store's data and this host's records are lost: both are made again from what Docker and the kernel have, and no host claims anything new until those at these addresses have done so too, or for %v.", settleTime)
+			Warnf("The store's data and this host's records are lost: both are made again from what Docker and the kernel have, and no host claims anything new until those at these addresses have done so too, or for %v.", epoch.SettleTime)
 	}
-	if err == nil && known.ID != "" {
-		r.log.WithField("records", back).Warn("The store has lost data: a new epoch begins.")
+	if err == nil && was.Known.ID != "" {
+		r.log.WithField("records", lost).Warn("The store has lost data: a new epoch begins.")
 	}
 	return err // after a conflict, look again
 }
 
-// verifyClaims has this host's claims compared with the store if a new epoch has
-// begun, or it is in doubt that the store has them.
-func (r *Registry) verifyClaims(ctx context.Context) error {
+// compareClaims has this host's claims compared with the store if a new epoch has
+// begun, or the store may have something else than them.
+func (r *Registry) compareClaims(ctx context.Context) error {
 	if !r.placed() {
 		return nil // it is woken then
 	}
 	r.mu.Lock()
-	e, spread := &r.era, min(spreadMost, time.Duration(r.peers.Count())*spreadEach)
-	id, owes := e.Epoch.ID, r.owesLocked(time.Now())
-	fresh := e.verified != e.Epoch.ID && e.revision != 0 && !owes
-	doubt := e.doubt && time.Since(e.compared) >= doubtGap
-	if doubt {
-		e.doubt, e.compared = false, time.Now()
+	comparison, due := r.epoch.BeginComparison(r.viewLocked(), time.Now())
+	if !due {
+		r.settleLocked(time.Now())
 	}
 	r.mu.Unlock()
-	if !fresh && !doubt {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.settleLocked(time.Now())
+	if !due {
 		return nil
 	}
-	if fresh {
+	if comparison.First() {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(rand.N(spread + 1)):
+		case <-time.After(rand.N(r.spread() + 1)):
 		}
 	}
-	if err := r.addresses.Verify(ctx, false); err != nil {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if doubt {
-			e.doubt, e.compared = true, time.Time{}
-		}
-		return fmt.Errorf("compare this host's addresses with the store: %w", err)
-	}
+	err := r.addresses.Verify(ctx, false)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !owes {
-		r.era.verified = id
+	r.epoch.EndComparison(comparison, err == nil)
+	if err != nil {
+		return fmt.Errorf("compare this host's addresses with the store: %w", err)
 	}
 	r.settleLocked(time.Now())
 	r.local.send()
 	return nil
 }
 
-// noteClashLocked notes that another host says that it has an address which is
-// in use here.
-func (r *Registry) noteClashLocked(at overlay.Attachment) {
-	if len(r.endpoints) == 0 {
-		return
+// remainingLocked gives the VTEPs of the hosts that have addresses in the networks of
+// this host's containers, and its own, if it knows them by its kernel only; sorted.
+func (r *Registry) remainingLocked() []netip.Addr {
+	if len(r.rebuild.remains) == 0 {
+		return nil
 	}
-	for _, e := range at.Endpoints {
-		if slices.ContainsFunc(e.Addrs, r.usesLocked) {
-			r.era.doubt = true
-			wakeUp(r.era.wake)
-			return
-		}
+	out := []netip.Addr{r.self.VTEP}
+	for _, n := range r.rebuild.remains {
+		out = append(out, n.Peers...)
 	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
 }

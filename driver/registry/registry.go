@@ -17,6 +17,7 @@ import (
 
 	"github.com/weft-net/weft/driver/identity"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/epoch"
 	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/driver/skipped"
@@ -44,13 +45,14 @@ type Config struct {
 
 // Registry is one host's knowledge. Safe for concurrent use.
 type Registry struct {
-	cluster kvstore.Store
-	state   kvstore.Store
-	log     logrus.FieldLogger
-	local   broadcast // own records changed
-	any     broadcast // anything changed
-	observe Observer
-	skipped *skipped.List // records of the store that are passed over
+	cluster   kvstore.Store
+	state     kvstore.Store
+	log       logrus.FieldLogger
+	local     broadcast // own records changed
+	any       broadcast // anything changed
+	admission broadcast // what the admission of claims goes by has changed
+	observe   Observer
+	skipped   *skipped.List // records of the store that are passed over
 
 	numbers numbers
 	flushes chan struct{} // something is to be saved, see keepLocked
@@ -78,15 +80,16 @@ type Registry struct {
 	graves       graves                           // of the tombstones among them
 	peers        *peers.Peers
 	absent       map[string]bool // attached networks that the store has lost
-	moved        bool            // the host was alone when it ran last and is not now, or the other way round
+	storeChanged bool            // the host was alone when it ran last and is not now, or the other way round
 	published    bool            // the store has had this host's record
-	distrust     bool            // the store may have lost it since, or have something else
+	rereadStore  bool            // the store may have lost this host's record since, or have something else
 	addresses    Addresses
 	contact      Contact
 	leasesUnseen bool // the watch of the hosts' records fails
-	echo         echo
+	lag          watchLag
 	rebuild      rebuild
-	era          era
+	epoch        epoch.State
+	epochWake    chan struct{} // the epoch has something to do
 	place        place
 	rotation     rotation
 
@@ -146,8 +149,8 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 		unsaved: map[string]kvstore.Op{},
 		observe: cfg.Observe.filled(),
 		contact: Contact{Since: time.Now(), Err: fmt.Errorf("not asked yet")},
-		era:     era{seen: map[string]uint64{}, since: time.Now(), wake: make(chan struct{}, 1)},
-		place:   place{id: cfg.Identity}, rotation: newRotation(),
+		epoch:   epoch.New(time.Now()), epochWake: make(chan struct{}, 1),
+		place: place{id: cfg.Identity}, rotation: newRotation(),
 	}
 	if cfg.Identity.Run == "" {
 		var err error
@@ -182,7 +185,7 @@ func (r *Registry) SetAddresses(a Addresses) {
 func (r *Registry) SetUnderlay(vtep netip.Addr, mtu int) {
 	r.mu.Lock()
 	changed := r.self.VTEP != vtep || r.self.MTU != mtu
-	r.place.doubt = r.place.doubt || r.self.VTEP != vtep // its owner's record has the address
+	r.place.unsure = r.place.unsure || r.self.VTEP != vtep // its owner's record has the address
 	r.self.VTEP, r.self.MTU = vtep, mtu
 	if r.self.Push.IsValid() {
 		r.self.Push = netip.AddrPortFrom(vtep, r.self.Push.Port())
@@ -218,7 +221,7 @@ func (r *Registry) Snapshot() overlay.Snapshot {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	s := overlay.Snapshot{
-		Self: r.self, Partial: r.partialLocked(), Hosts: map[string]overlay.Host{}, Networks: map[string]overlay.Network{},
+		Self: r.self, Partial: r.rebuild.lost || r.epoch.Partial(), Hosts: map[string]overlay.Host{}, Networks: map[string]overlay.Network{},
 		Local: slices.Collect(maps.Values(r.endpoints)), Peers: map[string][]overlay.Attachment{},
 		Silent: r.peers.Silences(), Probes: r.peers.Probes(), Held: r.heldLocked(),
 	}

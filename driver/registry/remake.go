@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/epoch"
 	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -17,7 +18,7 @@ import (
 // Docker and kernel have it. Without an id it gets a new one, without a VNI any.
 // If another host has recorded it meanwhile, that record is learned. It fails
 // with ErrFrozen as long as somebody may know the network better: one that is not
-// in this host's kernel until new claims are allowed, and for settleTime if no
+// in this host's kernel until new claims are allowed, and for epoch.SettleTime if no
 // host has said that it has lost its records.
 func (r *Registry) Remake(ctx context.Context, n overlay.Network) error {
 	check, err := r.mayRemake(n)
@@ -74,14 +75,11 @@ func (r *Registry) mayRemake(n overlay.Network) (kvstore.Op, error) {
 			return kvstore.Op{}, fmt.Errorf("network %q was removed from the cluster while this host did not hear of it: remove it here with `docker network rm %s`", n.Name, n.Name)
 		}
 	}
-	e := &r.era
 	here := slices.ContainsFunc(r.rebuild.remains, func(k overlay.Remains) bool { return k.ID == n.ID })
-	// Without a host that knows others by its kernel, one may be still to come.
-	early := !e.Settled || len(e.Epoch.VTEPs) == 0 && time.Since(e.since) < settleTime
-	if e.revision == 0 || e.unread != nil || e.suspect != nil || !r.rebuild.hosts || len(r.unawaitedLocked()) > 0 || !here && early {
-		return kvstore.Op{}, fmt.Errorf("network %q, which nobody has a record of, is recorded again once no other host can know it better, after %v at most: %w", n.Name, settleTime, ErrFrozen)
+	if !r.epoch.MayRemake(r.viewLocked(), here, time.Now()) {
+		return kvstore.Op{}, fmt.Errorf("network %q, which nobody has a record of, is recorded again once no other host can know it better, after %v at most: %w", n.Name, epoch.SettleTime, ErrFrozen)
 	}
-	return kvstore.Op{Kind: kvstore.Check, Key: record.EpochKey, Revision: e.revision}, nil
+	return r.epoch.Check(), nil
 }
 
 // beaten learns the network that has n's name if it is the same one, and frees the

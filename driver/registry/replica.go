@@ -36,7 +36,7 @@ func (r *Registry) applyNetworks(_ context.Context, pairs []kvstore.Pair) error 
 	}
 	for _, n := range read.Networks {
 		if !n.Deleted.IsZero() { // a tombstone's end is no loss, see tombstone.go
-			delete(r.era.seen, record.NetworkKey(n.ID))
+			r.epoch.SeeTombstone(record.NetworkKey(n.ID))
 		}
 		old, known := r.networks[n.ID]
 		if known && record.Outdated(n, old) {
@@ -68,7 +68,7 @@ func (r *Registry) applyNetworks(_ context.Context, pairs []kvstore.Pair) error 
 
 // epochPassedLocked is the epoch's record if it cannot be used.
 func (r *Registry) epochPassedLocked() []skipped.Record {
-	if cannot, bad := skipped.Of(record.EpochKey, r.era.unread); bad {
+	if cannot, bad := skipped.Of(record.EpochKey, r.epoch.Unread()); bad {
 		return []skipped.Record{cannot}
 	}
 	return nil
@@ -100,7 +100,7 @@ func (r *Registry) applyHosts(ctx context.Context, pairs []kvstore.Pair) error {
 	r.watchLosses(record.HostPrefix, pairs, read.Unread)
 	r.passOver(record.HostPrefix, append(read.Passed, r.ownAddress(updates)...)...)
 	r.checkOwn(pairs)
-	r.doubtOwner(pairs)
+	r.checkOwner(pairs)
 	r.saw(pairs)
 	delete(updates, r.Self().Name)
 	fetched, err := r.fetchAttachments(ctx, updates)
@@ -146,10 +146,10 @@ func (r *Registry) updateHostsLocked(updates map[string]record.HostUpdate, fetch
 func (r *Registry) checkOwn(pairs []kvstore.Pair) {
 	r.mu.Lock()
 	i := r.ownRecordLocked(pairs)
-	lost := i < 0 && r.published || i >= 0 && (pairs[i].Revision < r.echo.seen || spoilt(pairs[i]) && r.published)
+	lost := i < 0 && r.published || i >= 0 && (pairs[i].Revision < r.lag.seen || spoilt(pairs[i]) && r.published)
 	r.mu.Unlock()
 	if lost {
-		r.relapse()
+		r.republishAll()
 	}
 }
 

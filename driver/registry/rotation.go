@@ -296,19 +296,9 @@ func (r *Registry) RotateKeys(ctx context.Context) (KeysStatus, error) {
 	if err != nil {
 		return KeysStatus{}, fmt.Errorf("the hosts' key is not changed: %w", err)
 	}
-	end := time.NewTimer(rotateTime)
-	defer end.Stop()
-	ticker := time.NewTicker(trustLook)
-	defer ticker.Stop()
-	for r.KeysStatus().Count > 1 {
-		select {
-		case <-ctx.Done():
-			return r.KeysStatus(), nil
-		case <-end.C:
-			return r.KeysStatus(), nil
-		case <-ticker.C:
-		}
-	}
+	within, cancel := context.WithTimeout(ctx, rotateTime)
+	defer cancel()
+	_ = r.await(within, &r.local, func() bool { return len(r.meta.PSK) <= 1 })
 	return r.KeysStatus(), nil
 }
 

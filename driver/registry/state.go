@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 
 	"github.com/weft-net/weft/driver/overlay"
@@ -37,15 +36,8 @@ func (r *Registry) load(ctx context.Context, alone bool) error {
 	}
 	r.self.Incarnation = self.Incarnation
 	r.turnLocked(r.meta)
-	r.era.saved = maps.Clone(r.era.seen)
-	forgets := r.era.Alone != alone
-	if forgets {
-		r.moved = r.era.Epoch.ID != ""
-		r.era.forget(alone)
-	}
-	if r.era.Settled {
-		r.era.verified = r.era.Epoch.ID
-	}
+	forgets, changed := r.epoch.Loaded(alone)
+	r.storeChanged = changed
 	if r.self.Incarnation == "" {
 		r.self.Incarnation, r.rebuild.lost = newID(), true
 	}
@@ -65,7 +57,7 @@ func (r *Registry) load(ctx context.Context, alone bool) error {
 	}
 	ops = append(ops, me, bound)
 	if forgets {
-		now, err := record.Put(record.StateEpoch, r.era)
+		now, err := record.Put(record.StateEpoch, r.epoch)
 		if err != nil {
 			return err
 		}
@@ -96,9 +88,9 @@ func (r *Registry) loadOne(p kvstore.Pair, self *overlay.Host, seed *[]byte) err
 		r.yields.Store(true)
 		return nil
 	case p.Key == record.StateEpoch:
-		return decode(&r.era)
+		return decode(&r.epoch)
 	case p.Key == record.StateSeen:
-		return decode(&r.era.seen)
+		return r.epoch.LoadSeen(decode)
 	case p.Key == record.StateRan:
 		return decode(&r.graves.ran)
 	case strings.HasPrefix(p.Key, record.StateGrave):

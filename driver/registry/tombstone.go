@@ -65,7 +65,7 @@ func (r *Registry) tendTombstones(ctx context.Context, passed time.Duration) err
 		return err
 	}
 	var old []string
-	for _, n := range r.those(r.isOldLocked) {
+	for _, n := range r.networksWhere(r.isOldLocked) {
 		old = append(old, n.ID)
 	}
 	return r.bury(ctx, old)
