@@ -32,9 +32,9 @@ func (r *Registry) admitLocked() (checks []kvstore.Op, epoch uint64, err error) 
 }
 
 // admitted waits until Admit gives its conditions; at ctx's end it fails with why not.
-func (r *Registry) admitted(ctx context.Context) (checks []kvstore.Op, err error) {
-	_ = r.await(ctx, &r.admission, func() bool {
-		checks, _, err = r.admitLocked()
+func (m maker) admitted(ctx context.Context) (checks []kvstore.Op, err error) {
+	_ = m.await(ctx, &m.admission, func() bool {
+		checks, _, err = m.admitLocked()
 		return err == nil
 	})
 	return checks, err

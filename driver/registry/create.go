@@ -12,39 +12,40 @@ import (
 	"github.com/weft-net/weft/kvstore"
 )
 
-// createTries is how often a randomly chosen VNI may turn out to be taken.
-const createTries = 8
+// maker makes records of networks that the store does not have.
+type maker struct{ *Registry }
 
 // publishNew makes the network's record in the cluster, with a VNI of its own.
 // Docker waits for it, for kvstore.Patience at most.
-func (r *Registry) publishNew(ctx context.Context, n overlay.Network) (overlay.Network, error) {
+func (m maker) publishNew(ctx context.Context, n overlay.Network) (overlay.Network, error) {
 	err := kvstore.Patiently(ctx, func(ctx context.Context) (err error) {
-		n, err = r.publish(ctx, n)
+		n, err = m.publish(ctx, n)
 		return err
 	})
 	return n, err
 }
 
-func (r *Registry) publish(ctx context.Context, n overlay.Network) (overlay.Network, error) {
-	r.mu.RLock()
-	n.Host, n.Created = r.self.Name, time.Now().UTC().Truncate(time.Millisecond)
-	r.mu.RUnlock()
+func (m maker) publish(ctx context.Context, n overlay.Network) (overlay.Network, error) {
+	m.mu.RLock()
+	n.Host, n.Created = m.self.Name, time.Now().UTC().Truncate(time.Millisecond)
+	m.mu.RUnlock()
 	if n.ID == "" {
 		n.ID = newID()
 	}
-	chosen := n.VNI != 0
-	for range createTries {
+	chosen, tries := n.VNI != 0, 0
+	for range kvstore.Attempts(ctx) {
+		tries++
 		if !chosen {
 			n.VNI = record.FirstVNI + rand.Uint32N(record.LastVNI-record.FirstVNI+1)
 		}
-		tombstone, err := r.succeed(ctx, &n)
+		tombstone, err := m.succeed(ctx, &n)
 		if err != nil {
 			return n, fmt.Errorf("record network %q in the store: %w", n.Title(), err)
 		}
-		if err := r.put(ctx, record.StateMaking+n.ID, n); err != nil {
+		if err := m.put(ctx, record.StateMaking+n.ID, n); err != nil {
 			return n, err
 		}
-		err = r.tryPublish(ctx, n, tombstone)
+		err = m.tryPublish(ctx, n, tombstone)
 		var conflict *kvstore.ConflictError
 		switch {
 		case err == nil:
@@ -52,7 +53,7 @@ func (r *Registry) publish(ctx context.Context, n overlay.Network) (overlay.Netw
 		case errors.As(err, &conflict) && conflict.Key == record.EpochKey: // a new epoch has begun
 		case errors.As(err, &conflict) && conflict.Key == record.VNIKey(n.VNI):
 			if chosen {
-				return n, r.vniTaken(ctx, n.VNI)
+				return n, m.vniTaken(ctx, n.VNI)
 			}
 		case errors.As(err, &conflict):
 			return n, fmt.Errorf("network id %q is being created on another host at this moment: try again", n.ID)
@@ -60,17 +61,17 @@ func (r *Registry) publish(ctx context.Context, n overlay.Network) (overlay.Netw
 			return n, fmt.Errorf("record network %q in the store: %w", n.Title(), err)
 		}
 	}
-	return n, fmt.Errorf("find a free VNI for network %q: %d in a row were %w", n.Title(), createTries, ErrTaken)
+	return n, fmt.Errorf("find a free VNI for network %q: %d in a row were %w", n.Title(), tries, ErrTaken)
 }
 
-// succeed gives the revision of the tombstone under n's id, if there is one, and
-// sees to it that n was created after what that was of, whatever the clocks of the
-// two hosts say: the one created first is outdated.
-func (r *Registry) succeed(ctx context.Context, n *overlay.Network) (tombstone uint64, err error) {
-	r.mu.RLock()
-	was := []overlay.Network{r.networks[n.ID]} // the store may have lost it
-	r.mu.RUnlock()
-	stored, revision, err := r.readNetwork(ctx, n.ID)
+// succeed gives the revision of the tombstone under n's id, if there is one. It makes n
+// newer than the network whose tombstone it replaces, whatever the clocks of the two
+// hosts say: of two networks with one id the one created first is outdated.
+func (m maker) succeed(ctx context.Context, n *overlay.Network) (tombstone uint64, err error) {
+	m.mu.RLock()
+	was := []overlay.Network{m.networks[n.ID]} // the store may have lost it
+	m.mu.RUnlock()
+	stored, revision, err := m.readNetwork(ctx, n.ID)
 	switch {
 	case errors.Is(err, kvstore.ErrNotFound):
 	case err != nil:
@@ -89,8 +90,8 @@ func (r *Registry) succeed(ctx context.Context, n *overlay.Network) (tombstone u
 // tryPublish writes the record, over its tombstone if there is one, and its VNI in
 // one transaction. It waits while nothing new is claimed, and fails with ErrFrozen at
 // ctx's end.
-func (r *Registry) tryPublish(ctx context.Context, n overlay.Network, tombstone uint64) error {
-	checks, err := r.admitted(ctx)
+func (m maker) tryPublish(ctx context.Context, n overlay.Network, tombstone uint64) error {
+	checks, err := m.admitted(ctx)
 	if err != nil {
 		return err
 	}
@@ -98,7 +99,7 @@ func (r *Registry) tryPublish(ctx context.Context, n overlay.Network, tombstone 
 	if err != nil {
 		return err
 	}
-	_, err = r.cluster.Txn(ctx, append(checks, write,
+	_, err = m.cluster.Txn(ctx, append(checks, write,
 		kvstore.Op{Kind: kvstore.CAS, Key: record.VNIKey(n.VNI), Value: []byte(n.ID)},
 	)...)
 	return err

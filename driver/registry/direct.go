@@ -145,23 +145,23 @@ func (r *Registry) Catch(_ context.Context, docs Documents) error {
 // written to this host's state: what a crash loses is asked for again.
 const flushAfter = 100 * time.Millisecond
 
-// flushLocked has runFlusher write what was pushed.
+// flushLocked has run write what was pushed.
 func (r *Registry) flushLocked() {
 	if r.peers.Dirty() {
 		wakeUp(r.flushes)
 	}
 }
 
-// runFlusher makes other hosts' records durable until ctx ends. What could not be
+// run makes other hosts' records durable until ctx ends. What could not be
 // written is tried again.
-func (r *Registry) runFlusher(ctx context.Context) error {
+func (f flusher) run(ctx context.Context) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-r.flushes:
+		case <-f.flushes:
 		case <-ticker.C:
 		}
 		select {
@@ -169,28 +169,28 @@ func (r *Registry) runFlusher(ctx context.Context) error {
 			return nil
 		case <-time.After(flushAfter):
 		}
-		if err := r.flush(ctx); err != nil && ctx.Err() == nil {
-			r.log.WithError(err).Warn("What other hosts told could not be kept for the next start.")
+		if err := f.flush(ctx); err != nil && ctx.Err() == nil {
+			f.log.WithError(err).Warn("What other hosts told could not be kept for the next start.")
 		}
 	}
 }
 
-func (r *Registry) flush(ctx context.Context) error {
-	if err := r.keepPushed(); err != nil {
+func (f flusher) flush(ctx context.Context) error {
+	if err := f.keepPushed(); err != nil {
 		return err
 	}
-	r.save(ctx)
+	f.save(ctx)
 	return nil
 }
 
 // keepPushed puts what was pushed to what is to be saved.
-func (r *Registry) keepPushed() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	ops, err := r.peers.Pushed()
+func (f flusher) keepPushed() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ops, err := f.peers.Pushed()
 	if err != nil {
 		return err
 	}
-	r.keepLocked(ops...)
+	f.keepLocked(ops...)
 	return nil
 }

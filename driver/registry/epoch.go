@@ -23,7 +23,7 @@ func (r *Registry) viewLocked() epoch.View {
 	return epoch.View{Self: r.self, Hosts: r.peers.Docs(), HostsRead: r.rebuild.hosts, Remains: r.remainingLocked()}
 }
 
-// tendLocked has runEpoch look what is to do, and whoever waits for it look whether
+// tendLocked has epochKeeper look what is to do, and whoever waits for it look whether
 // claims are admitted.
 func (r *Registry) tendLocked(due bool) {
 	if due {
@@ -33,31 +33,31 @@ func (r *Registry) tendLocked(due bool) {
 }
 
 // watchLosses is watchLossesLocked for who has no lock.
-func (r *Registry) watchLosses(prefix string, pairs []kvstore.Pair, unread map[string]bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.watchLossesLocked(prefix, pairs, unread)
+func (f follower) watchLosses(prefix string, pairs []kvstore.Pair, unread map[string]bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.watchLossesLocked(prefix, pairs, unread)
 }
 
 // watchLossesLocked looks at what a watch shows for signs of a loss.
-func (r *Registry) watchLossesLocked(prefix string, pairs []kvstore.Pair, unread map[string]bool) {
+func (f follower) watchLossesLocked(prefix string, pairs []kvstore.Pair, unread map[string]bool) {
 	if prefix == record.NetPrefix {
 		stored, revision, err := record.StoredEpoch(pairs)
-		standing, due := r.epoch.SeeEpoch(stored, revision, err)
+		standing, due := f.epoch.SeeEpoch(stored, revision, err)
 		if standing == epoch.Newer {
-			r.enterLocked(stored)
+			f.enterLocked(stored)
 		}
-		r.tendLocked(due)
+		f.tendLocked(due)
 	}
-	r.tendLocked(r.epoch.SeeRecords(prefix, pairs, unread))
+	f.tendLocked(f.epoch.SeeRecords(prefix, pairs, unread))
 }
 
 // noteOlder notes that a record has a lower revision than this host knows that it had.
-func (r *Registry) noteOlder(key string, revision uint64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.epoch.NoteOlder(key, revision)
-	r.tendLocked(true)
+func (p *publisher) noteOlder(key string, revision uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.epoch.NoteOlder(key, revision)
+	p.tendLocked(true)
 }
 
 // compareClaimsLocked asks for a comparison of this host's claims with the store.
@@ -84,10 +84,10 @@ func (r *Registry) noteClashLocked(at overlay.Attachment) {
 }
 
 // epochID is the epoch that this host goes by.
-func (r *Registry) epochID() string {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.epoch.Epoch.ID
+func (p *publisher) epochID() string {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.epoch.Epoch.ID
 }
 
 // lossTime is for how long the publisher waits until it is settled whether the store has
@@ -96,10 +96,10 @@ const lossTime = 3 * time.Second
 
 // settled waits until it is settled whether the store has lost data, or for so
 // long that it may have to be written for that.
-func (r *Registry) settled(ctx context.Context) error {
+func (p *publisher) settled(ctx context.Context) error {
 	within, cancel := context.WithTimeout(ctx, lossTime)
 	defer cancel()
-	if r.await(within, &r.admission, r.epoch.Intact) != nil {
+	if p.await(within, &p.admission, p.epoch.Intact) != nil {
 		return ctx.Err()
 	}
 	return nil
@@ -147,21 +147,21 @@ func (r *Registry) ConfirmStoreIntact(ctx context.Context) error {
 }
 
 // enterLocked goes by a new epoch from now on.
-func (r *Registry) enterLocked(began record.Epoch) {
-	if was := r.epoch.Epoch; was.ID != "" {
-		r.log.WithFields(map[string]any{"by": began.By, "at": began.At, "was": was.N, "is": began.N}).
+func (f follower) enterLocked(began record.Epoch) {
+	if was := f.epoch.Epoch; was.ID != "" {
+		f.log.WithFields(map[string]any{"by": began.By, "at": began.At, "was": was.N, "is": began.N}).
 			Warn("The store has lost data: every host records again what it has, and until then nothing new is claimed.")
 	}
 	down := map[string]bool{}
-	for name, p := range r.peers.All() {
+	for name, p := range f.peers.All() {
 		down[name] = p.Down
 	}
-	r.epoch.Enter(began, down, time.Now())
-	r.keepSeenLocked() // else the next process compares with what the former epoch had
-	r.keepEpochLocked()
-	r.rereadStore = true
-	r.tendLocked(true)
-	r.local.send()
+	f.epoch.Enter(began, down, time.Now())
+	f.keepSeenLocked() // else the next process compares with what the former epoch had
+	f.keepEpochLocked()
+	f.rereadStore = true
+	f.tendLocked(true)
+	f.local.send()
 }
 
 func (r *Registry) keepEpochLocked() {
@@ -187,7 +187,7 @@ const seenEvery = 5 * time.Second
 
 // lookAround does what is due by the clock; looked is when it was last made durable which
 // revisions were seen.
-func (r *Registry) lookAround(looked *time.Time) {
+func (r reaper) lookAround(looked *time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()

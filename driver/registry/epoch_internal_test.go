@@ -41,14 +41,14 @@ func TestTombstonesAreNotRemembered(t *testing.T) {
 			want[p.Key] = p.Revision
 		}
 	}
-	if err := r.applyNetworks(t.Context(), pairs); err != nil {
+	if err := (follower{r}).applyNetworks(t.Context(), pairs); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, r.epoch.Seen()); diff != "" {
 		t.Errorf("remembered (-want +got):\n%s", diff)
 	}
 	pairs = append(pairs, kvstore.Pair{Key: record.NetPrefix + "3", Value: []byte("no record"), Revision: 8})
-	if err := r.applyNetworks(t.Context(), pairs); err != nil {
+	if err := (follower{r}).applyNetworks(t.Context(), pairs); err != nil {
 		t.Error("what is no record stops the others:", err)
 	}
 	if _, known := r.networkRecord("3"); known {

@@ -14,14 +14,14 @@ import (
 
 // giveUp has a network taken back that was published, or may have been or still
 // be, and that Docker does not have.
-func (r *Registry) giveUp(n overlay.Network) {
-	r.mu.Lock()
+func (m maker) giveUp(n overlay.Network) {
+	m.mu.Lock()
 	if n.ID != "" {
-		r.halfMade[n.ID] = n
-		r.rereadStore = true // the write may come late
+		m.halfMade[n.ID] = n
+		m.rereadStore = true // the write may come late
 	}
-	r.mu.Unlock()
-	r.local.send()
+	m.mu.Unlock()
+	m.local.send()
 }
 
 // settleHalfMade takes back the networks that were published here without

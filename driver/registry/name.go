@@ -46,8 +46,8 @@ func (r *Registry) Name(ctx context.Context, id string, naming Naming) error {
 	if kvstore.CheckKey(record.NameKey(naming.Name)) != nil {
 		return fmt.Errorf("publish the name %.60q: no network of the cluster can have it: create the network with another name", naming.Name)
 	}
-	for range createTries {
-		err := r.tryName(ctx, id, naming)
+	for range kvstore.Attempts(ctx) {
+		err := maker{r}.tryName(ctx, id, naming)
 		var conflict *kvstore.ConflictError
 		switch {
 		case errors.As(err, &conflict) && conflict.Key == record.NameKey(naming.Name):
@@ -64,12 +64,12 @@ func (r *Registry) Name(ctx context.Context, id string, naming Naming) error {
 	return fmt.Errorf("publish the name %q: %w", naming.Name, kvstore.ErrConflict)
 }
 
-func (r *Registry) tryName(ctx context.Context, id string, naming Naming) error {
-	checks, _, err := r.Admit()
+func (m maker) tryName(ctx context.Context, id string, naming Naming) error {
+	checks, _, err := m.Admit()
 	if err != nil {
 		return err
 	}
-	n, revision, err := r.readNetwork(ctx, id)
+	n, revision, err := m.readNetwork(ctx, id)
 	if err != nil || n.Name != "" || !n.Deleted.IsZero() {
 		return err
 	}
@@ -80,12 +80,12 @@ func (r *Registry) tryName(ctx context.Context, id string, naming Naming) error 
 	if err != nil {
 		return err
 	}
-	if _, err := r.cluster.Txn(ctx, append(checks,
+	if _, err := m.cluster.Txn(ctx, append(checks,
 		kvstore.Op{Kind: kvstore.CAS, Key: record.NameKey(n.Name), Value: []byte(id)}, write,
 	)...); err != nil {
 		return err
 	}
-	return r.learn(ctx, n)
+	return m.learn(ctx, n)
 }
 
 // freeStaleName removes the name if the network that has it is no more, and

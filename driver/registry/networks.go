@@ -137,14 +137,14 @@ func (r *Registry) Create(ctx context.Context, dockerID string, want overlay.Net
 	if Generated(want.ID) {
 		return overlay.Network{}, fmt.Errorf("network id %q is %w to this cluster: let weft mirror the network, or name one of `weft network ls` in weft.id", want.ID, ErrUnknown)
 	}
-	n, err := r.publishNew(ctx, want)
+	n, err := maker{r}.publishNew(ctx, want)
 	if err == nil {
 		err = r.attach(ctx, dockerID, n, n)
 	}
 	if err == nil {
 		return n, nil
 	}
-	r.giveUp(n)
+	maker{r}.giveUp(n)
 	if first, ok := r.OfDocker(dockerID); ok { // the call that this one repeats was still at it
 		return first, sameSubnets(first, want)
 	}

@@ -30,7 +30,7 @@ func TestTombstonesCostNothing(t *testing.T) {
 		round++
 		pairs[0].Value = []byte(strings.Replace(string(pairs[1].Value), "000000000002", "000000000001", 1))
 		pairs[0].Value = []byte(strings.Replace(string(pairs[0].Value), `"old"`, fmt.Sprintf(`"new%d"`, round), 1))
-		if err := r.applyNetworks(t.Context(), pairs); err != nil {
+		if err := (follower{r}).applyNetworks(t.Context(), pairs); err != nil {
 			t.Fatal(err)
 		}
 		if got := r.networks["000000000001"].Name; got != fmt.Sprint("new", round) {

@@ -143,15 +143,15 @@ func (r *Registry) endSequence(ctx context.Context) error {
 }
 
 // overtake makes the numbers go on above those that the store has of this host.
-func (r *Registry) overtake(stored []kvstore.Pair) {
-	self, highest := r.Self(), uint64(0)
-	for _, p := range stored {
+func (p *publisher) overtake(stored []kvstore.Pair) {
+	self, highest := p.Self(), uint64(0)
+	for _, pair := range stored {
 		var at overlay.Attachment
-		if json.Unmarshal(p.Value, &at) == nil && at.Incarnation == self.Incarnation {
+		if json.Unmarshal(pair.Value, &at) == nil && at.Incarnation == self.Incarnation {
 			highest = max(highest, at.Seq)
 		}
 	}
-	n := &r.numbers
+	n := &p.numbers
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	was := n.sequence.High()
@@ -159,24 +159,24 @@ func (r *Registry) overtake(stored []kvstore.Pair) {
 		return
 	}
 	n.tell()
-	r.log.WithFields(map[string]any{"store": highest, "state": was}).
+	p.log.WithFields(map[string]any{"store": highest, "state": was}).
 		Warn("This host's state is older than what the store has of it; its records are numbered anew above those.")
 }
 
 // outlive makes this process one after the process that the store's record of this host
 // is of.
-func (r *Registry) outlive(ctx context.Context, was record.HostDoc) error {
-	n := &r.numbers
+func (p *publisher) outlive(ctx context.Context, was record.HostDoc) error {
+	n := &p.numbers
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	saved, later := n.sequence.Outlive(was.Runs)
-	if was.Incarnation != r.Self().Incarnation || !later {
+	if was.Incarnation != p.Self().Incarnation || !later {
 		return nil
 	}
-	if err := r.put(ctx, record.StateSequence, saved); err != nil {
+	if err := p.put(ctx, record.StateSequence, saved); err != nil {
 		return err
 	}
-	r.log.WithFields(map[string]any{"store": was.Runs, "state": n.sequence.Runs()}).
+	p.log.WithFields(map[string]any{"store": was.Runs, "state": n.sequence.Runs()}).
 		Info("The store knows a later process of this host than its state does; its messages are numbered above that one's.")
 	n.sequence.Saved(saved)
 	n.tell()

@@ -69,30 +69,30 @@ func (e *watchLag) sawLocked(revision uint64) time.Duration {
 
 // wrote notes that the publisher wrote, and gives the own record's revision if
 // that was among it, else 0.
-func (r *Registry) wrote(pairs []kvstore.Pair, began time.Time) (revision uint64) {
-	r.mu.Lock()
+func (p *publisher) wrote(pairs []kvstore.Pair, began time.Time) (revision uint64) {
+	p.mu.Lock()
 	var lag time.Duration
-	if i := r.ownRecordLocked(pairs); i >= 0 {
+	if i := p.ownRecordLocked(pairs); i >= 0 {
 		revision = pairs[i].Revision
-		lag = r.lag.wroteLocked(revision, began)
+		lag = p.lag.wroteLocked(revision, began)
 	}
-	r.mu.Unlock()
+	p.mu.Unlock()
 	if lag > 0 {
-		r.observe.Returned(lag)
+		p.observe.Returned(lag)
 	}
 	return revision
 }
 
 // saw notes what the watch shows.
-func (r *Registry) saw(pairs []kvstore.Pair) {
-	r.mu.Lock()
+func (f follower) saw(pairs []kvstore.Pair) {
+	f.mu.Lock()
 	var lag time.Duration
-	if i := r.ownRecordLocked(pairs); i >= 0 {
-		lag = r.lag.sawLocked(pairs[i].Revision)
+	if i := f.ownRecordLocked(pairs); i >= 0 {
+		lag = f.lag.sawLocked(pairs[i].Revision)
 	}
-	r.mu.Unlock()
+	f.mu.Unlock()
 	if lag > 0 {
-		r.observe.Returned(lag)
+		f.observe.Returned(lag)
 	}
 }
 

@@ -77,25 +77,25 @@ func (r *Registry) ownerFence() kvstore.Op {
 
 // checkOwner notes that the store has another owner of this host's place than
 // this process, or none.
-func (r *Registry) checkOwner(pairs []kvstore.Pair) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	key := record.OwnerKey(r.self.Name)
+func (f follower) checkOwner(pairs []kvstore.Pair) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	key := record.OwnerKey(f.self.Name)
 	i := slices.IndexFunc(pairs, func(p kvstore.Pair) bool { return p.Key == key })
-	if r.place.revision == 0 || i >= 0 && pairs[i].Revision == r.place.revision {
+	if f.place.revision == 0 || i >= 0 && pairs[i].Revision == f.place.revision {
 		return
 	}
-	r.place.unsure = true
-	r.local.send()
+	f.place.unsure = true
+	f.local.send()
 }
 
 // takePlace makes this process the owner of its host's place, if it is not. An
 // ErrPlace or ErrOlder ends the process.
-func (r *Registry) takePlace(ctx context.Context) error {
-	r.mu.RLock()
-	id, settled, had, alone := r.place.id, r.place.revision != 0 && !r.place.unsure, r.place.had, r.epoch.Alone
-	id.VTEP = r.self.VTEP
-	r.mu.RUnlock()
+func (p *publisher) takePlace(ctx context.Context) error {
+	p.mu.RLock()
+	id, settled, had, alone := p.place.id, p.place.revision != 0 && !p.place.unsure, p.place.had, p.epoch.Alone
+	id.VTEP = p.self.VTEP
+	p.mu.RUnlock()
 	if settled {
 		return nil
 	}
@@ -103,9 +103,9 @@ func (r *Registry) takePlace(ctx context.Context) error {
 	var revision uint64
 	var err error
 	if had {
-		found, revision, err = r.lookAgain(ctx, id)
+		found, revision, err = p.lookAgain(ctx, id)
 	} else {
-		found, revision, _, err = id.judge(ctx, r.cluster, alone)
+		found, revision, _, err = id.judge(ctx, p.cluster, alone)
 	}
 	if err != nil {
 		return err
@@ -116,56 +116,56 @@ func (r *Registry) takePlace(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("encode: %w", err)
 		}
-		made, err := r.cluster.Txn(ctx, kvstore.Op{Kind: kvstore.CAS, Key: record.OwnerKey(id.Name), Value: value, Revision: revision})
+		made, err := p.cluster.Txn(ctx, kvstore.Op{Kind: kvstore.CAS, Key: record.OwnerKey(id.Name), Value: value, Revision: revision})
 		if err != nil {
 			return fmt.Errorf("take this host's place in the cluster: %w", err)
 		}
 		revision = made[0].Revision
 	}
-	return r.tookPlace(ctx, id, revision)
+	return p.tookPlace(ctx, id, revision)
 }
 
 // lookAgain looks for a process that has had the place who has it now. A record
 // that is missing was lost with the store's data. One of an earlier process was
 // brought back with a snapshot of the store, perhaps with a lease that is to end
 // by itself; or another process has taken over, and does not end.
-func (r *Registry) lookAgain(ctx context.Context, id Identity) (identity.Found, uint64, error) {
-	found, revision, err := id.look(ctx, r.cluster)
+func (p *publisher) lookAgain(ctx context.Context, id Identity) (identity.Found, uint64, error) {
+	found, revision, err := id.look(ctx, p.cluster)
 	if err != nil || found.Owner.Run == id.Run && found.Owner.Machine == id.Machine || found.Owner == (identity.Owner{}) {
 		return found, revision, err
 	}
 	id.Revision, id.Cluster = math.MaxUint64, "" // what it has told this store is no older
-	found, revision, busy, err := id.judge(ctx, r.cluster, false)
+	found, revision, busy, err := id.judge(ctx, p.cluster, false)
 	if !busy {
 		return found, revision, err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.place.busy.IsZero() {
-		r.place.busy = time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.place.busy.IsZero() {
+		p.place.busy = time.Now()
 	}
-	if time.Since(r.place.busy) < vacateTime {
+	if time.Since(p.place.busy) < vacateTime {
 		err = fmt.Errorf("wait for the end of another lease of this host: %w", kvstore.ErrConflict)
 	}
 	return found, revision, err
 }
 
-func (r *Registry) tookPlace(ctx context.Context, id Identity, revision uint64) error {
-	defer r.change()()
+func (p *publisher) tookPlace(ctx context.Context, id Identity, revision uint64) error {
+	defer p.change()()
 	unsure := false
-	if r.place.id.Run != id.Run || id.Was != "" || !slices.Equal(r.place.id.Former, id.Former) {
+	if p.place.id.Run != id.Run || id.Was != "" || !slices.Equal(p.place.id.Former, id.Former) {
 		id.Was = ""
-		r.place.unsure = false // what is seen from now on makes it unsure again
-		if err := r.putLocked(ctx, record.StateBond, id.bond()); err != nil {
-			r.place.unsure = true
+		p.place.unsure = false // what is seen from now on makes it unsure again
+		if err := p.putLocked(ctx, record.StateBond, id.bond()); err != nil {
+			p.place.unsure = true
 			return err
 		}
-		unsure = r.place.unsure
-		r.place.id.Run, r.place.id.Was, r.place.id.Former = id.Run, "", id.Former
+		unsure = p.place.unsure
+		p.place.id.Run, p.place.id.Was, p.place.id.Former = id.Run, "", id.Former
 	}
-	r.place.revision, r.place.unsure, r.place.had, r.place.busy = revision, unsure, true, time.Time{}
-	r.tendLocked(true)
-	r.any.send() // claims may be allowed now
+	p.place.revision, p.place.unsure, p.place.had, p.place.busy = revision, unsure, true, time.Time{}
+	p.tendLocked(true)
+	p.any.send() // claims may be allowed now
 	return nil
 }
 
@@ -174,6 +174,6 @@ func (id Identity) bond() bond {
 }
 
 // awaitPlace returns once this process has its host's place.
-func (r *Registry) awaitPlace(ctx context.Context) error {
-	return r.await(ctx, &r.admission, func() bool { return r.place.revision != 0 })
+func (l leaseHolder) awaitPlace(ctx context.Context) error {
+	return l.await(ctx, &l.admission, func() bool { return l.place.revision != 0 })
 }

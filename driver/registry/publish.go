@@ -278,10 +278,10 @@ func (p *publisher) dated(ctx context.Context, doc *record.HostDoc) ([]byte, err
 
 // compared is the epoch in which this host has recorded again what it has, and says
 // whether this host claims new things in it.
-func (r *Registry) compared() (id string, claims bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.epoch.Compared()
+func (p *publisher) compared() (id string, claims bool) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.epoch.Compared()
 }
 
 // stocks are the addresses in stock of all networks that this host's Docker has, by

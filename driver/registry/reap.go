@@ -59,8 +59,11 @@ func (r *Registry) NotDeadSince(ctx context.Context) (kvstore.Op, error) {
 	return kvstore.Op{Kind: kvstore.Check, Key: key, Revision: p.Revision}, nil
 }
 
+// reaper marks hosts down, and frees what dead hosts had.
+type reaper struct{ *Registry }
+
 // judge says which hosts are down now, and gives those to be reaped.
-func (r *Registry) judge(now time.Time) []string {
+func (r reaper) judge(now time.Time) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	dead, news, changed := r.peers.Judge(now, r.contact.Err == nil && !r.leasesUnseen)
@@ -68,8 +71,8 @@ func (r *Registry) judge(now time.Time) []string {
 	return dead
 }
 
-// watchLiveness marks hosts down, and reaps those that are dead, until ctx ends.
-func (r *Registry) watchLiveness(ctx context.Context) error {
+// run marks hosts down, and reaps those that are dead, until ctx ends.
+func (r reaper) run(ctx context.Context) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	var looked, denied time.Time
@@ -117,7 +120,7 @@ func (r *Registry) Forget(ctx context.Context, host string) error {
 	case heard:
 		return fmt.Errorf("host %q is alive and heard, though the store does not hear of it: mend its way to the store, or stop weft on it first", host)
 	}
-	err := r.reap(ctx, host)
+	err := reaper{r}.reap(ctx, host)
 	switch {
 	case errors.Is(err, errHeard):
 		return fmt.Errorf("host %q is alive, since %w, though the store does not hear of it: mend its way to the store, or stop weft on it first", host, err)
@@ -131,7 +134,7 @@ func (r *Registry) Forget(ctx context.Context, host string) error {
 
 // reap frees all that a dead host had. It may stop anywhere and be done again,
 // by any host.
-func (r *Registry) reap(ctx context.Context, host string) error {
+func (r reaper) reap(ctx context.Context, host string) error {
 	mark, err := r.mark(ctx, host)
 	if err != nil {
 		return err
@@ -166,7 +169,7 @@ var errHeard = errors.New("another host hears it directly")
 
 // mark makes or finds the mark of a dead host and gives its revision. It fails with
 // errBack if the host has taken its lease back, and with errHeard if somebody hears it.
-func (r *Registry) mark(ctx context.Context, host string) (uint64, error) {
+func (r reaper) mark(ctx context.Context, host string) (uint64, error) {
 	live, err := r.cluster.Get(ctx, record.LiveKey(host))
 	if err != nil && !errors.Is(err, kvstore.ErrNotFound) {
 		return 0, fmt.Errorf("look at the lease of host %s: %w", host, err)
@@ -209,7 +212,7 @@ func (r *Registry) mark(ctx context.Context, host string) (uint64, error) {
 
 // leaseSeen is the revision that the host's lease has had since it was free, and the
 // veto of those who hear it.
-func (r *Registry) leaseSeen(host string) (uint64, record.Veto) {
+func (r reaper) leaseSeen(host string) (uint64, record.Veto) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	p, _ := r.peers.Peer(host)
@@ -218,7 +221,7 @@ func (r *Registry) leaseSeen(host string) (uint64, record.Veto) {
 
 // lastRecord is the record of a host that is gone, with the newest key that it can
 // know.
-func (r *Registry) lastRecord(name string) overlay.Host {
+func (r reaper) lastRecord(name string) overlay.Host {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	p, _ := r.peers.Peer(name)
@@ -253,17 +256,17 @@ func (r *Registry) belongings(ctx context.Context, host string) ([]kvstore.Op, e
 // declared dead, if there is one, and then compares its claims with the store.
 // The comparison is made in any case, by which all comes out that happened
 // unnoticed.
-func (r *Registry) rejoin(ctx context.Context) error {
-	self := r.Self().Name
-	if err := r.awaitPlace(ctx); err != nil {
+func (l leaseHolder) rejoin(ctx context.Context) error {
+	self := l.Self().Name
+	if err := l.awaitPlace(ctx); err != nil {
 		return err
 	}
-	if err := r.await(ctx, &r.admission, r.epoch.Known); err != nil {
+	if err := l.await(ctx, &l.admission, l.epoch.Known); err != nil {
 		return err
 	}
-	mark, err := r.cluster.Get(ctx, record.DeadKey(self))
+	mark, err := l.cluster.Get(ctx, record.DeadKey(self))
 	if errors.Is(err, kvstore.ErrNotFound) {
-		return r.verifyAll(ctx)
+		return l.verifyAll(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("look whether this host was declared dead: %w", err)
@@ -271,39 +274,39 @@ func (r *Registry) rejoin(ctx context.Context) error {
 	var by record.DeadMark
 	_ = json.Unmarshal(mark.Value, &by) // only for the log
 	if by.By == self {
-		r.log.Info("This host has left the cluster before, and joins again.")
+		l.log.Info("This host has left the cluster before, and joins again.")
 	} else {
-		r.log.WithField("by", by.By).WithField("at", by.At).Warn("This host was declared dead; it compares its addresses with the cluster before it takes part again.")
+		l.log.WithField("by", by.By).WithField("at", by.At).Warn("This host was declared dead; it compares its addresses with the cluster before it takes part again.")
 	}
-	if err := r.put(ctx, record.StateYield, true); err != nil {
+	if err := l.put(ctx, record.StateYield, true); err != nil {
 		return fmt.Errorf("come back after having been declared dead: %w", err)
 	}
-	r.yields.Store(true)
+	l.yields.Store(true)
 	ops := []kvstore.Op{
 		{Kind: kvstore.DeleteCAS, Key: mark.Key, Revision: mark.Revision},
 		{Kind: kvstore.Set, Key: record.BackKey(self), Value: []byte(newID())},
 	}
-	if _, err := r.cluster.Txn(ctx, ops...); err != nil {
+	if _, err := l.cluster.Txn(ctx, ops...); err != nil {
 		return fmt.Errorf("come back after having been declared dead: %w", err)
 	}
-	r.mu.Lock()
-	r.rereadStore = true // what was this host's in the store is gone
-	r.mu.Unlock()
-	r.local.send()
-	return r.verifyAll(ctx)
+	l.mu.Lock()
+	l.rereadStore = true // what was this host's in the store is gone
+	l.mu.Unlock()
+	l.local.send()
+	return l.verifyAll(ctx)
 }
 
 // verifyAll compares this host's claims with the store, after which nothing is
 // left that another host may have because this one was declared dead.
-func (r *Registry) verifyAll(ctx context.Context) error {
-	yield := r.Yields()
-	if err := r.addresses.Verify(ctx, yield); err != nil || !yield {
+func (l leaseHolder) verifyAll(ctx context.Context) error {
+	yield := l.Yields()
+	if err := l.addresses.Verify(ctx, yield); err != nil || !yield {
 		return err
 	}
-	if err := r.commit(ctx, record.Delete(record.StateYield)); err != nil {
+	if err := l.commit(ctx, record.Delete(record.StateYield)); err != nil {
 		return err
 	}
-	r.yields.Store(false)
+	l.yields.Store(false)
 	return nil
 }
 

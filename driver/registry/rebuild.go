@@ -104,18 +104,18 @@ func (r *Registry) Held() map[netip.Prefix][]netip.Addr {
 
 // inherit takes in what the store has of this host from before, as far as it can be
 // used.
-func (r *Registry) inherit(stored []kvstore.Pair) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.rebuild.lost || r.rebuild.inherited != nil {
+func (p *publisher) inherit(stored []kvstore.Pair) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.rebuild.lost || p.rebuild.inherited != nil {
 		return
 	}
-	r.rebuild.inherited = map[string]overlay.Attachment{}
-	for _, p := range stored {
-		network := strings.TrimPrefix(p.Key, record.AttachmentKey(r.self.Name, ""))
-		at, err := record.DecodeAttachment(r.self.Name, network, p.Value)
+	p.rebuild.inherited = map[string]overlay.Attachment{}
+	for _, pair := range stored {
+		network := strings.TrimPrefix(pair.Key, record.AttachmentKey(p.self.Name, ""))
+		at, err := record.DecodeAttachment(p.self.Name, network, pair.Value)
 		if err == nil && len(at.Endpoints) > 0 {
-			r.rebuild.inherited[network] = at
+			p.rebuild.inherited[network] = at
 		}
 	}
 }
@@ -149,24 +149,24 @@ func (r *Registry) withInheritedLocked(at overlay.Attachment) overlay.Attachment
 }
 
 // hasRead notes that the prefix has been read from the store.
-func (r *Registry) hasRead(prefix string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	was := r.rebuild
-	r.leasesUnseen = r.leasesUnseen && prefix != record.HostPrefix
-	r.rebuild.hosts = was.hosts || prefix == record.HostPrefix
-	r.rebuild.networks = was.networks || prefix == record.NetPrefix
+func (f follower) hasRead(prefix string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	was := f.rebuild
+	f.leasesUnseen = f.leasesUnseen && prefix != record.HostPrefix
+	f.rebuild.hosts = was.hosts || prefix == record.HostPrefix
+	f.rebuild.networks = was.networks || prefix == record.NetPrefix
 	if !was.hosts {
-		wakeUp(r.epochWake)
+		wakeUp(f.epochWake)
 	}
-	if r.rebuild.lost && (was.hosts != r.rebuild.hosts || was.networks != r.rebuild.networks) {
-		r.any.send()
+	if f.rebuild.lost && (was.hosts != f.rebuild.hosts || was.networks != f.rebuild.networks) {
+		f.any.send()
 	}
 }
 
 // lostSight notes that the prefix cannot be followed at the moment.
-func (r *Registry) lostSight(prefix string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.leasesUnseen = r.leasesUnseen || prefix == record.HostPrefix
+func (f follower) lostSight(prefix string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.leasesUnseen = f.leasesUnseen || prefix == record.HostPrefix
 }

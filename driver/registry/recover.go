@@ -16,18 +16,21 @@ import (
 	"github.com/weft-net/weft/kvstore"
 )
 
-// runEpoch begins epochs, and has this host's claims compared in each, until ctx
+// epochKeeper begins epochs of the store, and has this host's claims compared in them.
+type epochKeeper struct{ *Registry }
+
+// run begins epochs, and has this host's claims compared in each, until ctx
 // ends.
-func (r *Registry) runEpoch(ctx context.Context) error {
+func (e epochKeeper) run(ctx context.Context) error {
 	retry := newBackoff()
 	for {
-		err := r.tendEpoch(ctx)
+		err := e.tendEpoch(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
 		var again <-chan time.Time
 		if err != nil {
-			r.log.WithError(err).Debug("What the store has lost could not be made up for; it is tried again.")
+			e.log.WithError(err).Debug("What the store has lost could not be made up for; it is tried again.")
 			again = time.After(retry.NextBackOff())
 		} else {
 			retry.Reset()
@@ -35,31 +38,31 @@ func (r *Registry) runEpoch(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-r.epochWake:
+		case <-e.epochWake:
 		case <-again:
 		}
 	}
 }
 
-func (r *Registry) tendEpoch(ctx context.Context) error {
-	r.mu.RLock()
-	suspicion, holds := r.epoch.Suspicion(r.viewLocked())
-	r.mu.RUnlock()
+func (e epochKeeper) tendEpoch(ctx context.Context) error {
+	e.mu.RLock()
+	suspicion, holds := e.epoch.Suspicion(e.viewLocked())
+	e.mu.RUnlock()
 	var err error
 	if holds {
-		err = r.beginEpoch(ctx, suspicion)
+		err = e.beginEpoch(ctx, suspicion)
 	}
-	return errors.Join(err, r.compareClaims(ctx))
+	return errors.Join(err, e.compareClaims(ctx))
 }
 
 // beginEpoch begins the next epoch if the store has really lost something of what was
 // seen.
-func (r *Registry) beginEpoch(ctx context.Context, was epoch.Suspicion) error {
-	nets, _, err := r.cluster.List(ctx, record.NetPrefix)
+func (e epochKeeper) beginEpoch(ctx context.Context, was epoch.Suspicion) error {
+	nets, _, err := e.cluster.List(ctx, record.NetPrefix)
 	if err != nil {
 		return fmt.Errorf("look what the store has lost: %w", err)
 	}
-	hosts, _, err := r.cluster.List(ctx, record.HostPrefix)
+	hosts, _, err := e.cluster.List(ctx, record.HostPrefix)
 	if err != nil {
 		return fmt.Errorf("look what the store has lost: %w", err)
 	}
@@ -67,46 +70,46 @@ func (r *Registry) beginEpoch(ctx context.Context, was epoch.Suspicion) error {
 	if err != nil || slices.ContainsFunc(nets, func(p kvstore.Pair) bool { return p.Key == record.EpochKey && format.MayWrite(p.Value) != nil }) {
 		return nil //nolint:nilerr // this weft can begin none after it; the watch shows when it is mended
 	}
-	r.mu.Lock()
-	view := r.viewLocked()
-	next := epoch.Next(was.Known, stored, newID(), r.peers.Names(), view, time.Now())
-	begin, lost, again := r.epoch.Conclude(was, stored, slices.Concat(nets, hosts), view)
-	r.tendLocked(again)
-	r.mu.Unlock()
+	e.mu.Lock()
+	view := e.viewLocked()
+	next := epoch.Next(was.Known, stored, newID(), e.peers.Names(), view, time.Now())
+	begin, lost, again := e.epoch.Conclude(was, stored, slices.Concat(nets, hosts), view)
+	e.tendLocked(again)
+	e.mu.Unlock()
 	if !begin {
-		r.any.send() // claims may be allowed again
+		e.any.send() // claims may be allowed again
 		return nil
 	}
 	value, err := json.Marshal(next)
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
-	_, err = r.cluster.Txn(ctx, kvstore.Op{Kind: kvstore.CAS, Key: record.EpochKey, Value: value, Revision: revision})
+	_, err = e.cluster.Txn(ctx, kvstore.Op{Kind: kvstore.CAS, Key: record.EpochKey, Value: value, Revision: revision})
 	if err != nil && !errors.Is(err, kvstore.ErrConflict) {
 		return fmt.Errorf("begin a new epoch of the store: %w", err)
 	}
 	if err == nil && len(next.VTEPs) > 0 {
-		r.log.WithField("vteps", next.VTEPs).
+		e.log.WithField("vteps", next.VTEPs).
 			Warnf("The store's data and this host's records are lost: both are made again from what Docker and the kernel have, and no host claims anything new until those at these addresses have done so too, or for %v.", epoch.SettleTime)
 	}
 	if err == nil && was.Known.ID != "" {
-		r.log.WithField("records", lost).Warn("The store has lost data: a new epoch begins.")
+		e.log.WithField("records", lost).Warn("The store has lost data: a new epoch begins.")
 	}
 	return err // after a conflict, look again
 }
 
 // compareClaims has this host's claims compared with the store if a new epoch has
 // begun, or the store may have something else than them.
-func (r *Registry) compareClaims(ctx context.Context) error {
-	if !r.placed() {
+func (e epochKeeper) compareClaims(ctx context.Context) error {
+	if !e.placed() {
 		return nil // it is woken then
 	}
-	r.mu.Lock()
-	comparison, due := r.epoch.BeginComparison(r.viewLocked(), time.Now())
+	e.mu.Lock()
+	comparison, due := e.epoch.BeginComparison(e.viewLocked(), time.Now())
 	if !due {
-		r.settleLocked(time.Now())
+		e.settleLocked(time.Now())
 	}
-	r.mu.Unlock()
+	e.mu.Unlock()
 	if !due {
 		return nil
 	}
@@ -114,18 +117,18 @@ func (r *Registry) compareClaims(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(rand.N(r.spread() + 1)):
+		case <-time.After(rand.N(e.spread() + 1)):
 		}
 	}
-	err := r.addresses.Verify(ctx, false)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.epoch.EndComparison(comparison, err == nil)
+	err := e.addresses.Verify(ctx, false)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.epoch.EndComparison(comparison, err == nil)
 	if err != nil {
 		return fmt.Errorf("compare this host's addresses with the store: %w", err)
 	}
-	r.settleLocked(time.Now())
-	r.local.send()
+	e.settleLocked(time.Now())
+	e.local.send()
 	return nil
 }
 

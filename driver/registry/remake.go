@@ -15,13 +15,13 @@ import (
 )
 
 // Remake records a network again that nobody has a record of, as this host's
-// Docker and kernel have it. Without an id it gets a new one, without a VNI any.
-// If another host has recorded it meanwhile, that record is learned. It fails
-// with ErrFrozen as long as somebody may know the network better: one that is not
-// in this host's kernel until new claims are allowed, and for epoch.SettleTime if no
+// Docker and kernel have it. Without an id the network gets a new one, without a VNI any.
+// If another host has recorded it meanwhile, that record is learned. Remake fails
+// with ErrFrozen as long as somebody may know the network better: if it is not in this
+// host's kernel, until new claims are allowed, and for epoch.SettleTime if no
 // host has said that it has lost its records.
 func (r *Registry) Remake(ctx context.Context, n overlay.Network) error {
-	check, err := r.mayRemake(n)
+	check, err := maker{r}.mayRemake(n)
 	if err != nil {
 		return err
 	}
@@ -30,7 +30,7 @@ func (r *Registry) Remake(ctx context.Context, n overlay.Network) error {
 		n.ID = newID()
 	}
 	chosen := n.VNI != 0
-	for range createTries {
+	for range kvstore.Attempts(ctx) {
 		if !chosen {
 			n.VNI = record.FirstVNI + rand.Uint32N(record.LastVNI-record.FirstVNI+1)
 		}
@@ -52,7 +52,7 @@ func (r *Registry) Remake(ctx context.Context, n overlay.Network) error {
 			return r.learn(ctx, n)
 		case errors.As(err, &conflict) && conflict.Key == record.VNIKey(n.VNI) && !chosen:
 		case errors.As(err, &conflict) && conflict.Key == record.NameKey(n.Name):
-			if done, err := r.beaten(ctx, n); done || err != nil {
+			if done, err := (maker{r}).beaten(ctx, n); done || err != nil {
 				return err
 			}
 		case errors.As(err, &conflict) && conflict.Key == record.NetworkKey(n.ID):
@@ -67,37 +67,37 @@ func (r *Registry) Remake(ctx context.Context, n overlay.Network) error {
 }
 
 // mayRemake gives the condition under which n may be recorded.
-func (r *Registry) mayRemake(n overlay.Network) (kvstore.Op, error) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	for _, old := range r.networks {
+func (m maker) mayRemake(n overlay.Network) (kvstore.Op, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, old := range m.networks {
 		if !old.Deleted.IsZero() && (old.ID == n.ID || old.Name == n.Name && n.Created.Before(old.Deleted) && samePrefixes(old, n)) {
 			return kvstore.Op{}, fmt.Errorf("network %q was removed from the cluster while this host did not hear of it: remove it here with `docker network rm %s`", n.Name, n.Name)
 		}
 	}
-	here := slices.ContainsFunc(r.rebuild.remains, func(k overlay.Remains) bool { return k.ID == n.ID })
-	if !r.epoch.MayRemake(r.viewLocked(), here, time.Now()) {
+	here := slices.ContainsFunc(m.rebuild.remains, func(k overlay.Remains) bool { return k.ID == n.ID })
+	if !m.epoch.MayRemake(m.viewLocked(), here, time.Now()) {
 		return kvstore.Op{}, fmt.Errorf("network %q, which nobody has a record of, is recorded again once no other host can know it better, after %v at most: %w", n.Name, epoch.SettleTime, ErrFrozen)
 	}
-	return r.epoch.Check(), nil
+	return m.epoch.Check(), nil
 }
 
 // beaten learns the network that has n's name if it is the same one, and frees the
 // name if that network is no more.
-func (r *Registry) beaten(ctx context.Context, n overlay.Network) (done bool, err error) {
-	err = r.freeStaleName(ctx, n.Name)
+func (m maker) beaten(ctx context.Context, n overlay.Network) (done bool, err error) {
+	err = m.freeStaleName(ctx, n.Name)
 	var taken *NameTakenError
 	if !errors.As(err, &taken) {
 		return false, err
 	}
-	first, _, err := r.readNetwork(ctx, taken.By)
+	first, _, err := m.readNetwork(ctx, taken.By)
 	if err != nil {
 		return false, fmt.Errorf("read network %q: %w", n.Name, err)
 	}
 	if !samePrefixes(first, n) {
 		return false, fmt.Errorf("network %q of this host's Docker cannot be recorded again, since host %s has recorded one of that name with %s: disconnect its containers and remove it with `docker network rm`", n.Name, first.Host, record.Subnets(first))
 	}
-	return true, r.learn(ctx, first)
+	return true, m.learn(ctx, first)
 }
 
 // samePrefixes says whether both networks have the same subnets.

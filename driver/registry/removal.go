@@ -121,19 +121,19 @@ func (p *publisher) removalOps(ctx context.Context, n overlay.Network, revision 
 
 // beginRemoval says whether the removal is still wanted. If so nothing cancels it
 // from now on until its end: the store is asked for it.
-func (r *Registry) beginRemoval(id string) bool {
-	defer r.change()()
-	if !r.remove[id] {
+func (p *publisher) beginRemoval(id string) bool {
+	defer p.change()()
+	if !p.remove[id] {
 		return false
 	}
-	r.removing[id] = true
+	p.removing[id] = true
 	return true
 }
 
-func (r *Registry) endRemoval(id string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.removing, id)
+func (p *publisher) endRemoval(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.removing, id)
 }
 
 // users lists the hosts that have an endpoint in the network.
@@ -153,14 +153,14 @@ func (r *Registry) users(id string) []string {
 	return out
 }
 
-func (r *Registry) dropRemoval(ctx context.Context, id string) error {
-	defer r.change()()
-	if err := r.commitLocked(ctx, record.Delete(record.StateRemove+id)); err != nil {
+func (p *publisher) dropRemoval(ctx context.Context, id string) error {
+	defer p.change()()
+	if err := p.commitLocked(ctx, record.Delete(record.StateRemove+id)); err != nil {
 		return err
 	}
-	delete(r.remove, id)
-	delete(r.removing, id)
-	r.any.send() // the mirror may bring the network back now
+	delete(p.remove, id)
+	delete(p.removing, id)
+	p.any.send() // the mirror may bring the network back now
 	return nil
 }
 
@@ -300,7 +300,7 @@ func (r *Registry) networkRecord(id string) (n overlay.Network, known bool) {
 }
 
 // ended says whether the network is known here to be no more.
-func (r *Registry) ended(id string) bool {
-	n, known := r.networkRecord(id)
+func (p *publisher) ended(id string) bool {
+	n, known := p.networkRecord(id)
 	return known && !n.Deleted.IsZero()
 }

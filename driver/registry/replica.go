@@ -20,14 +20,17 @@ import (
 	"github.com/weft-net/weft/kvstore"
 )
 
+// follower takes what the store shows into this host's replica.
+type follower struct{ *Registry }
+
 // applyNetworks takes the store's net/ records into the replica. Records that
 // are absent change nothing: see the package comment.
-func (r *Registry) applyNetworks(_ context.Context, pairs []kvstore.Pair) error {
-	defer r.change()()
-	read := record.ReadNetworks(pairs, r.networks, r.decoded)
-	r.decoded = read.Decoded
-	r.watchLossesLocked(record.NetPrefix, pairs, read.Unread)
-	r.passOver(record.NetPrefix, append(read.Passed, r.epochPassedLocked()...)...)
+func (f follower) applyNetworks(_ context.Context, pairs []kvstore.Pair) error {
+	defer f.change()()
+	read := record.ReadNetworks(pairs, f.networks, f.decoded)
+	f.decoded = read.Decoded
+	f.watchLossesLocked(record.NetPrefix, pairs, read.Unread)
+	f.passOver(record.NetPrefix, append(read.Passed, f.epochPassedLocked()...)...)
 	var ops []kvstore.Op
 	changed := map[string]overlay.Network{}
 	present, behind := map[string]bool{}, map[string]bool{}
@@ -36,16 +39,16 @@ func (r *Registry) applyNetworks(_ context.Context, pairs []kvstore.Pair) error 
 	}
 	for _, n := range read.Networks {
 		if !n.Deleted.IsZero() { // a tombstone's end is no loss, see tombstone.go
-			r.epoch.SeeTombstone(record.NetworkKey(n.ID))
+			f.epoch.SeeTombstone(record.NetworkKey(n.ID))
 		}
-		old, known := r.networks[n.ID]
+		old, known := f.networks[n.ID]
 		if known && record.Outdated(n, old) {
 			behind[n.ID] = true
 			continue
 		}
 		present[n.ID] = true
 		if known && (reflect.DeepEqual(old, n) || equalJSON(old, n)) {
-			r.networks[n.ID] = n // the very one, which is compared in no time
+			f.networks[n.ID] = n // the very one, which is compared in no time
 			continue
 		}
 		op, err := record.Put(record.StateNetwork+n.ID, n)
@@ -54,21 +57,21 @@ func (r *Registry) applyNetworks(_ context.Context, pairs []kvstore.Pair) error 
 		}
 		ops, changed[n.ID] = append(ops, op), n
 	}
-	absent := r.absentLocked(present)
+	absent := f.absentLocked(present)
 	maps.Copy(absent, behind)
-	if len(ops) == 0 && maps.Equal(absent, r.absent) {
+	if len(ops) == 0 && maps.Equal(absent, f.absent) {
 		return nil
 	}
-	r.keepLocked(ops...)
-	maps.Copy(r.networks, changed)
-	r.absent = absent
-	r.changedLocally() // a tombstone may be wrong: the publisher looks at it
+	f.keepLocked(ops...)
+	maps.Copy(f.networks, changed)
+	f.absent = absent
+	f.changedLocally() // a tombstone may be wrong: the publisher looks at it
 	return nil
 }
 
 // epochPassedLocked is the epoch's record if it cannot be used.
-func (r *Registry) epochPassedLocked() []skipped.Record {
-	if cannot, bad := skipped.Of(record.EpochKey, r.epoch.Unread()); bad {
+func (f follower) epochPassedLocked() []skipped.Record {
+	if cannot, bad := skipped.Of(record.EpochKey, f.epoch.Unread()); bad {
 		return []skipped.Record{cannot}
 	}
 	return nil
@@ -76,10 +79,10 @@ func (r *Registry) epochPassedLocked() []skipped.Record {
 
 // absentLocked gives the networks that this host's Docker has and the store
 // has lost.
-func (r *Registry) absentLocked(present map[string]bool) map[string]bool {
+func (f follower) absentLocked(present map[string]bool) map[string]bool {
 	absent := map[string]bool{}
-	for _, at := range r.docker {
-		if n, ok := r.networks[at.Network]; ok && n.Deleted.IsZero() && !present[n.ID] {
+	for _, at := range f.docker {
+		if n, ok := f.networks[at.Network]; ok && n.Deleted.IsZero() && !present[n.ID] {
 			absent[n.ID] = true
 		}
 	}
@@ -94,62 +97,62 @@ func equalJSON(a, b overlay.Network) bool {
 
 // applyHosts takes the store's host/ records into the replica, after fetching
 // the attachments whose digests are news.
-func (r *Registry) applyHosts(ctx context.Context, pairs []kvstore.Pair) error {
+func (f follower) applyHosts(ctx context.Context, pairs []kvstore.Pair) error {
 	read := record.ReadHosts(pairs)
 	updates := read.Updates
-	r.watchLosses(record.HostPrefix, pairs, read.Unread)
-	r.passOver(record.HostPrefix, append(read.Passed, r.ownAddress(updates)...)...)
-	r.checkOwn(pairs)
-	r.checkOwner(pairs)
-	r.saw(pairs)
-	delete(updates, r.Self().Name)
-	fetched, err := r.fetchAttachments(ctx, updates)
+	f.watchLosses(record.HostPrefix, pairs, read.Unread)
+	f.passOver(record.HostPrefix, append(read.Passed, f.ownAddress(updates)...)...)
+	f.checkOwn(pairs)
+	f.checkOwner(pairs)
+	f.saw(pairs)
+	delete(updates, f.Self().Name)
+	fetched, err := f.fetchAttachments(ctx, updates)
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.updateHostsLocked(updates, fetched); err != nil {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.updateHostsLocked(updates, fetched); err != nil {
 		return err
 	}
-	r.settleLocked(time.Now())
-	r.any.send()
+	f.settleLocked(time.Now())
+	f.any.send()
 	return nil
 }
 
 // updateHostsLocked takes over what the store says of the other hosts.
-func (r *Registry) updateHostsLocked(updates map[string]record.HostUpdate, fetched []peers.Document) error {
-	done, err := r.peers.Update(peers.Update{Hosts: updates, Documents: fetched, First: !r.rebuild.hosts}, time.Now())
+func (f follower) updateHostsLocked(updates map[string]record.HostUpdate, fetched []peers.Document) error {
+	done, err := f.peers.Update(peers.Update{Hosts: updates, Documents: fetched, First: !f.rebuild.hosts}, time.Now())
 	if err != nil {
 		return err
 	}
 	for _, name := range done.Here {
-		delete(r.rotation.gone, name)
+		delete(f.rotation.gone, name)
 	}
 	for name, newest := range done.Left {
-		r.rotation.gone[name] = newest
-		r.passOver(fromHost + name)
+		f.rotation.gone[name] = newest
+		f.passOver(fromHost + name)
 	}
 	for _, name := range done.Asked {
-		r.saidToProbe(name)
+		f.saidToProbe(name)
 	}
 	for _, at := range done.News {
-		r.noteClashLocked(at)
+		f.noteClashLocked(at)
 	}
-	r.keepLocked(done.Ops...)
+	f.keepLocked(done.Ops...)
 	return nil
 }
 
 // checkOwn sees to it that a store that has lost this host's record, after it
 // was published, or has an earlier one or one that cannot be used, is looked through
 // and told everything again: it was wiped, restored from a snapshot, or spoilt.
-func (r *Registry) checkOwn(pairs []kvstore.Pair) {
-	r.mu.Lock()
-	i := r.ownRecordLocked(pairs)
-	lost := i < 0 && r.published || i >= 0 && (pairs[i].Revision < r.lag.seen || spoilt(pairs[i]) && r.published)
-	r.mu.Unlock()
+func (f follower) checkOwn(pairs []kvstore.Pair) {
+	f.mu.Lock()
+	i := f.ownRecordLocked(pairs)
+	lost := i < 0 && f.published || i >= 0 && (pairs[i].Revision < f.lag.seen || spoilt(pairs[i]) && f.published)
+	f.mu.Unlock()
 	if lost {
-		r.republishAll()
+		f.republishAll()
 	}
 }
 
@@ -161,8 +164,8 @@ func spoilt(own kvstore.Pair) bool {
 
 // ownAddress gives the records of hosts that claim to be at this host's underlay
 // address. They are known, but nothing is sent to them.
-func (r *Registry) ownAddress(updates map[string]record.HostUpdate) []skipped.Record {
-	self := r.Self()
+func (f follower) ownAddress(updates map[string]record.HostUpdate) []skipped.Record {
+	self := f.Self()
 	var out []skipped.Record
 	for name, u := range updates {
 		if name != self.Name && u.Doc.VTEP == self.VTEP && self.VTEP.IsValid() && !u.Doc.Left && !u.Unread {
@@ -178,12 +181,12 @@ func (r *Registry) ownAddress(updates map[string]record.HostUpdate) []skipped.Re
 
 // fetchAttachments reads what the hosts' digests say is new. What cannot be used is
 // passed over: what was known before stays.
-func (r *Registry) fetchAttachments(ctx context.Context, updates map[string]record.HostUpdate) ([]peers.Document, error) {
+func (f follower) fetchAttachments(ctx context.Context, updates map[string]record.HostUpdate) ([]peers.Document, error) {
 	var out []peers.Document
 	var all []skipped.Record
 	for name, u := range updates {
-		for _, network := range r.newDigests(u.Doc) {
-			p, err := r.cluster.Get(ctx, record.AttachmentKey(name, network))
+		for _, network := range f.newDigests(u.Doc) {
+			p, err := f.cluster.Get(ctx, record.AttachmentKey(name, network))
 			if errors.Is(err, kvstore.ErrNotFound) {
 				continue // taken back since; its host's record will say so
 			}
@@ -199,20 +202,20 @@ func (r *Registry) fetchAttachments(ctx context.Context, updates map[string]reco
 			out = append(out, peers.Document{Attachment: at, Digest: record.Digest(p.Value)})
 		}
 	}
-	r.passOver(record.AttachPrefix, all...)
+	f.passOver(record.AttachPrefix, all...)
 	return out, nil
 }
 
 // newDigests are the networks of which the host has another document than is known.
-func (r *Registry) newDigests(doc record.HostDoc) []string {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if r.peers.Outrun(doc) {
+func (f follower) newDigests(doc record.HostDoc) []string {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if f.peers.Outrun(doc) {
 		return nil
 	}
 	var out []string
 	for network, want := range doc.Digests {
-		if r.peers.Digest(doc.Name, network) != want {
+		if f.peers.Digest(doc.Name, network) != want {
 			out = append(out, network)
 		}
 	}

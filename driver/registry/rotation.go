@@ -114,9 +114,12 @@ func (r *Registry) keysStateLocked() keys.State {
 	}
 }
 
-// runKeys keeps up with the cluster's keys, and changes them when it is due, until ctx
+// keyKeeper changes the cluster's keys.
+type keyKeeper struct{ *Registry }
+
+// run keeps up with the cluster's keys, and changes them when it is due, until ctx
 // ends.
-func (r *Registry) runKeys(ctx context.Context) error {
+func (k keyKeeper) run(ctx context.Context) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for {
@@ -125,36 +128,36 @@ func (r *Registry) runKeys(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		if err := r.tendKeys(ctx); err != nil && ctx.Err() == nil {
-			r.log.WithError(err).Debug("The keys of direct messages could not be looked after; it is tried again.")
+		if err := k.tendKeys(ctx); err != nil && ctx.Err() == nil {
+			k.log.WithError(err).Debug("The keys of direct messages could not be looked after; it is tried again.")
 		}
 	}
 }
 
-func (r *Registry) tendKeys(ctx context.Context) error {
-	if !r.placed() || !r.seesAll() {
+func (k keyKeeper) tendKeys(ctx context.Context) error {
+	if !k.placed() || !k.seesAll() {
 		return nil
 	}
-	if later := r.laterKeys(); len(later) > 0 {
-		if _, err := r.learnMeta(ctx); err != nil {
+	if later := k.laterKeys(); len(later) > 0 {
+		if _, err := k.learnMeta(ctx); err != nil {
 			return err
 		}
-		r.mu.Lock()
-		maps.Copy(r.rotation.looked, later)
-		r.mu.Unlock()
+		k.mu.Lock()
+		maps.Copy(k.rotation.looked, later)
+		k.mu.Unlock()
 	}
-	if !r.keysDue() {
+	if !k.keysDue() {
 		return nil
 	}
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-time.After(mathrand.N(r.spread() + 1)):
+	case <-time.After(mathrand.N(k.spread() + 1)):
 	}
-	if !r.keysDue() { // somebody was first
+	if !k.keysDue() { // somebody was first
 		return nil
 	}
-	return r.changeKeys(ctx, func(s keys.State) (keys.Ring, bool) { return s.Next(newSecret) })
+	return k.changeKeys(ctx, func(s keys.State) (keys.Ring, bool) { return s.Next(newSecret) })
 }
 
 // seesAll says whether this host knows the others as the store does at the moment.
@@ -173,12 +176,12 @@ func (r *Registry) spread() time.Duration {
 
 // laterKeys finds later keys than this host has, by the hosts whose records have them,
 // that were not looked after yet.
-func (r *Registry) laterKeys() map[string]overlay.Keys {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
+func (k keyKeeper) laterKeys() map[string]overlay.Keys {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
 	out := map[string]overlay.Keys{}
-	for name, p := range r.peers.All() {
-		if r.meta.Ring().Behind(p.Keys) && p.Keys != r.rotation.looked[name] {
+	for name, p := range k.peers.All() {
+		if k.meta.Ring().Behind(p.Keys) && p.Keys != k.rotation.looked[name] {
 			out[name] = p.Keys
 		}
 	}
@@ -186,48 +189,48 @@ func (r *Registry) laterKeys() map[string]overlay.Keys {
 }
 
 // keysDue says whether meta is to be written, and the log why it cannot be.
-func (r *Registry) keysDue() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := r.keysStateLocked()
+func (k keyKeeper) keysDue() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := k.keysStateLocked()
 	var refused string
 	if known, unable := s.Known(), s.Unable(); len(known) > 0 && len(unable) > 0 {
 		refused = strings.Join(unable, ", ")
-		if refused != r.rotation.refused {
-			r.log.WithFields(map[string]any{"left": strings.Join(known, ", "), "hosts": refused}).
+		if refused != k.rotation.refused {
+			k.log.WithFields(map[string]any{"left": strings.Join(known, ", "), "hosts": refused}).
 				Warn("Hosts that have left can still read what the others tell each other directly: the key is changed when weft on all hosts knows how, so update it on these.")
 		}
 	}
-	r.rotation.refused = refused
+	k.rotation.refused = refused
 	_, due := s.Next(func() string { return "" })
-	return due || r.rotation.unmet
+	return due || k.rotation.unmet
 }
 
 // changeKeys writes the ring that decide wants for what the store has.
-func (r *Registry) changeKeys(ctx context.Context, decide func(keys.State) (keys.Ring, bool)) error {
+func (k keyKeeper) changeKeys(ctx context.Context, decide func(keys.State) (keys.Ring, bool)) error {
 	var err error
 	for range kvstore.Attempts(ctx) {
-		if err = r.tryChange(ctx, decide); !errors.Is(err, kvstore.ErrConflict) {
+		if err = k.tryChange(ctx, decide); !errors.Is(err, kvstore.ErrConflict) {
 			return err
 		}
 	}
 	return err
 }
 
-func (r *Registry) tryChange(ctx context.Context, decide func(keys.State) (keys.Ring, bool)) error {
-	known := r.Meta()
-	has, err := r.learnMeta(ctx)
+func (k keyKeeper) tryChange(ctx context.Context, decide func(keys.State) (keys.Ring, bool)) error {
+	known := k.Meta()
+	has, err := k.learnMeta(ctx)
 	if err != nil || has.revision == 0 || has.ID != known.ID {
 		return err
 	}
-	s := r.keysState()
+	s := k.keysState()
 	ring, write := known.Ring().Meet(has.Ring())
 	s.Ring = ring
 	if next, wanted := decide(s); wanted {
 		ring, write = next, true
 	}
 	if !write {
-		r.met()
+		k.met()
 		return nil
 	}
 	if err := format.Writable(has.Rest); err != nil {
@@ -239,21 +242,21 @@ func (r *Registry) tryChange(ctx context.Context, decide func(keys.State) (keys.
 		return err
 	}
 	op.Kind, op.Revision = kvstore.CAS, has.revision
-	if _, err := r.cluster.Txn(ctx, append(r.Fence(), op)...); err != nil {
+	if _, err := k.cluster.Txn(ctx, append(k.Fence(), op)...); err != nil {
 		return err
 	}
-	r.met()
+	k.met()
 	if ring.Generation > has.Generation {
-		r.log.WithFields(map[string]any{"generation": ring.Generation, "left": strings.Join(s.Known(), ", ")}).
+		k.log.WithFields(map[string]any{"generation": ring.Generation, "left": strings.Join(s.Known(), ", ")}).
 			Info("The key by which hosts seal what they tell each other directly is another one.")
 	}
-	return r.adopt(ctx, meta)
+	return k.adopt(ctx, meta)
 }
 
-func (r *Registry) met() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.rotation.unmet = false
+func (k keyKeeper) met() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.rotation.unmet = false
 }
 
 // KeysStatus is how far the change of keys has come.
@@ -290,7 +293,7 @@ func (r *Registry) RotateKeys(ctx context.Context) (KeysStatus, error) {
 		return KeysStatus{}, fmt.Errorf("the hosts' key is not changed, since weft on host %s does not know how: update it there first", strings.Join(unable, ", host "))
 	}
 	before := r.Self().Keys.Newest
-	err := r.changeKeys(ctx, func(s keys.State) (keys.Ring, bool) {
+	err := keyKeeper{r}.changeKeys(ctx, func(s keys.State) (keys.Ring, bool) {
 		return s.Rotated(newSecret()), s.Ring.Held().Newest == before
 	})
 	if err != nil {

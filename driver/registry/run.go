@@ -26,16 +26,17 @@ func (r *Registry) Run(ctx context.Context) error {
 	defer r.rest(context.WithoutCancel(ctx))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.runPublisher(ctx) })
-	g.Go(func() error { return r.follow(ctx, record.HostPrefix, r.applyHosts) })
-	g.Go(func() error { return r.follow(ctx, record.NetPrefix, r.applyNetworks) })
-	g.Go(func() error { return r.runLease(ctx) })
-	g.Go(func() error { return r.watchLiveness(ctx) })
+	f := follower{r}
+	g.Go(func() error { return f.follow(ctx, record.HostPrefix, f.applyHosts) })
+	g.Go(func() error { return f.follow(ctx, record.NetPrefix, f.applyNetworks) })
+	g.Go(func() error { return leaseHolder{r}.run(ctx) })
+	g.Go(func() error { return reaper{r}.run(ctx) })
 	g.Go(func() error { return r.watchSilence(ctx) })
 	g.Go(func() error { return r.watchHearing(ctx) })
-	g.Go(func() error { return r.runFlusher(ctx) })
-	g.Go(func() error { return r.runEpoch(ctx) })
-	g.Go(func() error { return r.runTombstones(ctx) })
-	g.Go(func() error { return r.runKeys(ctx) })
+	g.Go(func() error { return flusher{r}.run(ctx) })
+	g.Go(func() error { return epochKeeper{r}.run(ctx) })
+	g.Go(func() error { return tombstoneKeeper{r}.run(ctx) })
+	g.Go(func() error { return keyKeeper{r}.run(ctx) })
 	return g.Wait()
 }
 
@@ -44,23 +45,26 @@ func (r *Registry) rest(ctx context.Context) {
 	r.mu.Lock()
 	r.keepSeenLocked()
 	r.mu.Unlock()
-	if err := errors.Join(r.flush(ctx), r.endSequence(ctx)); err != nil {
+	if err := errors.Join(flusher{r}.flush(ctx), r.endSequence(ctx)); err != nil {
 		r.log.WithError(err).Debug("The next start will ask more of other hosts than it had to.")
 	}
 }
 
-// runLease holds this host's lease, so that peers see it live.
-func (r *Registry) runLease(ctx context.Context) error {
+// leaseHolder makes this host fit for its lease, and holds it.
+type leaseHolder struct{ *Registry }
+
+// run holds this host's lease, so that peers see it live.
+func (l leaseHolder) run(ctx context.Context) error {
 	retry := newBackoff()
 	for {
-		err := r.rejoin(ctx)
+		err := l.rejoin(ctx)
 		if err == nil {
-			err = r.hold(ctx, retry.Reset)
+			err = l.hold(ctx, retry.Reset)
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
-		r.log.WithError(err).Debug("This host's lease is lost; it is asked for again.")
+		l.log.WithError(err).Debug("This host's lease is lost; it is asked for again.")
 		select {
 		case <-ctx.Done():
 			return nil
@@ -69,12 +73,12 @@ func (r *Registry) runLease(ctx context.Context) error {
 	}
 }
 
-func (r *Registry) hold(ctx context.Context, held func()) error {
-	self := r.Self()
-	r.mu.RLock()
-	run := r.place.id.Run
-	r.mu.RUnlock()
-	return r.cluster.Hold(ctx, self.Name, record.LiveKey(self.Name), []byte(run), leaseTTL, held, r.Fence()...)
+func (l leaseHolder) hold(ctx context.Context, held func()) error {
+	self := l.Self()
+	l.mu.RLock()
+	run := l.place.id.Run
+	l.mu.RUnlock()
+	return l.cluster.Hold(ctx, self.Name, record.LiveKey(self.Name), []byte(run), leaseTTL, held, l.Fence()...)
 }
 
 // newBackoff spreads repeated attempts from 50 ms to 0.3 s, half more with jitter: a
@@ -109,11 +113,11 @@ func randomULA() netip.Prefix {
 const gap = 20 * time.Millisecond
 
 // follow hands every state of the prefix to apply.
-func (r *Registry) follow(ctx context.Context, prefix string, apply func(context.Context, []kvstore.Pair) error) error {
-	log := r.log.WithField("prefix", prefix)
-	return kvstore.Follow(ctx, r.cluster, prefix, gap,
+func (f follower) follow(ctx context.Context, prefix string, apply func(context.Context, []kvstore.Pair) error) error {
+	log := f.log.WithField("prefix", prefix)
+	return kvstore.Follow(ctx, f.cluster, prefix, gap,
 		func(err error) {
-			r.lostSight(prefix)
+			f.lostSight(prefix)
 			// The publisher says so when the store is away; what remains is a fault.
 			if errors.Is(err, kvstore.ErrUnavailable) || errors.Is(err, kvstore.ErrDenied) {
 				log.WithError(err).Debug("Following the store failed; it is tried again.")
@@ -124,9 +128,9 @@ func (r *Registry) follow(ctx context.Context, prefix string, apply func(context
 		func(pairs []kvstore.Pair) error {
 			began := time.Now()
 			err := apply(ctx, pairs)
-			r.observe.Applied(watchName(prefix), time.Since(began), err)
+			f.observe.Applied(watchName(prefix), time.Since(began), err)
 			if err == nil {
-				r.hasRead(prefix)
+				f.hasRead(prefix)
 			}
 			return err
 		})

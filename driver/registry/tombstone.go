@@ -39,15 +39,18 @@ type grave struct {
 	Version uint64        `json:"version"`
 }
 
-// runTombstones removes old tombstones until ctx ends.
-func (r *Registry) runTombstones(ctx context.Context) error {
+// tombstoneKeeper removes tombstones that are old.
+type tombstoneKeeper struct{ *Registry }
+
+// run removes old tombstones until ctx ends.
+func (t tombstoneKeeper) run(ctx context.Context) error {
 	ticker := time.NewTicker(tombstoneLook)
 	defer ticker.Stop()
 	for last := time.Now(); ; {
 		now := time.Now()
-		err := r.tendTombstones(ctx, now.Sub(last)) // by the monotonic clock
+		err := t.tendTombstones(ctx, now.Sub(last)) // by the monotonic clock
 		if err != nil && ctx.Err() == nil {
-			r.log.WithError(err).Warn("Records of networks that were removed long ago are still kept; their removal is tried again in an hour.")
+			t.log.WithError(err).Warn("Records of networks that were removed long ago are still kept; their removal is tried again in an hour.")
 		}
 		last = now
 		select {
@@ -60,30 +63,30 @@ func (r *Registry) runTombstones(ctx context.Context) error {
 
 // tendTombstones looks at the tombstones when so much time has passed since the last
 // look, and removes the old ones.
-func (r *Registry) tendTombstones(ctx context.Context, passed time.Duration) error {
-	if err := r.countTombstones(ctx, passed); err != nil {
+func (t tombstoneKeeper) tendTombstones(ctx context.Context, passed time.Duration) error {
+	if err := t.countTombstones(ctx, passed); err != nil {
 		return err
 	}
 	var old []string
-	for _, n := range r.networksWhere(r.isOldLocked) {
+	for _, n := range t.networksWhere(t.isOldLocked) {
 		old = append(old, n.ID)
 	}
-	return r.bury(ctx, old)
+	return t.bury(ctx, old)
 }
 
 // countTombstones adds what has passed to the age of each tombstone.
-func (r *Registry) countTombstones(ctx context.Context, passed time.Duration) error {
-	defer r.change()()
-	r.graves.ran += passed
+func (t tombstoneKeeper) countTombstones(ctx context.Context, passed time.Duration) error {
+	defer t.change()()
+	t.graves.ran += passed
 	seen := map[string]grave{}
 	var ops []kvstore.Op
-	for id, n := range r.networks {
+	for id, n := range t.networks {
 		if n.Deleted.IsZero() {
 			continue
 		}
-		g, known := r.graves.seen[id]
+		g, known := t.graves.seen[id]
 		if !known || !g.is(n) {
-			g = grave{Since: r.graves.ran, Created: n.Created, Version: n.Version}
+			g = grave{Since: t.graves.ran, Created: n.Created, Version: n.Version}
 			op, err := record.Put(record.StateGrave+id, g)
 			if err != nil {
 				return err
@@ -92,7 +95,7 @@ func (r *Registry) countTombstones(ctx context.Context, passed time.Duration) er
 		}
 		seen[id] = g
 	}
-	for id := range r.graves.seen {
+	for id := range t.graves.seen {
 		if _, still := seen[id]; !still {
 			ops = append(ops, record.Delete(record.StateGrave+id))
 		}
@@ -100,14 +103,14 @@ func (r *Registry) countTombstones(ctx context.Context, passed time.Duration) er
 	if len(seen) == 0 && len(ops) == 0 {
 		return nil
 	}
-	ran, err := record.Put(record.StateRan, r.graves.ran)
+	ran, err := record.Put(record.StateRan, t.graves.ran)
 	if err != nil {
 		return err
 	}
-	if err := r.commitLocked(ctx, append(ops, ran)...); err != nil {
+	if err := t.commitLocked(ctx, append(ops, ran)...); err != nil {
 		return err
 	}
-	r.graves.seen = seen
+	t.graves.seen = seen
 	return nil
 }
 
@@ -125,11 +128,11 @@ func (r *Registry) isOldLocked(n overlay.Network) bool {
 
 // bury removes the networks' tombstones, in the store and then here. What is none
 // any more stays.
-func (r *Registry) bury(ctx context.Context, ids []string) error {
+func (t tombstoneKeeper) bury(ctx context.Context, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	stored, err := r.storedTombstones(ctx)
+	stored, err := t.storedTombstones(ctx)
 	if err != nil {
 		return err
 	}
@@ -142,7 +145,7 @@ func (r *Registry) bury(ctx context.Context, ids []string) error {
 		}
 		var err error
 		if len(ops) > 0 {
-			_, err = r.cluster.Txn(ctx, ops...)
+			_, err = t.cluster.Txn(ctx, ops...)
 		}
 		switch {
 		case errors.Is(err, kvstore.ErrConflict):
@@ -150,7 +153,7 @@ func (r *Registry) bury(ctx context.Context, ids []string) error {
 		case err != nil:
 			return fmt.Errorf("remove old records of networks: %w", err)
 		}
-		if err := r.forgetTombstones(ctx, some); err != nil {
+		if err := t.forgetTombstones(ctx, some); err != nil {
 			return err
 		}
 	}
@@ -158,8 +161,8 @@ func (r *Registry) bury(ctx context.Context, ids []string) error {
 }
 
 // storedTombstones gives the revisions of the store's tombstones by network id.
-func (r *Registry) storedTombstones(ctx context.Context) (map[string]uint64, error) {
-	pairs, _, err := r.cluster.List(ctx, record.NetPrefix)
+func (t tombstoneKeeper) storedTombstones(ctx context.Context) (map[string]uint64, error) {
+	pairs, _, err := t.cluster.List(ctx, record.NetPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("read the networks' records: %w", err)
 	}
@@ -176,20 +179,20 @@ func (r *Registry) storedTombstones(ctx context.Context) (map[string]uint64, err
 	return out, nil
 }
 
-func (r *Registry) forgetTombstones(ctx context.Context, ids []string) error {
-	defer r.change()()
-	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !r.isOldLocked(r.networks[id]) })
+func (t tombstoneKeeper) forgetTombstones(ctx context.Context, ids []string) error {
+	defer t.change()()
+	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !t.isOldLocked(t.networks[id]) })
 	ops := make([]kvstore.Op, 0, len(ids))
 	for _, id := range ids {
 		ops = append(ops, record.Delete(record.StateNetwork+id), record.Delete(record.StateGrave+id))
 	}
-	if err := r.commitLocked(ctx, ops...); err != nil {
+	if err := t.commitLocked(ctx, ops...); err != nil {
 		return err
 	}
 	for _, id := range ids {
-		delete(r.networks, id)
-		delete(r.graves.seen, id)
-		delete(r.unsaved, record.StateNetwork+id)
+		delete(t.networks, id)
+		delete(t.graves.seen, id)
+		delete(t.unsaved, record.StateNetwork+id)
 	}
 	return nil
 }

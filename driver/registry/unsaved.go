@@ -9,7 +9,10 @@ import (
 	"github.com/weft-net/weft/kvstore"
 )
 
-// keepLocked has a copy of other hosts' records made durable by runFlusher, soon or
+// flusher makes copies of other hosts' records durable.
+type flusher struct{ *Registry }
+
+// keepLocked has a copy of other hosts' records made durable by flusher, soon or
 // later: a disk that is full is no reason not to know what they have.
 func (r *Registry) keepLocked(ops ...kvstore.Op) {
 	for _, op := range ops {
@@ -22,29 +25,29 @@ func (r *Registry) keepLocked(ops ...kvstore.Op) {
 }
 
 // save writes what was not written before.
-func (r *Registry) save(ctx context.Context) {
-	r.writes.Lock()
-	defer r.writes.Unlock()
-	r.mu.RLock()
-	ops := maps.Clone(r.unsaved)
-	r.mu.RUnlock()
+func (f flusher) save(ctx context.Context) {
+	f.writes.Lock()
+	defer f.writes.Unlock()
+	f.mu.RLock()
+	ops := maps.Clone(f.unsaved)
+	f.mu.RUnlock()
 	if len(ops) == 0 {
 		return
 	}
-	err := r.commit(ctx, slices.Collect(maps.Values(ops))...)
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	err := f.commit(ctx, slices.Collect(maps.Values(ops))...)
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	switch {
 	case err == nil:
-		maps.DeleteFunc(r.unsaved, func(key string, op kvstore.Op) bool {
+		maps.DeleteFunc(f.unsaved, func(key string, op kvstore.Op) bool {
 			done, ok := ops[key]
 			return ok && done.Kind == op.Kind && bytes.Equal(done.Value, op.Value)
 		})
-		if r.unwritable {
-			r.log.Info("This host's state can be written again.")
+		if f.unwritable {
+			f.log.Info("This host's state can be written again.")
 		}
-	case !r.unwritable && ctx.Err() == nil:
-		r.log.WithError(err).Error("What other hosts have cannot be kept for the next start, and containers cannot be started until this host's state can be written: make room on its disk, or make it writable.")
+	case !f.unwritable && ctx.Err() == nil:
+		f.log.WithError(err).Error("What other hosts have cannot be kept for the next start, and containers cannot be started until this host's state can be written: make room on its disk, or make it writable.")
 	}
-	r.unwritable = err != nil && (r.unwritable || ctx.Err() == nil)
+	f.unwritable = err != nil && (f.unwritable || ctx.Err() == nil)
 }
