@@ -19,15 +19,15 @@ import (
 // A machine that shuts down says so, by push and in its record in the store, and
 // its peers withdraw its names and stop sending at once. weft knows it from
 // `weft leave --away`, which weft.service calls when systemd stops the machine;
-// a managed plugin or a container sees but its own end. All that it has stays
-// its own, as long as that of any host that is down; and its lease is free, so
-// that it has it back as soon as it is up again.
+// a managed plugin or a container sees only its own end. All that the host has stays
+// its own, for as long as what any host has that is down; and its lease is free, so
+// that the host has it back as soon as it is up again.
 //
 // A weft that ends alone, because it is stopped or removed, leaves containers
 // behind that run on. It says that it rests, and its peers go on sending to them,
 // and leave their addresses alone, until it is back or a person has it forgotten.
-// Its names are withdrawn once its lease has been free for downAfter: nobody says
-// any more which of them are still true.
+// Its names are withdrawn once its lease has been free for peers.DownAfter: nobody says
+// any more which of its names are still true.
 //
 // The next process takes either word back: in the record with its first write,
 // by push with its first beat.

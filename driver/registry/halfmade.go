@@ -12,8 +12,8 @@ import (
 	"github.com/weft-net/weft/kvstore"
 )
 
-// giveUp has a network taken back that was published, or may have been or still
-// be, and that Docker does not have.
+// giveUp has a network taken back that Docker does not have. It was published, or may
+// have been, or the write may come late.
 func (m maker) giveUp(n overlay.Network) {
 	m.mu.Lock()
 	if n.ID != "" {

@@ -10,12 +10,12 @@ import (
 
 // # Which network Docker means
 //
-// Docker tells a driver a new network's subnets and options and neither its
-// name nor why it is made. A network that weft itself has Docker make, since it
-// is one of the cluster's, is known by its VNI, which Docker's own overlay
-// writes into the same option, and by being expected: a person who asks for a
-// subnet or VNI that is taken is refused at any other time. Compose accepts
-// such a network as its own, which it would not with an option of weft's.
+// Docker tells a driver a new network's subnets and options, but neither its name nor why
+// it is made. weft itself has Docker make the networks of the cluster. Such a network is
+// known by its VNI, which stands in the option that Docker's own overlay uses, and by
+// being expected: at any other time a person who asks for a subnet or VNI that is taken
+// is refused. Compose accepts such a network as its own; it would not if the network had
+// an option of weft's.
 
 // Mirroring says that this host's Docker is about to be asked for the network,
 // until done is called.

@@ -24,10 +24,10 @@ import (
 // place is this host's and that nobody lives there. From then on everything that
 // it claims holds only while the record is the one that it wrote.
 //
-// The process's word in that record is the value under its lease too. The next
-// process goes by the same word if it can show that this one is dead: in the same
-// boot of the machine only one process has the state's file open. So it takes over
-// the lease that this one left; any other process waits for the lease to end.
+// The process's word in that record is the value under its lease too. The next process
+// goes by the same word if it can show that this process is dead: in the same boot of
+// the machine only one process has the state's file open. So it takes over the lease
+// that this process left; any other process waits for the lease to end.
 
 // ErrPlace is in the error of a process that may not take its host's place, or has
 // lost it: weft must not run on here.
@@ -63,8 +63,8 @@ func (r *Registry) placed() bool {
 	return r.place.revision != 0
 }
 
-// ownerFence gives the condition that nobody has taken this host's place; one that
-// never holds as long as this process has not taken it.
+// ownerFence gives the condition that nobody has taken this host's place. It never holds
+// as long as this process has not taken the place itself.
 func (r *Registry) ownerFence() kvstore.Op {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -125,10 +125,10 @@ func (p *publisher) takePlace(ctx context.Context) error {
 	return p.tookPlace(ctx, id, revision)
 }
 
-// lookAgain looks for a process that has had the place who has it now. A record
-// that is missing was lost with the store's data. One of an earlier process was
-// brought back with a snapshot of the store, perhaps with a lease that is to end
-// by itself; or another process has taken over, and does not end.
+// lookAgain looks who has the place, for a process that has had it. A record that is
+// missing was lost with the store's data. A record of another process was brought back
+// with a snapshot of the store, perhaps with a lease that is to end by itself; or that
+// process has taken over, and does not end.
 func (p *publisher) lookAgain(ctx context.Context, id Identity) (identity.Found, uint64, error) {
 	found, revision, err := id.look(ctx, p.cluster)
 	if err != nil || found.Owner.Run == id.Run && found.Owner.Machine == id.Machine || found.Owner == (identity.Owner{}) {

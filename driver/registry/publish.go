@@ -115,8 +115,8 @@ func (p *publisher) publish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What shows that the store has lost data must not be written over before
-	// that is settled.
+	// The records that show a loss of data must not be written over before it is settled
+	// whether there was one.
 	if err := p.settled(ctx); err != nil {
 		return err
 	}
@@ -139,8 +139,8 @@ func (p *publisher) publish(ctx context.Context) error {
 }
 
 // republishAll has the store looked through and told everything again, and this host's
-// claims compared with it. The way to the lease does that too, but a snapshot may
-// hold the lease, and who waits for it to become free has compared them before.
+// claims compared with it. The way to the lease does so too. But a snapshot may hold the
+// lease, and a process that waits for its end has compared its claims before.
 func (r *Registry) republishAll() {
 	r.mu.Lock()
 	r.rereadStore, r.lag.seen, r.place.unsure = true, 0, true
@@ -259,9 +259,8 @@ func (p *publisher) wanted(ctx context.Context) (map[string]string, error) {
 	return want, nil
 }
 
-// dated encodes this host's record, with the revision of its state if something
-// else in the record has changed: what has only the revision new is not worth a
-// write that wakes all hosts.
+// dated encodes this host's record, with the revision of its state if something else in
+// the record has changed: a new revision alone is not worth a write that wakes all hosts.
 func (p *publisher) dated(ctx context.Context, doc *record.HostDoc) ([]byte, error) {
 	doc.State = p.state
 	b, err := json.Marshal(doc)
@@ -326,8 +325,8 @@ func (r *Registry) attachmentLocked(network string, stock []netip.Addr) overlay.
 	return at
 }
 
-// write sends what differs, the host's own record with its digests last. Nobody
-// else writes that, so a conflict says that the store has gone back, or that an
+// write sends what differs, the host's own record with its digests last. Nobody else
+// writes that record, so a conflict says that the store has gone back, or that an
 // earlier write has come late.
 func (p *publisher) write(ctx context.Context, want map[string]string) error {
 	var ops []kvstore.Op
@@ -376,8 +375,8 @@ func (p *publisher) write(ctx context.Context, want map[string]string) error {
 	return nil
 }
 
-// possible leaves out what no store takes: it would keep everything else from being
-// written.
+// possible leaves out the operations that no store takes: they would keep everything
+// else from being written.
 func (p *publisher) possible(ops []kvstore.Op) []kvstore.Op {
 	var passed []skipped.Record
 	ops = slices.DeleteFunc(ops, func(op kvstore.Op) bool {

@@ -15,12 +15,13 @@ import (
 
 // # How a dead host's addresses come free
 //
-// A host is down when its lease has been free for 8 s: peers stop
-// forwarding to it and stop accepting its packets. It is dead when the lease
-// has been free for the reap time without a break, as seen by one host that
-// reached the store all along, and when nobody has said all that time that it hears
-// the host (see veto.go). That host, any one whose token lets it, creates host/X/dead in a transaction
-// that holds only if host/X/live and host/.heard/X are what they were all that time.
+// A host is down when its lease has been free for peers.DownAfter: the others stop
+// forwarding to it and stop accepting its packets. It is dead when one host, which
+// reached the store all along, has seen its lease free for the reap time without a
+// break, and when nobody has said all that time that it hears the dead host (see
+// veto.go). Any one host that has seen this, and whose token allows it, creates
+// host/X/dead in a transaction that holds only if host/X/live and host/.heard/X are what
+// they were all that time.
 //
 // The mark is the fence. Every transaction that deletes something of X holds
 // only while the mark is the one that was made, and every transaction by which
@@ -30,10 +31,11 @@ import (
 // again. An address in use that somebody else has by then is lost: its endpoint
 // is taken out, loudly.
 //
-// Without the mark nothing would show X's earlier transactions that it was there: one
-// that X had decided on before it knew, and that the store carries out late. Those
-// that write over what another host has hold only while host/X/back, which X writes
-// together with the mark's deletion, is what it was before X decided.
+// When the mark is gone, nothing shows a late transaction of X's that it was there: X
+// may have decided on that transaction before it knew of the mark, and the store may
+// carry it out afterwards. So transactions that write over what another host has hold
+// only while host/X/back is what it was before X decided. X writes that key together
+// with the mark's deletion.
 
 // tick is how often liveness is looked at.
 const tick = 500 * time.Millisecond

@@ -15,11 +15,11 @@ import (
 
 // # How lost records come back
 //
-// A host without a record of itself has lost its state, or is new. Until Docker
-// has been compared with what is here, it does not know what it has: its kernel
-// keeps all that is in it, and other hosts go on being told of the endpoints
-// that the store has of it from before. A mark in the state stands for that, so
-// that a process that dies meanwhile does not leave half a host.
+// A host without a record of itself has lost its state, or is new. It does not know what
+// it has until Docker has been compared with its records: until then its kernel keeps all
+// that is in it, and other hosts go on being told of the endpoints that the store has of
+// the host from before. A mark in the state stands for that, so that a process that dies
+// meanwhile does not leave half a host.
 
 // rebuild is how far that has come.
 type rebuild struct {

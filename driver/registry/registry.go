@@ -58,14 +58,14 @@ type Registry struct {
 	flushes chan struct{} // something is to be saved, see keepLocked
 	signs   ed25519.PrivateKey
 
-	// writes is held by whoever changes what is durable, over the write to state; so
-	// what the change goes by is as it was, but for what other hosts say meanwhile.
+	// writes is held by whoever changes what is durable, over the write to state. So what
+	// the change goes by stays as it was, but for what other hosts say meanwhile.
 	// Taken after numbers.mu and before mu.
 	writes sync.Mutex
 
-	// mu guards all following fields. It is held neither over writes to state, which
-	// may hang, nor over calls to the cluster's store or the IPAM side: beats and
-	// snapshots need it.
+	// mu guards all following fields, and the values of the rooms among them. It is held
+	// neither over writes to state, which may hang, nor over calls to the cluster's store
+	// or the IPAM side: beats and snapshots need it.
 	mu           sync.RWMutex
 	self         overlay.Host
 	meta         record.Meta

@@ -48,8 +48,8 @@ func (p *publisher) settleRemovals(ctx context.Context) error {
 	return nil
 }
 
-// skips says whether err is of one network's record, which this weft cannot use or may
-// not write: it is passed over, and looked at again with the next change.
+// skips says whether err is about one network's record, which this weft cannot use or may
+// not write. That network is passed over, and looked at again with the next change.
 func (p *publisher) skips(id string, err error) bool {
 	fault := format.AsFault(err)
 	if fault == nil {
@@ -68,8 +68,8 @@ func (p *publisher) settleRemoval(ctx context.Context, id string) error {
 	if err != nil && !lacks {
 		return fmt.Errorf("remove network %q from the store: %w", id, err)
 	}
-	// A store that has lost the record, or has it as it was before, would let those
-	// who know it better bring the network back.
+	// If the store has lost the record, or has it as it was before, hosts that know it
+	// better would bring the network back.
 	if here, known := p.networkRecord(id); known && (lacks || record.Outdated(n, here)) {
 		n, lacks = here, false
 	}
@@ -187,8 +187,8 @@ func (p *publisher) revive(ctx context.Context, id string) error {
 	return p.learn(ctx, n)
 }
 
-// reassert puts back what the store has lost of networks that this host has, and
-// what it has only as it was before.
+// reassert records again the networks of this host that the store has lost, or has only
+// as they were before.
 func (p *publisher) reassert(ctx context.Context) error {
 	p.mu.RLock()
 	var lost []overlay.Network
@@ -218,10 +218,10 @@ func (p *publisher) reassert(ctx context.Context) error {
 	return nil
 }
 
-// restore writes a network's record over revision, with its name and VNI where
-// the store lacks them, or without them if it is a tombstone. Another network
-// that has taken one of them meanwhile keeps it, and the log says so. It fails with
-// a kvstore.ErrConflict if something of it has changed meanwhile.
+// restore writes a network's record over revision, with its name and VNI where the store
+// lacks them, or without them if the record is a tombstone. Another network that has taken
+// the name or the VNI meanwhile keeps it, and the log says so. restore fails with a
+// kvstore.ErrConflict if one of these records has changed meanwhile.
 func (p *publisher) restore(ctx context.Context, n overlay.Network, revision uint64) error {
 	write, err := record.WriteNetwork(n, revision)
 	if err != nil {

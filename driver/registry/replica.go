@@ -143,9 +143,9 @@ func (f follower) updateHostsLocked(updates map[string]record.HostUpdate, fetche
 	return nil
 }
 
-// checkOwn sees to it that a store that has lost this host's record, after it
-// was published, or has an earlier one or one that cannot be used, is looked through
-// and told everything again: it was wiped, restored from a snapshot, or spoilt.
+// checkOwn looks at this host's record. If it was published and is missing, or is an
+// earlier one, or cannot be used, then the store was wiped, restored from a snapshot, or
+// spoilt: it is looked through and told everything again.
 func (f follower) checkOwn(pairs []kvstore.Pair) {
 	f.mu.Lock()
 	i := f.ownRecordLocked(pairs)
@@ -156,7 +156,7 @@ func (f follower) checkOwn(pairs []kvstore.Pair) {
 	}
 }
 
-// spoilt says whether this host's record is not what any weft writes.
+// spoilt says whether this host's record is none that weft writes.
 func spoilt(own kvstore.Pair) bool {
 	_, err := format.Decode[record.HostDoc](own.Value)
 	return err != nil

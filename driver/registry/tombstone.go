@@ -13,14 +13,14 @@ import (
 	"github.com/weft-net/weft/kvstore"
 )
 
-// A tombstone is kept for so long that every host that still had the network when
-// it was removed has learned of it: one that is away for longer may bring it back.
-// Without an end the records that each host reads with every change of a network
-// would grow for ever.
+// A tombstone is kept for so long that every host that still had the network when it was
+// removed has learned of the removal: a host that is away for longer may bring the network
+// back. If tombstones had no end, the records that each host reads with every change of a
+// network would grow for ever.
 //
-// How old one is each host finds out by itself: it counts for how long weft has run
-// here since it first saw the tombstone as it is. So no clock has a say that a host
-// set wrong, neither the remover's nor this host's own.
+// Each host finds out by itself how old a tombstone is: it counts for how long weft has
+// run here since it first saw the tombstone as it is. So a clock that is set wrong has no
+// say, neither the remover's nor this host's own.
 const (
 	tombstoneTime = 30 * 24 * time.Hour
 	tombstoneLook = time.Hour

@@ -12,8 +12,8 @@ import (
 // flusher makes copies of other hosts' records durable.
 type flusher struct{ *Registry }
 
-// keepLocked has a copy of other hosts' records made durable by flusher, soon or
-// later: a disk that is full is no reason not to know what they have.
+// keepLocked has flusher make a copy of other hosts' records durable, sooner or later: a
+// full disk is no reason not to know what the others have.
 func (r *Registry) keepLocked(ops ...kvstore.Op) {
 	for _, op := range ops {
 		if kvstore.CheckOps([]kvstore.Op{op}) != nil {

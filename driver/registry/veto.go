@@ -20,10 +20,10 @@ import (
 // reaped by a host only after that has seen, for the reap time without a break, that
 // nobody held the key; and X's mark of death holds only if the key is still what it
 // was then. So a veto that comes between the reaper's look and its write undoes the
-// write. One that comes after the mark is of no use: who asked for it sees the mark,
-// hears X no more, and lets go. It does not look for the mark in the same transaction,
-// since Consul asks for the right to write of who looks whether a key is absent, and a
-// host's token may not give that on what is X's.
+// write. A veto that comes after the mark is of no use: the host that asked for it sees
+// the mark, hears X no more, and lets go. It does not look for the mark in the same
+// transaction: to look whether a key is absent, Consul asks for the right to write it, and
+// a host's token may not give that right on what is X's.
 //
 // A veto ends with its holder: when the holder does not hear X any more, and with the
 // lease of a holder that dies or is cut off from the store. From then on the reap time
@@ -39,7 +39,7 @@ const (
 	vetoSpread = 2 * time.Second
 )
 
-// vetoes are those that this host holds or asks for.
+// vetoes are the vetoes that this host holds or asks for.
 type vetoes struct {
 	*Registry
 	due   map[string]time.Time // by host: when to ask
