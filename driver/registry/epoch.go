@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
@@ -73,12 +74,10 @@ func (r *Registry) noteClashLocked(at overlay.Attachment) {
 		return
 	}
 	for _, e := range at.Endpoints {
-		for _, a := range e.Addrs {
-			if r.usesLocked(a) {
-				r.epoch.CompareSoon()
-				wakeUp(r.epochWake)
-				return
-			}
+		if slices.ContainsFunc(e.Addrs, r.usesLocked) {
+			r.epoch.CompareSoon()
+			wakeUp(r.epochWake)
+			return
 		}
 	}
 }
