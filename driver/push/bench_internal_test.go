@@ -70,7 +70,7 @@ func BenchmarkBeats200(b *testing.B) {
 	box := p.sealer()
 	sealed := box.seal(box.sign(plain, forDatagram, c.Sign), forDatagram, overlay.Keys{})
 	for b.Loop() {
-		p.sendBeat(conn, false)
+		p.sendBeat(conn, p.beat(false))
 		for range c.peers {
 			if err := p.take(context.Background(), sealed, netip.AddrFrom4([4]byte{127, 0, 0, 1})); err != nil {
 				b.Fatal(err)

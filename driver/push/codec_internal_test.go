@@ -79,8 +79,8 @@ func TestKeysThatAreNone(t *testing.T) {
 
 func TestMessagesComeBackAsTheyWere(t *testing.T) {
 	for _, m := range []message{
-		{Kind: beat, Host: "h1", Incarnation: "i", Number: 1 << 40, Seq: 7, StoreOK: true, StoreFor: 12},
-		{Kind: delta, Host: "h1", Incarnation: "i", After: 6, Doc: document(7)},
+		{Kind: beat, Host: "h1", Incarnation: "i", Process: "a", To: "b", Ask: true, Number: 1 << 40, Seq: 7, StoreOK: true, StoreFor: 12},
+		{Kind: delta, Host: "h1", Incarnation: "i", Process: "a", Number: 1 << 40, After: 6, Doc: document(7)},
 		{Kind: want, Host: "h1", Incarnation: "i", Seq: 5},
 		{Kind: have, Host: "h1", Incarnation: "i", Seq: 7, Networks: []string{"a", "b"}, Count: 1},
 		{Kind: doc, Host: "h1", Incarnation: "i", Doc: document(7)},

@@ -45,7 +45,9 @@
 // A document replaces another only if its number is higher, and a beat counts only
 // if its number is, so a message that is heard twice, late or never does no harm.
 // What a process before the one in its host's record said is old, also to a host
-// that has just begun to hear. A number far above what the store tells of the host,
+// that has just begun to hear. What the present process has said, and somebody says
+// again, is old to a host that was started anew since, as each process has to
+// introduce itself to each other one (fresh.go). A number far above what the store tells of the host,
 // or what was heard last, does not count either: the store decides. An answer is
 // bound to its question.
 package push

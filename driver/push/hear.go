@@ -50,11 +50,18 @@ func (p *Push) take(ctx context.Context, sealed []byte, from netip.Addr) error {
 	if _, err := p.admit(box, m, plain, forDatagram, from); err != nil {
 		return err
 	}
+	if (m.Kind == beat || m.Kind == delta) && !p.circle.admits(m) {
+		if m.Process == "" && m.Kind == beat {
+			return fmt.Errorf("beat %d of host %q names no process, as those of a weft before the one on that host", m.Number, m.Host)
+		}
+		return nil // its host is asked
+	}
 	switch m.Kind { // the others do not come as datagrams
 	case beat:
 		if !p.reg.Heard(m.beat(key)) {
 			return fmt.Errorf("beat %d of host %q, whose number does not count", m.Number, m.Host)
 		}
+		p.circle.meet(m)
 	case delta:
 		at := *m.Doc
 		if m.Patch != nil {

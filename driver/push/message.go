@@ -26,7 +26,10 @@ type message struct {
 	Kind        kind                `json:"k"`
 	Host        string              `json:"h"` // who speaks
 	Incarnation string              `json:"i"`
-	Number      uint64              `json:"n,omitempty"`  // beat: of the message
+	Process     string              `json:"u,omitempty"`  // beat, delta: of the speaker, see fresh.go
+	To          string              `json:"t,omitempty"`  // beat: the process to which the speaker introduces itself
+	Ask         bool                `json:"e,omitempty"`  // beat: who hears it is to introduce itself
+	Number      uint64              `json:"n,omitempty"`  // beat: of the message; delta: of the beat before it
 	Seq         uint64              `json:"s,omitempty"`  // beat, have: the newest; want: all is there up to here
 	StoreOK     bool                `json:"ok,omitempty"` // beat
 	StoreFor    int64               `json:"ms,omitempty"` // beat: for how long it is so, ms

@@ -68,6 +68,7 @@ type Push struct {
 	log    logrus.FieldLogger
 	listen func(netip.AddrPort) (PacketConn, error)
 	number atomic.Uint64 // of the last beat, see nextNumber
+	circle *circle
 	fetch  fetcher
 	stats  stats
 
@@ -92,7 +93,7 @@ type stats struct {
 
 // New makes a Push that does nothing until Run.
 func New(cfg Config) *Push {
-	p := &Push{reg: cfg.Registry, log: cfg.Log, listen: cfg.Listen}
+	p := &Push{reg: cfg.Registry, log: cfg.Log, listen: cfg.Listen, circle: newCircle()}
 	if p.listen == nil {
 		p.listen = ListenUDP
 	}

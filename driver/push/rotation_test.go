@@ -81,6 +81,12 @@ func readable(t *testing.T, h *host, from int, key string) (opened, all int) {
 	return opened, len(h.heard) - from
 }
 
+func (h *host) heardAll() [][]byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.heard)
+}
+
 func (h *host) heardSoFar() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -41,7 +41,9 @@ func (p *Push) speak(ctx context.Context, conn PacketConn) {
 	} else {
 		said.note(docs) // the beat announces all that is new since the process before
 	}
-	p.sendBeat(conn, false)
+	first := p.beat(false)
+	first.Ask = true
+	p.sendBeat(conn, first)
 	beats := time.NewTimer(rand.N(beatEvery)) // hosts that start together do not speak together
 	defer beats.Stop()
 	again := newRepeater(repeats)
@@ -54,16 +56,18 @@ func (p *Push) speak(ctx context.Context, conn PacketConn) {
 		select {
 		case <-ctx.Done():
 			tells.Wait()
-			p.sendBeat(conn, true) // the last word
+			p.sendBeat(conn, p.beat(true)) // the last word
 			return
 		case <-beats.C:
 			beats.Reset(beatEvery)
-			p.sendBeat(conn, false)
+			p.sendBeat(conn, p.beat(false))
 		case <-again.due():
 			again.next()
-			p.sendBeat(conn, false)
+			p.sendBeat(conn, p.beat(false))
 		case <-news:
 			again.start()
+		case <-p.circle.due:
+			p.sendOwed(conn)
 		}
 	}
 }
@@ -79,7 +83,7 @@ func (p *Push) tell(ctx context.Context, conn PacketConn, said *said, changes <-
 		changed := p.sendChanges(ctx, conn, said)
 		if probe := p.reg.Self().Probe; probe != said.probe {
 			said.probe = probe
-			p.sendBeat(conn, false)
+			p.sendBeat(conn, p.beat(false))
 			changed = true
 		}
 		if !changed {
@@ -120,21 +124,43 @@ func (p *Push) logUnnumbered(ctx context.Context, err error) {
 }
 
 // nextNumber numbers a beat. Numbers go on above those of the process before,
-// whatever the clock says. Only speak calls it.
+// whatever the clock says.
 func (p *Push) nextNumber() uint64 {
-	n := max(p.number.Load(), p.reg.Runs()<<32) + 1
-	p.number.Store(n)
-	return n
+	for {
+		was := p.number.Load()
+		n := max(was, p.reg.Runs()<<32) + 1
+		if p.number.CompareAndSwap(was, n) {
+			return n
+		}
+	}
 }
 
-// sendBeat tells every host that this one lives, or rests.
-func (p *Push) sendBeat(conn PacketConn, rests bool) {
+// beat makes the one that says that this host lives, or rests.
+func (p *Push) beat(rests bool) message {
 	self, contact := p.reg.Self(), p.reg.Contact()
-	m := message{
-		Kind: beat, Host: self.Name, Incarnation: self.Incarnation, Number: p.nextNumber(), Seq: p.reg.Seq(),
+	return message{
+		Kind: beat, Host: self.Name, Incarnation: self.Incarnation, Process: p.circle.self, Number: p.nextNumber(), Seq: p.reg.Seq(),
 		StoreOK: contact.Err == nil, StoreFor: max(0, time.Since(contact.Since).Milliseconds()), Probe: self.Probe, Rests: rests, Away: rests && p.reg.Away(),
 	}
-	p.send(conn, m, p.reg.PushPeers())
+}
+
+// sendBeat tells every host.
+func (p *Push) sendBeat(conn PacketConn, m message) {
+	peers := p.reg.PushPeers()
+	p.circle.keep(peers)
+	p.send(conn, m, peers)
+}
+
+// sendOwed introduces this process to hosts that have asked, and asks hosts that have not
+// introduced theirs.
+func (p *Push) sendOwed(conn PacketConn) {
+	for name, w := range p.circle.owed() {
+		if peer, ok := p.reg.PushPeer(name); ok {
+			m := p.beat(false)
+			m.To, m.Ask = w.to, w.ask
+			p.send(conn, m, []overlay.Host{peer})
+		}
+	}
 }
 
 // sendChanges sends what has changed since it was said; false if nothing has.
@@ -157,7 +183,7 @@ func (p *Push) sendChanges(ctx context.Context, conn PacketConn, said *said) boo
 		after = at.Seq
 	}
 	if poke {
-		p.sendBeat(conn, false)
+		p.sendBeat(conn, p.beat(false))
 	}
 	said.note(docs)
 	return true
@@ -166,7 +192,7 @@ func (p *Push) sendChanges(ctx context.Context, conn PacketConn, said *said) boo
 // sendDocument sends a document, or what is new in it since it was as in was;
 // false if neither fits a datagram.
 func (p *Push) sendDocument(conn PacketConn, at overlay.Attachment, after uint64, was overlay.Attachment, peers []overlay.Host) bool {
-	m := message{Kind: delta, Host: at.Host, Incarnation: at.Incarnation, After: after, Doc: &at}
+	m := message{Kind: delta, Host: at.Host, Incarnation: at.Incarnation, Process: p.circle.self, Number: p.number.Load(), After: after, Doc: &at}
 	if p.send(conn, m, peers) {
 		return true
 	}
