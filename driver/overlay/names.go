@@ -1,6 +1,10 @@
 package overlay
 
-import "regexp"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"regexp"
+)
 
 // Names of the two devices inside a network's namespace.
 const (
@@ -14,6 +18,10 @@ const (
 	RefusePort = "rf0" // a bridge port
 	RefuseEnd  = "rf1" // where the kernel answers
 )
+
+// FastInner is the network's end of the veth pair that the fast path redirects packets
+// over, see FastOuter.
+const FastInner = "fp0"
 
 // NamespacePrefix begins the name of every network's namespace.
 const NamespacePrefix = "weft-"
@@ -34,6 +42,14 @@ func PortLink(endpoint string) string { return PortPrefix + short(endpoint) }
 // ContainerLink is the name of the endpoint's other end until Docker renames it.
 func ContainerLink(endpoint string) string { return ContainerPrefix + short(endpoint) }
 
+// FastOuter is the name of the end of the fast path's pair in the host's namespace.
+func FastOuter(network string) string {
+	sum := sha256.Sum256([]byte(network)) // ids of the user's choice may be longer than a name
+	return fastPrefix + hex.EncodeToString(sum[:6])
+}
+
+const fastPrefix = "wf"
+
 func short(id string) string { return id[:min(len(id), 12)] }
 
 var validID = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$`)
@@ -48,6 +64,7 @@ func ValidID(s string) bool { return validID.MatchString(s) }
 var (
 	portLink      = regexp.MustCompile(`^` + PortPrefix + `[0-9a-f]{12}$`)
 	containerLink = regexp.MustCompile(`^` + ContainerPrefix + `[0-9a-f]{12}$`)
+	fastOuter     = regexp.MustCompile(`^` + fastPrefix + `[0-9a-f]{12}$`)
 )
 
 // IsPortLink says whether a link of this name is some endpoint's bridge port.
@@ -55,3 +72,7 @@ func IsPortLink(name string) bool { return portLink.MatchString(name) }
 
 // IsContainerLink says whether a link of this name is some endpoint's other end.
 func IsContainerLink(name string) bool { return containerLink.MatchString(name) }
+
+// IsFastOuter says whether a link of this name is the host's end of some network's
+// pair of the fast path.
+func IsFastOuter(name string) bool { return fastOuter.MatchString(name) }

@@ -1,0 +1,179 @@
+package fastpath
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/features"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// Hook is a place where a program of the fast path hangs: the ingress of a link.
+type Hook uint8
+
+// The hooks.
+const (
+	FromPort   Hook = iota // of a port, in the network's namespace
+	ToPort                 // of the network's end of its pair, in the same namespace
+	ToWire                 // of the host's end of the pair, in the host's namespace
+	FromWire               // of the underlay's interface, in the host's namespace
+	FromTunnel             // of the VXLAN device, in the network's namespace
+)
+
+// prefix begins the names of weft's programs. Older and newer ones have the same
+// names, and one takes the place of the other.
+const prefix = "weft_"
+
+// Attach hangs the program of the hook at the link with that index in the calling
+// thread's namespace, in the place of another weft's if there is one. vni is that of
+// the network, for FromPort and FromTunnel. changed says that it was not there.
+func (p *Plane) Attach(hook Hook, vni uint32, index int) (changed bool, err error) {
+	want, err := p.program(hook, vni)
+	if err != nil {
+		return false, err
+	}
+	id, err := programID(want)
+	if err != nil {
+		return false, err
+	}
+	have, err := attached(index)
+	if err != nil {
+		return false, err
+	}
+	if slices.Equal(have, []ebpf.ProgramID{id}) {
+		return false, nil
+	}
+	anchor := link.Tail() // behind those of others, which see each packet first
+	if len(have) > 0 {
+		former, err := ebpf.NewProgramFromID(have[0])
+		if err != nil {
+			return true, fmt.Errorf("replace program %d at link %d: %w", have[0], index, err)
+		}
+		defer former.Close()
+		anchor, have = link.ReplaceProgram(former), have[1:]
+	}
+	err = link.RawAttachProgram(link.RawAttachProgramOptions{Target: index, Program: want, Attach: ebpf.AttachTCXIngress, Anchor: anchor})
+	if err != nil {
+		return true, fmt.Errorf("attach program %s to link %d: %w", hook, index, err)
+	}
+	return true, detach(index, have)
+}
+
+func (p *Plane) program(hook Hook, vni uint32) (*ebpf.Program, error) {
+	switch hook {
+	case ToPort:
+		return p.objects.WeftToPort, nil
+	case ToWire:
+		return p.objects.WeftToWire, nil
+	case FromWire:
+		return p.objects.WeftFromWire, nil
+	case FromPort, FromTunnel:
+	}
+	n := p.networks[vni]
+	if n == nil {
+		return nil, fmt.Errorf("the fast path does not have VNI %d", vni)
+	}
+	if hook == FromTunnel {
+		return n.programs.FromTunnel, nil
+	}
+	return n.programs.FromPort, nil
+}
+
+// String names the hook's program.
+func (h Hook) String() string {
+	return [...]string{programsProgWeftFromPort, programsProgWeftToPort, programsProgWeftToWire, programsProgWeftFromWire, programsProgWeftFromTunnel}[h]
+}
+
+// Detach takes all programs of weft's, whichever process has hung them there, from the
+// link with that index in the calling thread's namespace.
+func Detach(index int) error {
+	have, err := attached(index)
+	if err != nil {
+		return err
+	}
+	return detach(index, have)
+}
+
+func detach(index int, list []ebpf.ProgramID) error {
+	var errs []error
+	for _, id := range list {
+		p, err := ebpf.NewProgramFromID(id)
+		if err == nil {
+			err = link.RawDetachProgram(link.RawDetachProgramOptions{Target: index, Program: p, Attach: ebpf.AttachTCXIngress})
+			p.Close()
+		}
+		if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
+			errs = append(errs, fmt.Errorf("detach program %d from link %d: %w", id, index, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// attached gives weft's programs at a link.
+func attached(index int) ([]ebpf.ProgramID, error) {
+	all, err := link.QueryPrograms(link.QueryOptions{Target: index, Attach: ebpf.AttachTCXIngress})
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, ebpf.ErrNotSupported) {
+		return nil, nil // none, nor has a link that is gone any
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list programs at link %d: %w", index, err)
+	}
+	var out []ebpf.ProgramID
+	for _, a := range all.Programs {
+		name, err := programName(a.ID)
+		if err != nil {
+			return nil, err
+		}
+		if strings.HasPrefix(name, prefix) {
+			out = append(out, a.ID)
+		}
+	}
+	return out, nil
+}
+
+func programName(id ebpf.ProgramID) (string, error) {
+	p, err := ebpf.NewProgramFromID(id)
+	if errors.Is(err, unix.ENOENT) {
+		return "", nil // it has just gone
+	}
+	if err != nil {
+		return "", fmt.Errorf("look at program %d: %w", id, err)
+	}
+	defer p.Close()
+	info, err := p.Info()
+	if err != nil {
+		return "", fmt.Errorf("look at program %d: %w", id, err)
+	}
+	return info.Name, nil
+}
+
+func programID(p *ebpf.Program) (ebpf.ProgramID, error) {
+	info, err := p.Info()
+	if err != nil {
+		return 0, fmt.Errorf("look at a program of the fast path: %w", err)
+	}
+	id, ok := info.ID()
+	if !ok {
+		return 0, errors.New("the kernel tells no ids of programs")
+	}
+	return id, nil
+}
+
+// attachable says what of the kernel is missing for programs at links.
+func attachable() error {
+	version, err := features.LinuxVersionCode()
+	if err != nil {
+		return fmt.Errorf("ask for the kernel's version: %w", err)
+	}
+	if version < tcxSince {
+		return fmt.Errorf("this kernel is %d.%d: programs at links (tcx) came with 6.6", version>>16, version>>8&0xff)
+	}
+	return nil
+}
+
+// tcxSince is Linux 6.6 as LINUX_VERSION_CODE.
+const tcxSince = 6<<16 | 6<<8
