@@ -34,6 +34,8 @@ type Options struct {
 	// DockerNetns is where Docker keeps the namespaces of its own overlay;
 	// /var/run/docker/netns by default.
 	DockerNetns string
+	// FastPath says whether packets may go around the devices; FastAuto by default.
+	FastPath FastPath
 	// Now tells the time; time.Now by default.
 	Now func() time.Time
 }
@@ -57,6 +59,7 @@ type Dataplane struct {
 	ports        map[string]portMemory
 	swept        bool
 	refusal      ability
+	fast         fast
 }
 
 // applied is what a pass left in the kernel for one network.
@@ -114,15 +117,25 @@ func New(o Options) (*Dataplane, error) {
 		d.hostNS.Close()
 		return nil, fmt.Errorf("open netlink in the host's network namespace: %w", err)
 	}
+	if err := d.openFast(o.FastPath); err != nil {
+		d.host.close()
+		d.hostNS.Close()
+		return nil, err
+	}
 	return d, nil
 }
 
-// Close gives back the sockets. The kernel keeps what it has: traffic goes on.
+// Close gives back the sockets. The kernel keeps what it has: traffic goes on, the slow
+// way, since the weft that comes next may be one that does not keep the fast path's tables.
 func (d *Dataplane) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	var err error
+	if d.fast.plane != nil {
+		err = errors.Join(d.fast.plane.Shut(), d.fast.plane.Close())
+	}
 	d.host.close()
-	return d.hostNS.Close()
+	return errors.Join(err, d.hostNS.Close())
 }
 
 // Set makes the kernel hold cfg. Without verify, a network whose configuration
@@ -141,6 +154,8 @@ func (d *Dataplane) Set(ctx context.Context, cfg overlay.Config, verify bool) (R
 	if unguarded != nil {
 		errs = append(errs, unguarded, d.closeTunnels())
 	}
+	open := d.fastHost(cfg, verify, unguarded == nil)
+	defer func() { d.fastEnd(cfg, open) }()
 
 	for _, n := range cfg.Networks {
 		if err := ctx.Err(); err != nil {
@@ -156,7 +171,7 @@ func (d *Dataplane) Set(ctx context.Context, cfg overlay.Config, verify bool) (R
 			old = applied{}
 		}
 		delete(d.applied, n.ID)
-		now, fixed, err := d.setNetwork(ctx, cfg, n, old, verify, unguarded == nil)
+		now, fixed, err := d.setNetwork(ctx, cfg, n, old, verify, unguarded == nil, open)
 		report.add(fixed)
 		if err != nil {
 			report.Failed[n.ID] = fmt.Errorf("network %s: %w", n.ID, err)

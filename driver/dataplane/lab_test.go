@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/netip"
@@ -25,6 +26,9 @@ import (
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/test/netns"
 )
+
+// fastPath is the fast path of all hosts. Each test is to hold with and without.
+var fastPath = flag.String("fast-path", "auto", "auto, on or off")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -73,6 +77,11 @@ func vtep(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}
 // restart is a new process: all memory is gone, the kernel stays.
 func (h *host) restart() {
 	h.tb.Helper()
+	h.restartWith(dataplane.FastPath(*fastPath))
+}
+
+func (h *host) restartWith(mode dataplane.FastPath) {
+	h.tb.Helper()
 	if h.dp != nil {
 		h.dp.Close()
 	}
@@ -81,6 +90,7 @@ func (h *host) restart() {
 	var err error
 	h.dp, err = dataplane.New(dataplane.Options{
 		Log: log, NetnsDir: h.dir, HostNetns: h.ns.Path(), DockerNetns: h.swarm, Now: func() time.Time { return h.clock },
+		FastPath: mode,
 	})
 	if err != nil {
 		h.tb.Fatal(err)

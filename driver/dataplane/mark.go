@@ -70,7 +70,7 @@ func weftMade(links map[string]netlink.Link) bool {
 		switch kind := l.Type(); {
 		case name == overlay.Bridge && kind == "bridge", name == overlay.VXLAN && kind == "vxlan":
 			ours++
-		case kind == "veth" && (name == overlay.RefusePort || name == overlay.RefuseEnd):
+		case kind == "veth" && (name == overlay.RefusePort || name == overlay.RefuseEnd || name == overlay.FastInner):
 		case name == "lo", overlay.IsPortLink(name) && kind == "veth", byItself.MatchString(name):
 		default:
 			return false

@@ -31,7 +31,7 @@ type pass struct {
 
 // setNetwork makes the kernel hold n. old is what the last pass left, zero if
 // that is not known. fixed says what had drifted, if n is what was applied before.
-func (d *Dataplane) setNetwork(ctx context.Context, cfg overlay.Config, n overlay.NetworkConfig, old applied, verify, guarded bool) (now applied, fixed []string, err error) {
+func (d *Dataplane) setNetwork(ctx context.Context, cfg overlay.Config, n overlay.NetworkConfig, old applied, verify, guarded, fast bool) (now applied, fixed []string, err error) {
 	p := &pass{d: d, cfg: cfg, n: n, verify: verify || old.config.ID == "", closed: !guarded, fresh: map[string]bool{}}
 	p.tell = old.config.Equal(n)
 	ns, made, err := d.openNamespace(n.ID)
@@ -73,6 +73,7 @@ func (d *Dataplane) setNetwork(ctx context.Context, cfg overlay.Config, n overla
 	if err := errors.Join(refusalErr, portErr, guardErr, upErr, err, p.strays()); err != nil {
 		return applied{}, p.fixed, err
 	}
+	p.fast(now.entries, fast)
 	now.vtep, now.port, now.config = cfg.VTEP, cfg.Port, n
 	return now, p.fixed, nil
 }

@@ -79,7 +79,7 @@ func TestDriftIsRepairedAndReported(t *testing.T) {
 		if r.Repairs == 0 || r.Repairs != len(r.Repaired) || !slices.Contains(r.Repaired, damage.say) {
 			t.Errorf("%s: the report is %q, without %q", name, r.Repaired, damage.say)
 		}
-		if d := cmp.Diff(wanted(h.cfg), h.kernel()); d != "" {
+		if d := cmp.Diff(h.wanted(), h.kernel()); d != "" {
 			t.Errorf("%s is not repaired (-want +kernel):\n%s", name, d)
 		}
 		if r := h.verify(); r.Repairs != 0 {

@@ -109,8 +109,8 @@ func TestStates(t *testing.T) {
 		if r := h.pass(i%3 == 2); r.Repairs != 0 {
 			t.Errorf("step %d, from %q to %q: a change was taken for drift: %q", i, was, name, r.Repaired)
 		}
-		if d := cmp.Diff(wanted(h.cfg), h.kernel()); d != "" {
-			t.Fatalf("step %d, from %q to %q (-want +kernel):\n%s", i, was, name, d)
+		if d := cmp.Diff(h.wanted(), h.kernel()); d != "" {
+			t.Fatalf("step %d, from %q to %q (-want +kernel):\n%s\nfast path: %+v", i, was, name, d, h.fastState())
 		}
 		if r := h.verify(); r.Repairs != 0 {
 			t.Errorf("step %d, %q: repaired what was right: %q", i, name, r.Repaired)
@@ -129,7 +129,7 @@ func TestSetStopsWhenTheContextEnds(t *testing.T) {
 	}
 	h.cfg = states()["two networks"]
 	h.set()
-	if d := cmp.Diff(wanted(h.cfg), h.kernel()); d != "" {
+	if d := cmp.Diff(h.wanted(), h.kernel()); d != "" {
 		t.Errorf("after a pass that was cut short (-want +kernel):\n%s", d)
 	}
 }

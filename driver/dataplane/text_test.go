@@ -17,9 +17,11 @@ import (
 	"github.com/weft-net/weft/driver/overlay"
 )
 
-// wanted writes a Config as the lines that the kernel should answer with.
-func wanted(cfg overlay.Config) string {
+// wanted writes the host's configuration as the lines that the kernel should answer
+// with.
+func (h *host) wanted() string {
 	var out []string
+	cfg := h.cfg
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	for _, n := range cfg.Networks {
 		say("%s: namespace", n.ID)
@@ -52,6 +54,9 @@ func wanted(cfg overlay.Config) string {
 				say("%s: bridge fdb %s at rf0", n.ID, mac)
 				say("%s: neighbour %s at %s", n.ID, a, mac)
 			}
+		}
+		if fast := h.fast() && n.Guarded; fast {
+			h.wantFast(n, say)
 		}
 		for _, r := range n.Remotes {
 			say("%s: fdb %s to %s", n.ID, r.MAC, r.VTEP)
@@ -110,6 +115,7 @@ func (h *host) kernel() string {
 			}
 		}
 	})
+	h.fastText(say)
 	slices.Sort(out)
 	return strings.Join(out, "\n")
 }
@@ -166,6 +172,10 @@ func (h *host) networkText(id string, say func(string, ...any)) {
 				}
 				say("%s: %s mtu %d %s vni %d port %d local %s learning %t suppress %t", id, a.Name, a.MTU, up(l), l.VxlanId, l.Port, local.Unmap(), info.Learning, info.NeighSuppress)
 			case *netlink.Veth:
+				if a.Name == "fp0" {
+					say("%s: fp0 %s", id, up(l))
+					continue
+				}
 				if a.Name == "rf1" {
 					say("%s: rf1 mtu %d %s", id, a.MTU, up(l))
 					continue

@@ -81,7 +81,8 @@ func tell(ctx context.Context, changed <-chan struct{}, notify func()) {
 	}
 }
 
-// ownLink says whether the message is about a container end.
+// ownLink says whether the message is about a link that weft makes in the host's
+// namespace.
 func ownLink(m netlink.Message) bool {
 	if m.Header.Type != unix.RTM_NEWLINK && m.Header.Type != unix.RTM_DELLINK || len(m.Data) < unix.SizeofIfInfomsg {
 		return false
@@ -93,7 +94,7 @@ func ownLink(m netlink.Message) bool {
 	attrs.ByteOrder = binary.NativeEndian
 	for attrs.Next() {
 		if attrs.Type() == unix.IFLA_IFNAME {
-			return overlay.IsContainerLink(attrs.String())
+			return overlay.IsContainerLink(attrs.String()) || overlay.IsFastOuter(attrs.String())
 		}
 	}
 	return false

@@ -86,7 +86,7 @@ func (s *stage) left(ctx context.Context) leak {
 			return leak{Error: err.Error()}
 		}
 		for l := range strings.FieldsSeq(links) {
-			if overlay.IsPortLink(l) || overlay.IsContainerLink(l) {
+			if overlay.IsPortLink(l) || overlay.IsContainerLink(l) || overlay.IsFastOuter(l) {
 				out.Links++
 			}
 		}

@@ -1,0 +1,257 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/weft-net/weft/driver/dataplane/fastpath"
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// FastPath says whether packets may go around bridge, tunnel and netfilter.
+type FastPath string
+
+// What a person can choose.
+const (
+	FastAuto FastPath = "auto" // where the kernel can
+	FastOn   FastPath = "on"   // or weft does not start
+	FastOff  FastPath = "off"
+)
+
+// ErrNoFastPath is given by New if there has to be a fast path and the kernel has none.
+var ErrNoFastPath = errors.New("this kernel has no fast path")
+
+// openFor is how long the fast path stays open after a pass. A verifying pass comes
+// every few seconds; when none does, weft is gone or hangs, and nobody keeps the
+// tables.
+const openFor = 30 * time.Second
+
+// tunnelOverhead is what a tunnel over IPv4 adds to a packet of the network: Ethernet,
+// VXLAN, UDP and IPv4 headers (RFC 7348 section 5).
+const tunnelOverhead = 14 + 8 + 8 + 20
+
+// fast is the fast path of this host.
+type fast struct {
+	plane  *fastpath.Plane
+	uplink int               // index of the link at whose ingress it hangs; 0: nowhere
+	why    string            // why there is none, or ""
+	slow   map[string]string // why networks do without, by id
+	ways   map[netip.Addr]hop
+	told   atomic.Pointer[FastState]
+	swept  bool // what an earlier process left at the interface is gone
+}
+
+// openFast loads the fast path's programs.
+func (d *Dataplane) openFast(mode FastPath) error {
+	d.fast.slow, d.fast.ways = map[string]string{}, map[netip.Addr]hop{}
+	if mode == FastOff {
+		d.fast.why = "it is off, see --fast-path"
+		return nil
+	}
+	plane, err := fastpath.Open()
+	if err == nil {
+		d.fast.plane = plane
+		return nil
+	}
+	if mode == FastOn {
+		return fmt.Errorf("%w: %w", ErrNoFastPath, err)
+	}
+	d.fast.why = err.Error()
+	return nil
+}
+
+// fastHost brings the fast path to the host's interface, and says whether networks may
+// take it. Without a border nothing does.
+func (d *Dataplane) fastHost(cfg overlay.Config, verify, guarded bool) bool {
+	f := &d.fast
+	if cfg.Partial { // what is there stays as it is
+		return false
+	}
+	if verify {
+		clear(f.ways)
+	}
+	why, err := f.why, error(nil)
+	switch {
+	case f.plane == nil:
+	case len(cfg.Networks) == 0:
+		why = "no network has a container here"
+	case !guarded:
+		why = "the tunnels are not guarded"
+	case !cfg.VTEP.Is4():
+		why = "the underlay is IPv6"
+	default:
+		why, err = d.fastUplink(cfg, verify)
+	}
+	if err != nil {
+		why = err.Error()
+	}
+	f.why, err = why, nil
+	if why != "" {
+		err = d.leaveUplink()
+		if f.plane != nil {
+			err = errors.Join(err, f.plane.Shut())
+		}
+	}
+	if err := errors.Join(err, d.sweepUplinks()); err != nil { // a kernel without programs at links has none to take away
+		d.log.WithError(err).Debug("It cannot be told whether the fast path is away from interfaces that are not to have it; it ends by itself.")
+	}
+	return why == ""
+}
+
+// fastUplink hangs the program at the interface that has the VTEP, and says why not.
+func (d *Dataplane) fastUplink(cfg overlay.Config, verify bool) (why string, err error) {
+	f := &d.fast
+	if d.surroundings.link == "" {
+		return fmt.Sprintf("no interface that carries packets has address %s", cfg.VTEP), nil
+	}
+	l, err := d.hostLink(func(h *netlink.Handle) (netlink.Link, error) { return h.LinkByName(d.surroundings.link) })
+	if err != nil || l == nil {
+		return fmt.Sprintf("interface %s has just gone", d.surroundings.link), err
+	}
+	at := l.Attrs()
+	if at.EncapType != "ether" {
+		return fmt.Sprintf("interface %s carries no Ethernet", at.Name), nil
+	}
+	if f.uplink != 0 && f.uplink != at.Index {
+		if err := d.leaveUplink(); err != nil {
+			return "", err
+		}
+	}
+	host := fastpath.Host{VTEP: cfg.VTEP, Port: cfg.Port, Uplink: at.Index}
+	if err := f.plane.SetHost(host); err != nil {
+		return "", err
+	}
+	if f.uplink == at.Index && !verify {
+		return "", nil
+	}
+	others, err := dump(func() ([]netlink.Filter, error) { return d.host.FilterList(l, netlink.HANDLE_MIN_INGRESS) })
+	if err == nil && len(others) > 0 {
+		return fmt.Sprintf("somebody else's tc filters look at what comes in by %s, and would not see it", at.Name), nil
+	}
+	err = visit(d.hostNS, func() error {
+		_, err := f.plane.Attach(fastpath.FromWire, 0, at.Index)
+		return err
+	})
+	if err == nil {
+		f.uplink = at.Index
+	}
+	return "", err
+}
+
+// leaveUplink takes the program from the interface where this process has hung it.
+func (d *Dataplane) leaveUplink() error {
+	if d.fast.uplink == 0 {
+		return nil
+	}
+	err := visit(d.hostNS, func() error { return fastpath.Detach(d.fast.uplink) })
+	if err == nil {
+		d.fast.uplink = 0
+	}
+	return err
+}
+
+// sweepUplinks takes the programs away that an earlier process has hung at other
+// interfaces of the host, once.
+func (d *Dataplane) sweepUplinks() error {
+	if d.fast.swept {
+		return nil
+	}
+	links, err := d.host.links()
+	if err != nil {
+		return err
+	}
+	err = visit(d.hostNS, func() error {
+		var errs []error
+		for name, l := range links {
+			if index := l.Attrs().Index; index != d.fast.uplink && !overlay.IsFastOuter(name) {
+				errs = append(errs, fastpath.Detach(index))
+			}
+		}
+		return errors.Join(errs...)
+	})
+	d.fast.swept = true // what could not be taken away ends by itself
+	return err
+}
+
+// fastEnd keeps the fast path open after a pass, and forgets networks that are gone.
+func (d *Dataplane) fastEnd(cfg overlay.Config, open bool) {
+	f := &d.fast
+	for id := range f.slow {
+		if !slices.ContainsFunc(cfg.Networks, func(n overlay.NetworkConfig) bool { return n.ID == id }) {
+			delete(f.slow, id)
+		}
+	}
+	f.told.Store(&FastState{Why: f.why, Slow: maps.Clone(f.slow)})
+	if f.plane == nil || cfg.Partial {
+		return
+	}
+	wanted := map[uint32]bool{}
+	for _, n := range cfg.Networks {
+		wanted[n.VNI] = true
+	}
+	var errs []error
+	for _, vni := range f.plane.Networks() {
+		if !wanted[vni] {
+			errs = append(errs, f.plane.RemoveNetwork(vni))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		d.log.WithError(err).Warn("The fast path keeps a network that is gone, and is closed for it.")
+		open = false
+	}
+	var err error
+	if open {
+		err = f.plane.Renew(openFor)
+	} else {
+		err = f.plane.Shut()
+	}
+	if err != nil {
+		d.log.WithError(err).Debug("The fast path ends by itself.")
+	}
+}
+
+// near says whether packets of so many bytes leave for the VTEP by the underlay's
+// interface.
+func (d *Dataplane) near(src, vtep netip.Addr, size int) bool {
+	way, known := d.fast.ways[vtep]
+	if !known {
+		links, err := d.host.byIndex()
+		if err != nil {
+			return false
+		}
+		hops := d.hopsTo(links, src, vtep)
+		if len(hops) > 0 && !slices.ContainsFunc(hops, func(h hop) bool { return h.index != d.fast.uplink }) {
+			way = slices.MinFunc(hops, func(a, b hop) int { return a.mtu - b.mtu })
+		}
+		d.fast.ways[vtep] = way
+	}
+	return way.index != 0 && size <= way.mtu
+}
+
+// FastState is what there is of the fast path.
+type FastState struct {
+	Why  string            // why the host has none, or ""
+	Slow map[string]string // why networks do without, by id
+	fastpath.Counts
+}
+
+// FastState tells it, as of the last pass, whether one is under way or not.
+func (d *Dataplane) FastState() (FastState, error) {
+	s := FastState{Why: "no pass has been made yet"}
+	if told := d.fast.told.Load(); told != nil {
+		s = *told
+	}
+	if d.fast.plane == nil {
+		return s, nil
+	}
+	var err error
+	s.Counts, err = d.fast.plane.Counts()
+	return s, err
+}
