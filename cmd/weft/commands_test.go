@@ -70,6 +70,7 @@ func small() control.State {
 		Keys:   control.Keys{Generation: 2, Count: 1},
 		Docker: control.Docker{Mirroring: true, URL: "unix:///var/run/docker.sock", Connected: true, Since: start},
 		Passes: control.Passes{Count: 7, Repairs: 1, Last: start, Took: 1234567 * time.Nanosecond},
+		Fast:   control.FastPath{Open: true, Networks: 1, Sent: 1200, Received: 1100, Local: 3},
 	}
 }
 
@@ -82,6 +83,7 @@ func ill() control.State {
 	s.Keys = control.Keys{Generation: 3, Count: 2, Waits: []string{"h2"}}
 	s.Docker.Connected, s.Docker.Error = false, "connection refused"
 	s.Docker.Conflicts = []control.Conflict{{Network: "web", Text: `network "web" exists on this host and is not weft's: remove it with docker network rm web`}}
+	s.Fast = control.FastPath{Why: "this kernel is 6.1: programs at links (tcx) came with 6.6"}
 	s.Passes.Errors = []string{"network bbbbbbbbbbbb: cannot allocate memory"}
 	s.Snapshot.Self.VTEP, s.Cluster = netip.Addr{}, ""
 	return s

@@ -122,3 +122,12 @@ func TestTheStockHasBounds(t *testing.T) {
 		}
 	}
 }
+
+func TestTheFastPathIsAutoOnOrOff(t *testing.T) {
+	for text, good := range map[string]bool{"": true, "auto": true, "on": true, "off": true, "yes": false, "ON": false} {
+		_, err := parse(t, map[string]string{"WEFT_FAST_PATH": text})
+		if good && err != nil || !good && (err == nil || !strings.Contains(err.Error(), "it takes auto, on or off")) {
+			t.Errorf("%q: got %v", text, err)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -122,7 +123,13 @@ func (d *daemon) openKernel(context.Context) (err error) {
 	if err := writableSysctls(); err != nil {
 		return err
 	}
-	if d.kernel, err = dataplane.New(dataplane.Options{Log: d.log, NetnsDir: netnsDir, RepairAfter: repairAfter}); err != nil {
+	d.kernel, err = dataplane.New(dataplane.Options{
+		Log: d.log, NetnsDir: netnsDir, RepairAfter: repairAfter, FastPath: dataplane.FastPath(d.cfg.FastPath),
+	})
+	if errors.Is(err, dataplane.ErrNoFastPath) {
+		return &exitError{code: exitUsage, err: fmt.Errorf("--fast-path=on is refused: %w; leave it at auto to do without", err)}
+	}
+	if err != nil {
 		return err
 	}
 	d.onClose(d.kernel.Close)

@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,6 +57,7 @@ func statusText(s control.Status, now time.Time) string {
 		{"Store", storeText(s.Store, now)},
 		{"Docker", dockerText(s.Docker, now)},
 		{"Passes", passesText(s.Passes, now)},
+		{"Fast path", fastText(s.Fast)},
 		{"Networks", fmt.Sprint(c.Networks)},
 		{"Endpoints", fmt.Sprintf("%d, %d of them on this host", c.Endpoints, c.EndpointsHere)},
 		{"Hosts", hostsText(c)},
@@ -87,6 +90,17 @@ func passesText(p control.Passes, now time.Time) string {
 	}
 	return fmt.Sprintf("%d, the last at %s in %s; %s, %s in the last pass", p.Count, moment(p.Last, now), p.Took.Round(time.Microsecond),
 		plural(p.Repairs, "repair", "repairs"), plural(len(p.Errors), "error", "errors"))
+}
+
+func fastText(f control.FastPath) string {
+	if !f.Open {
+		return "none: " + f.Why
+	}
+	out := fmt.Sprintf("%s; %s sent, %d received, %d on this host", plural(f.Networks, "network", "networks"), plural(int(f.Sent), "packet", "packets"), f.Received, f.Local) //nolint:gosec // a count
+	for _, id := range slices.Sorted(maps.Keys(f.Slow)) {
+		out += fmt.Sprintf("; not %s: %s", id, f.Slow[id])
+	}
+	return out
 }
 
 func hostsText(c control.Counts) string {

@@ -5,7 +5,9 @@ import (
 	"slices"
 
 	"github.com/weft-net/weft/driver/control"
+	"github.com/weft-net/weft/driver/dataplane"
 	"github.com/weft-net/weft/driver/metrics"
+	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
 )
 
@@ -21,6 +23,7 @@ func (d *daemon) view() control.State {
 			Every: verifyEvery, Errors: passes.Errors, Failed: passes.Failed,
 		},
 	}
+	s.Fast = fastOf(d.kernel, s.Snapshot)
 	s.Keys = keysOf(d.registry.KeysStatus())
 	if contact.Err != nil {
 		s.Store.Error = contact.Err.Error()
@@ -39,6 +42,27 @@ func (d *daemon) view() control.State {
 		s.Docker.Conflicts = append(s.Docker.Conflicts, control.Conflict{Network: network, ID: c.ID, Text: c.Text})
 	}
 	return s
+}
+
+// fastOf tells of the fast path; here are this host's endpoints.
+func fastOf(k *dataplane.Dataplane, here overlay.Snapshot) control.FastPath {
+	f, err := k.FastState()
+	out := control.FastPath{Open: f.Why == "", Why: f.Why, Sent: f.Sent, Received: f.Received, Local: f.Local, Slow: f.Slow}
+	if err != nil {
+		out.Why = err.Error()
+	}
+	if !out.Open {
+		out.Slow = nil
+		return out
+	}
+	used := map[string]bool{}
+	for _, e := range here.Local {
+		if _, slow := f.Slow[e.Network]; !slow && e.Phase == overlay.Joined {
+			used[e.Network] = true
+		}
+	}
+	out.Networks = len(used)
+	return out
 }
 
 func keysOf(s registry.KeysStatus) control.Keys {

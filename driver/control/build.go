@@ -266,7 +266,7 @@ func (x *index) status(now time.Time) Status {
 		Problems: x.problems(now), Warnings: x.warnings(),
 		Version: x.Version, Commit: x.Commit, Started: x.Started, Host: self.Name,
 		VTEP: address(self.VTEP), Port: self.Port, MTU: self.MTU, Cluster: x.Cluster, Goroutines: x.Goroutines,
-		Store: x.Store, Docker: x.Docker, Passes: x.Passes, Skipped: list(x.Skipped), Keys: x.Keys,
+		Store: x.Store, Docker: x.Docker, Passes: x.Passes, Skipped: list(x.Skipped), Keys: x.Keys, Fast: x.Fast,
 		Counts: Counts{Networks: len(x.Snapshot.Networks), Endpoints: len(x.endpoints), EndpointsHere: len(x.Snapshot.Local), Hosts: len(x.hosts)},
 	}
 	out.Counts.Duplicates = len(x.duplicates())

@@ -35,6 +35,7 @@ type State struct {
 	Keys   Keys
 	Docker Docker
 	Passes Passes
+	Fast   FastPath
 }
 
 // HostState is another host's record with what was last known of its liveness.
@@ -60,6 +61,19 @@ type Keys struct {
 	Generation uint64   `json:"generation"` // how many keys came after the first one
 	Count      int      `json:"count"`      // in use: more than one while they change
 	Waits      []string `json:"waits"`      // hosts that are alive and have not taken the newest over
+}
+
+// FastPath tells of the way around bridge, tunnel and netfilter.
+type FastPath struct {
+	Open     bool   `json:"open"`          // packets may take it
+	Why      string `json:"why,omitempty"` // there is none, or it is not known how it does
+	Networks int    `json:"networks"`      // with containers here that take it
+	Sent     uint64 `json:"sent"`          // packets to other hosts since the daemon's start
+	Received uint64 `json:"received"`      // packets from other hosts
+	Local    uint64 `json:"local"`         // packets between containers of this host
+
+	// Slow are the networks with containers here that do without, and why.
+	Slow map[string]string `json:"slow,omitempty"`
 }
 
 // Docker tells how the connection to Docker's API is doing, over which

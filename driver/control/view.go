@@ -29,6 +29,7 @@ type Status struct {
 	Docker  Docker           `json:"docker"`
 	Passes  Passes           `json:"passes"`
 	Keys    Keys             `json:"keys"`
+	Fast    FastPath         `json:"fast_path"`
 	Counts  Counts           `json:"counts"`
 	Skipped []skipped.Record `json:"skipped"` // records of the store that this host passes over
 }

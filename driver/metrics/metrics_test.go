@@ -58,6 +58,7 @@ func state() metrics.State {
 			Hosts:  []control.HostState{{Host: h2, Since: start, Silent: true}},
 			Store:  control.Store{URL: "consul://192.0.2.100:8500", Reachable: true, Since: start},
 			Keys:   control.Keys{Generation: 3, Count: 2},
+			Fast:   control.FastPath{Open: true, Sent: 11, Received: 12, Local: 13},
 			Docker: control.Docker{Mirroring: true, Connected: true, Since: start},
 			Passes: control.Passes{Count: 7, Repairs: 3, Last: start, Took: time.Millisecond, Errors: []string{"no memory"}},
 		},

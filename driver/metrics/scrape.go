@@ -73,6 +73,9 @@ var (
 	keyGeneration = gauge("push_key_generation", "How often the key by which hosts seal what they tell each other directly was changed.")
 	keyCount      = gauge("push_keys", "Keys by which hosts seal what they tell each other directly: more than one while some host has not taken over the newest.")
 
+	fastOpen    = gauge("fast_path_open", "1 while packets may go around bridge, tunnel and netfilter.")
+	fastPackets = gauge("fast_path_packets_total", "Packets that went around bridge, tunnel and netfilter; several that the kernel handles as one count once.", "way")
+
 	dnsSandboxes = gauge("dns_sandboxes", "Containers' network namespaces on this host by whether weft answers names there; in silent ones Docker alone does.", "state")
 )
 
@@ -84,6 +87,7 @@ func (s scrape) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		buildInfo, problems, duplicates, passedOver, storeReachable, watchBehind, dockerConnected, conflicts, lastPass, passErrors,
 		hosts, silent, networks, networkEndpoints, networkHosts, datagrams, fetches, keyGeneration, keyCount,
+		fastOpen, fastPackets,
 		poolSize, poolFree, poolUsed, poolStock, poolTarget, poolLost, dnsSandboxes,
 	} {
 		out <- d
@@ -144,6 +148,10 @@ func (s scrape) Collect(c chan<- prometheus.Metric) {
 	out.push(state.Push)
 	out.set(keyGeneration, float64(status.Keys.Generation))
 	out.set(keyCount, float64(status.Keys.Count))
+	out.set(fastOpen, truth(status.Fast.Open))
+	out.count(fastPackets, status.Fast.Sent, "sent")
+	out.count(fastPackets, status.Fast.Received, "received")
+	out.count(fastPackets, status.Fast.Local, "local")
 	out.networks(state.State, nets)
 	out.pools(state.Pools)
 	if state.Names != nil {
