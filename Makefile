@@ -209,10 +209,30 @@ THIS_MAKE := $(MAKE)
 test: root deps-check tools ## everything: lint, then unit, heavy and hosts (root)
 	@MAKE='$(THIS_MAKE)' test/tools/steps.sh build lint unit+heavy hosts
 
+# Where this architecture has the kernel's headers.
+export BPF2GO_CFLAGS := -I/usr/include/$(shell uname -m)-linux-gnu
+FASTPATH := driver/dataplane/fastpath
+
+.PHONY: bpf
+bpf: go ## compiles the programs of the fast path anew, by clang
+	go generate ./$(FASTPATH)
+
+# What is committed is what the compiler makes of the source.
+.PHONY: bpf-check
+bpf-check: go
+	@was=$$(mktemp -d); trap 'cp "$$was"/* $(FASTPATH)/; rm -r "$$was"' EXIT; \
+	cp $(FASTPATH)/programs_bpfel.* "$$was"; \
+	$(MAKE) bpf; \
+	for f in "$$was"/*; do \
+		cmp -s "$$f" "$(FASTPATH)/$${f##*/}" || { echo "$(FASTPATH)/$${f##*/} is not made of the source: run 'make bpf', with clang 14"; bad=1; }; \
+	done; \
+	exit $${bad:-0}
+
 .PHONY: lint
 lint: go ## go.mod, the rules of .golangci.yml, formatting, the shell scripts
 	@test/tools/install.sh golangci-lint
 	@bad=0; \
+	$(MAKE) bpf-check || bad=1; \
 	go mod tidy -diff || { echo "go.mod or go.sum is not tidy: run 'go mod tidy'"; bad=1; }; \
 	$(LINT) run ./... || bad=1; \
 	shellcheck .ci/run test/tools/*.sh deploy/plugin/*.sh deploy/deb/p* || { echo "shellcheck found something, or is missing: 'sudo make deps' installs it"; bad=1; }; \

@@ -30,6 +30,8 @@ have mkfs.ext4 || want mkfs.ext4 e2fsprogs # test/recovery: a file system that t
 # The race detector needs a C compiler.
 { have gcc && echo '#include <stdlib.h>' | gcc -E - >/dev/null 2>&1; } || want gcc gcc libc6-dev
 have musl-gcc || want musl-gcc musl-tools # test/names: a container with musl's resolver
+# make lint compiles the fast path's programs, and compares.
+{ have clang && [ -e /usr/include/bpf/bpf_helpers.h ]; } || want clang clang llvm libbpf-dev
 # Of test/install: weft as a package under systemd, and Compose.
 have dpkg-deb || want dpkg-deb dpkg
 { have systemd-analyze && [ -x /lib/systemd/systemd ]; } || want systemd systemd
