@@ -154,7 +154,7 @@ func (d *daemon) readRecords(ctx context.Context) error {
 		Host: d.cfg.Host, Incarnation: d.registry.Self().Incarnation,
 		Cluster: d.cluster, State: d.state, Networks: d.registry,
 		Permits: d.registry,
-		Stock: d.cfg.Stock, Auto: d.cfg.pools, ULA: d.registry.ULA, Routes: d.kernel.Routes,
+		Stock:   d.cfg.Stock, Auto: d.cfg.pools, ULA: d.registry.ULA, Routes: d.kernel.Routes,
 		Lost: func(a netip.Addr, by string) {
 			if err := d.registry.Lose(context.WithoutCancel(ctx), a, by); err != nil {
 				d.log.WithError(err).Error("An endpoint could not be taken out; this is tried again.")

@@ -96,11 +96,14 @@ func fastText(f control.FastPath) string {
 	if !f.Open {
 		return "none: " + f.Why
 	}
-	out := fmt.Sprintf("%s; %s sent, %d received, %d on this host", plural(f.Networks, "network", "networks"), plural(int(f.Sent), "packet", "packets"), f.Received, f.Local) //nolint:gosec // a count
-	for _, id := range slices.Sorted(maps.Keys(f.Slow)) {
-		out += fmt.Sprintf("; not %s: %s", id, f.Slow[id])
+	out := []string{
+		plural(f.Networks, "network", "networks"),
+		fmt.Sprintf("%s sent, %d received, %d on this host", plural(int(f.Sent), "packet", "packets"), f.Received, f.Local), //nolint:gosec // a count
 	}
-	return out
+	for _, id := range slices.Sorted(maps.Keys(f.Slow)) {
+		out = append(out, fmt.Sprintf("not %s: %s", id, f.Slow[id]))
+	}
+	return strings.Join(out, "; ")
 }
 
 func hostsText(c control.Counts) string {
