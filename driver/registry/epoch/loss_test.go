@@ -81,7 +81,7 @@ func TestSignsOfALoss(t *testing.T) {
 		if due != c.loss || s.Intact() == c.loss {
 			t.Errorf("%s: due %v, intact %v", name, due, s.Intact())
 		}
-		if may := s.Refusal(alone(), nil, true, time.Now()) == nil; may == c.loss {
+		if may := s.Refusal(alone(), nil, true, began) == nil; may == c.loss {
 			t.Errorf("%s: may claim %v", name, may)
 		}
 	}
@@ -118,7 +118,7 @@ func TestTheEpochsRecord(t *testing.T) {
 		if standing != c.standing || s.Intact() != c.intact {
 			t.Errorf("%s: %v, intact %v", name, standing, s.Intact())
 		}
-		err := s.Refusal(alone(), nil, true, time.Now())
+		err := s.Refusal(alone(), nil, true, began)
 		if (err == nil) != (c.refusal == "") || err != nil && !strings.Contains(err.Error(), c.refusal) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -300,6 +300,30 @@ func TestAnotherStore(t *testing.T) {
 		forgets, change := s.Loaded(c.is)
 		if forgets != c.forgets || change != c.change || s.Alone != c.is || (s.Epoch.ID == "") != c.forgets {
 			t.Errorf("%s: forgets %v, another store %v, epoch %q", name, forgets, change, s.Epoch.ID)
+		}
+	}
+}
+
+// Whom a host names that may claim nothing in a new epoch.
+func TestWhoIsWaitedFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*State, *View)
+		after  time.Duration
+		want   string
+	}{
+		"another host":                {func(*State, *View) {}, 0, "and host h2 has not"},
+		"itself":                      {func(s *State, _ *View) { s.claimsComparedIn = first.ID }, 0, "and this host has not"},
+		"its own containers":          {func(_ *State, v *View) { v.Remains = []netip.Addr{vtep(1)} }, SettleTime - 1, "this host's state was lost"},
+		"its own containers for long": {func(_ *State, v *View) { v.Remains = []netip.Addr{vtep(1)} }, SettleTime, "and host h2 has not"},
+	} {
+		s := settled()
+		s.SeeEpoch(next, 9, nil)
+		s.Enter(next, nil, began)
+		s.claimsComparedIn = next.ID
+		v := view(h2("a", false))
+		c.change(s, &v)
+		if err := s.Refusal(v, nil, true, began.Add(c.after)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
 }
