@@ -32,7 +32,7 @@ func TestAddressesAreUnique(t *testing.T) {
 			host := []string{"h1", "h2", "h3"}[i%3]
 			go func() {
 				b := called(t, host, n, name(t, fmt.Sprintf("%d-%d", round, i)))
-				if _, err := cluster.Host(host).Docker(t.Context(), "run", "-d", "--name", b.name, "--network", n, "busybox", "sleep", "100000"); err != nil {
+				if _, err := cluster.Host(host).Docker(t.Context(), "run", "-d", "--name", b.Name, "--network", n, "busybox", "sleep", "100000"); err != nil {
 					t.Errorf("start %d: %v", i, err)
 				}
 				boxes <- b
@@ -43,9 +43,9 @@ func TestAddressesAreUnique(t *testing.T) {
 			b := <-boxes
 			ip := b.ip()
 			if by, dup := seen[ip]; dup || ip == "10.60.0.1" {
-				t.Errorf("%s and %s have %s", by, b.name, ip)
+				t.Errorf("%s and %s have %s", by, b.Name, ip)
 			}
-			seen[ip] = b.name
+			seen[ip] = b.Name
 			defer b.Remove()
 		}
 	}
@@ -106,7 +106,7 @@ func TestAChosenMAC(t *testing.T) {
 	mirrored(t, "h2", n)
 	a, b := called(t, "h1", n, name(t, "h1")), container(t, "h2", n)
 	t.Cleanup(a.Remove)
-	if _, err := cluster.Host("h1").Run(t.Context(), debianDocker, "run", "-d", "--name", a.name, "--network", n,
+	if _, err := cluster.Host("h1").Run(t.Context(), debianDocker, "run", "-d", "--name", a.Name, "--network", n,
 		"--mac-address", "02:00:00:00:77:01", "busybox", "sleep", "100000"); err != nil {
 		t.Fatal(err)
 	}

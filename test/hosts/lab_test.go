@@ -97,15 +97,15 @@ func called(t *testing.T, host, n, name string) box {
 	t.Helper()
 	return box{
 		Box: labtest.Box{TB: t, Host: cluster.Host(host), Name: name, Network: n},
-		t:   t, host: host, name: name, network: n,
+		t:   t, host: host,
 	}
 }
 
 // box is a running container.
 type box struct {
 	labtest.Box
-	t                   *testing.T
-	host, name, network string
+	t    *testing.T
+	host string
 }
 
 // ip is the container's address in its network.
@@ -117,7 +117,7 @@ func (b box) ip6() string { return b.Address("GlobalIPv6Address") }
 // exec runs a command in the container, which must succeed.
 func (b box) exec(args ...string) string {
 	b.t.Helper()
-	return docker(b.t, b.host, append([]string{"exec", b.name}, args...)...)
+	return docker(b.t, b.host, append([]string{"exec", b.Name}, args...)...)
 }
 
 // pings says whether the container reaches the address with its first packet.

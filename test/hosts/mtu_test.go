@@ -21,8 +21,8 @@ func TestASmallHostBoundsANetworkAndIsNamed(t *testing.T) {
 	a, b := container(t, "h1", n), container(t, "h3", n)
 	mtu := func(b box, want string) {
 		t.Helper()
-		eventually(t, 10*time.Second, fmt.Sprintf("%s has MTU %s", b.name, want), func() error {
-			got, err := cluster.Host(b.host).Docker(t.Context(), "exec", b.name, "cat", "/sys/class/net/eth0/mtu")
+		eventually(t, 10*time.Second, fmt.Sprintf("%s has MTU %s", b.Name, want), func() error {
+			got, err := cluster.Host(b.host).Docker(t.Context(), "exec", b.Name, "cat", "/sys/class/net/eth0/mtu")
 			if err == nil && got != want {
 				err = fmt.Errorf("it is %s", got)
 			}

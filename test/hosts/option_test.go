@@ -17,7 +17,7 @@ func TestOptionsOfEndpoints(t *testing.T) {
 		{"com.docker.network.endpoint.ifname=shop0", []string{"com.docker.network.endpoint.ifname", "com.docker.network.container_iface_prefix"}},
 		{"com.docker.network.endpoint.tomorrow=1", []string{"com.docker.network.endpoint.tomorrow", "leave it out"}},
 	} {
-		refused(t, "h1", tt.words, "network", "connect", "--driver-opt", tt.option, n, b.name)
+		refused(t, "h1", tt.words, "network", "connect", "--driver-opt", tt.option, n, b.Name)
 	}
 	if out, err := cluster.Host("h1").Run(t.Context(), "weft", "endpoint", "ls", "--network", n, "--json"); err != nil || strings.TrimSpace(out) != "[]" {
 		t.Errorf("the network has endpoints: %v %s", err, out)
@@ -27,7 +27,7 @@ func TestOptionsOfEndpoints(t *testing.T) {
 	}
 	// Docker sets sysctls itself, or is too old to: then they are refused.
 	const sysctls = "com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.log_martians=1"
-	if out, err := cluster.Host("h1").Docker(t.Context(), "network", "connect", "--driver-opt", sysctls, n, b.name); err == nil {
+	if out, err := cluster.Host("h1").Docker(t.Context(), "network", "connect", "--driver-opt", sysctls, n, b.Name); err == nil {
 		if got := b.exec("cat", "/proc/sys/net/ipv4/conf/lan0/log_martians"); got != "1" {
 			t.Errorf("the sysctl was taken, and is %s", got)
 		}
@@ -46,14 +46,14 @@ func TestOptionsOfEndpoints(t *testing.T) {
 	d := container(t, "h2", n)
 	c.pings(d.ip())
 	// Port isolation drops what has no address of the container's own.
-	route, err := cluster.Host("h2").CommandInContainer(t.Context(), d.name, "ip", "route", "add", "169.254.0.0/16", "dev", "lan0")
+	route, err := cluster.Host("h2").CommandInContainer(t.Context(), d.Name, "ip", "route", "add", "169.254.0.0/16", "dev", "lan0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if out, err := route.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if _, err := cluster.Host("h1").Docker(t.Context(), "exec", c.name, "ping", "-c1", "-W1", "-I", "169.254.7.7", d.ip()); err == nil {
+	if _, err := cluster.Host("h1").Docker(t.Context(), "exec", c.Name, "ping", "-c1", "-W1", "-I", "169.254.7.7", d.ip()); err == nil {
 		t.Error("a packet from the link-local address came through, which docs/options.md denies")
 	}
 	out, err := cluster.Host("h2").Run(t.Context(), "weft", "network", "inspect", n)

@@ -47,7 +47,7 @@ func TestAHostThatWasCutOffComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, 15*time.Second, "traffic goes again", func() error {
-		_, err := cluster.Host("h1").Docker(t.Context(), "exec", a.name, "ping", "-c1", "-W1", c.ip())
+		_, err := cluster.Host("h1").Docker(t.Context(), "exec", a.Name, "ping", "-c1", "-W1", c.ip())
 		return err
 	})
 }
@@ -79,13 +79,13 @@ func TestAHostThatWasForgottenComesBackWithoutAClash(t *testing.T) {
 	})
 	eventually(t, 15*time.Second, "the container that lost its address is out of the network", func() error {
 		list := docker(t, "h3", "network", "inspect", "-f", "{{range .Containers}}{{.Name}} {{end}}", n)
-		if slices.Contains(strings.Fields(list), lost.name) {
+		if slices.Contains(strings.Fields(list), lost.Name) {
 			return fmt.Errorf("h3's network has %s", list)
 		}
 		return nil
 	})
 	eventually(t, 15*time.Second, "the other one is reached again", func() error {
-		_, err := cluster.Host("h1").Docker(t.Context(), "exec", a.name, "ping", "-c1", "-W1", kept.ip())
+		_, err := cluster.Host("h1").Docker(t.Context(), "exec", a.Name, "ping", "-c1", "-W1", kept.ip())
 		return err
 	})
 	a.pings(address)

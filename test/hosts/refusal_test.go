@@ -90,7 +90,7 @@ func TestBadAddresses(t *testing.T) {
 	b := container(t, "h1", n, "--ip", "10.73.0.20")
 	eventually(t, 5*time.Second, "h2 knows the address's owner", func() error {
 		out, err := cluster.Host("h2").Run(t.Context(), "weft", "endpoint", "ls", "--network", n)
-		if err == nil && !strings.Contains(out, b.name) {
+		if err == nil && !strings.Contains(out, b.Name) {
 			err = fmt.Errorf("%s", out)
 		}
 		return err
@@ -99,7 +99,7 @@ func TestBadAddresses(t *testing.T) {
 		address string
 		words   []string
 	}{
-		{"10.73.0.20", []string{"10.73.0.20", "in use", b.name, "h1"}},
+		{"10.73.0.20", []string{"10.73.0.20", "in use", b.Name, "h1"}},
 		{"10.74.0.1", []string{"10.74.0.1"}},
 		{"10.73.0.1", []string{"10.73.0.1", "gateway"}},
 		{"10.73.0.9", []string{"10.73.0.9"}},

@@ -39,7 +39,7 @@ func TestDeletedByHand(t *testing.T) {
 				if now := repairs(t, "h1"); now <= before {
 					return fmt.Errorf("repairs were %d and are %d", before, now)
 				}
-				_, err := cluster.Host("h1").Docker(t.Context(), "exec", a.name, "ping", "-c1", "-W1", b.ip())
+				_, err := cluster.Host("h1").Docker(t.Context(), "exec", a.Name, "ping", "-c1", "-W1", b.ip())
 				return err
 			})
 		})
@@ -82,7 +82,7 @@ func TestWeftKilled(t *testing.T) {
 	a, b := container(t, "h1", n), container(t, "h2", n)
 	pinging := make(chan error, 1)
 	go func() {
-		out, err := h1.Docker(t.Context(), "exec", a.name, "ping", "-c40", "-i0.1", "-W1", "-q", b.ip())
+		out, err := h1.Docker(t.Context(), "exec", a.Name, "ping", "-c40", "-i0.1", "-W1", "-q", b.ip())
 		if err == nil && !strings.Contains(out, " 0% packet loss") {
 			err = fmt.Errorf("%s", out)
 		}

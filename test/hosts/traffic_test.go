@@ -43,13 +43,13 @@ func TestConnectAndDisconnect(t *testing.T) {
 	mirrored(t, "h2", n)
 	a := container(t, "h1", n)
 	b := container(t, "h2", "bridge")
-	docker(t, "h2", "network", "connect", n, b.name)
-	b.network = n
+	docker(t, "h2", "network", "connect", n, b.Name)
+	b.Network = n
 	a.pings(b.ip())
 	b.pings(a.ip())
 	address := b.ip()
-	docker(t, "h2", "network", "disconnect", n, b.name)
-	if _, err := cluster.Host("h1").Docker(t.Context(), "exec", a.name, "ping", "-c1", "-W1", address); err == nil {
+	docker(t, "h2", "network", "disconnect", n, b.Name)
+	if _, err := cluster.Host("h1").Docker(t.Context(), "exec", a.Name, "ping", "-c1", "-W1", address); err == nil {
 		t.Errorf("%s still answers", address)
 	}
 }
@@ -59,7 +59,7 @@ func TestNetworksAreApart(t *testing.T) {
 	mirrored(t, "h2", n1)
 	mirrored(t, "h2", n2)
 	a, b := container(t, "h1", n1), container(t, "h2", n2)
-	if _, err := cluster.Host("h1").Docker(t.Context(), "exec", a.name, "ping", "-c1", "-W1", b.ip()); err == nil {
+	if _, err := cluster.Host("h1").Docker(t.Context(), "exec", a.Name, "ping", "-c1", "-W1", b.ip()); err == nil {
 		t.Error("a container reaches another network")
 	}
 }
@@ -72,7 +72,7 @@ func TestTheFirstPacketIsAnswered(t *testing.T) {
 	a := container(t, "h1", n)
 	for i := range 5 {
 		b := container(t, "h2", n)
-		out, err := cluster.Host("h1").Docker(t.Context(), "exec", a.name, "ping", "-c1", "-W1", b.ip())
+		out, err := cluster.Host("h1").Docker(t.Context(), "exec", a.Name, "ping", "-c1", "-W1", b.ip())
 		if err != nil {
 			t.Errorf("start %d: %v\n%s", i, err, out)
 		}
@@ -83,7 +83,7 @@ func TestTheFirstPacketIsAnswered(t *testing.T) {
 func TestPublishedPorts(t *testing.T) {
 	n := network(t, "h1")
 	b := container(t, "h1", n, "-p", "18080:80")
-	docker(t, "h1", "exec", "-d", b.name, "sh", "-c", "while :; do echo hello | nc -l -p 80; done")
+	docker(t, "h1", "exec", "-d", b.Name, "sh", "-c", "while :; do echo hello | nc -l -p 80; done")
 	eventually(t, 5*time.Second, "the published port answers", func() error {
 		out, err := cluster.Host("h1").Run(t.Context(), "busybox", "nc", "-w", "1", "127.0.0.1", "18080")
 		if err == nil && !strings.Contains(out, "hello") {
