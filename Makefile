@@ -245,7 +245,7 @@ unit: go ## the tests that need neither root nor another program
 
 .PHONY: heavy
 heavy: root deps-check consul ## the tests against this kernel, a real dockerd and a real Consul (root)
-	$(TESTED) -p 2 -timeout 5m $(HEAVY_PACKAGES) | $(REPORT)
+	$(TESTED) -p 2 -timeout 10m $(HEAVY_PACKAGES) | $(REPORT)
 
 .PHONY: hosts
 hosts: root deps-check consul old build ## the tests on labs of several Docker hosts, and the house rules (root)
