@@ -59,9 +59,11 @@ func (p *pass) openFast(want []entry) error {
 	plane := p.d.fast.plane
 	n := fastpath.Network{VNI: p.n.VNI, Inner: inner, Outer: outer, Members: p.n.Members}
 	n.Ports, n.Places = p.fastPorts(), p.fastPlaces(want)
-	if err := plane.SetNetwork(n); err != nil {
+	loaded, err := plane.SetNetwork(n)
+	if err != nil {
 		return err
 	}
+	made = made || loaded
 	if made || p.verify {
 		err := visit(p.d.hostNS, func() error {
 			_, err := plane.Attach(fastpath.ToWire, 0, outer)
@@ -73,19 +75,19 @@ func (p *pass) openFast(want []entry) error {
 	}
 	return visit(p.ns, func() error {
 		if made || p.verify {
-			if err := p.hang(fastpath.ToPort, overlay.FastInner, inner); err != nil {
+			if err := p.hang(fastpath.ToPort, overlay.FastInner, made); err != nil {
 				return err
 			}
 		}
 		if made || p.verify || p.fresh[overlay.VXLAN] {
-			if err := p.hang(fastpath.FromTunnel, overlay.VXLAN, p.links[overlay.VXLAN].Attrs().Index); err != nil {
+			if err := p.hang(fastpath.FromTunnel, overlay.VXLAN, made); err != nil {
 				return err
 			}
 		}
 		for _, port := range p.n.Ports {
 			name := overlay.PortLink(port.Endpoint)
 			if l := p.links[name]; l != nil && (made || p.verify || p.fresh[name]) {
-				if err := p.hang(fastpath.FromPort, name, l.Attrs().Index); err != nil {
+				if err := p.hang(fastpath.FromPort, name, made); err != nil {
 					return err
 				}
 			}
@@ -95,9 +97,10 @@ func (p *pass) openFast(want []entry) error {
 }
 
 // hang attaches a program to a link of the network, in whose namespace the thread is.
-func (p *pass) hang(hook fastpath.Hook, name string, index int) error {
-	changed, err := p.d.fast.plane.Attach(hook, p.n.VNI, index)
-	if changed && err == nil && !p.fresh[name] && p.d.applied[p.n.ID].config.ID != "" {
+// made says that the network did not have these programs before.
+func (p *pass) hang(hook fastpath.Hook, name string, made bool) error {
+	changed, err := p.d.fast.plane.Attach(hook, p.n.VNI, p.links[name].Attrs().Index)
+	if changed && err == nil && !made && !p.fresh[name] {
 		p.fix("program of the fast path at link %s of network %s was missing", name, p.n.ID)
 	}
 	return err

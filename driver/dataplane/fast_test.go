@@ -10,10 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/weft-net/weft/driver/dataplane"
+	"github.com/weft-net/weft/driver/dataplane/fastpath"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/test/netns"
 )
 
 // needFast ends a test that is about the fast path where it is switched off.
@@ -211,6 +214,28 @@ func TestTheProgramIsAtTheInterfaceWhileThereAreNetworks(t *testing.T) {
 	h.set()
 	if !has() {
 		t.Error("it does not come back")
+	}
+}
+
+// A program that somebody takes away comes back, and that is told.
+func TestAProgramThatIsTakenAwayComesBack(t *testing.T) {
+	needFast(t)
+	hosts, near, _, _ := pair(t)
+	h, name := hosts[0], overlay.PortLink(near.port.Endpoint)
+	h.netlink("net1", func(nl *netlink.Handle) error {
+		l, err := nl.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		netns.In(t, h.path("net1"), func(ns *netns.NS) { ns.Do(func() error { return fastpath.Detach(l.Attrs().Index) }) })
+		return nil
+	})
+	want := []string{"program of the fast path at link " + name + " of network net1 was missing"}
+	if r := h.verify(); !slices.Equal(r.Repaired, want) {
+		t.Errorf("told %q, want %q", r.Repaired, want)
+	}
+	if r := h.verify(); r.Repairs != 0 {
+		t.Errorf("repaired what was right: %q", r.Repaired)
 	}
 }
 

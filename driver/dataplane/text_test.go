@@ -55,7 +55,7 @@ func (h *host) wanted() string {
 				say("%s: neighbour %s at %s", n.ID, a, mac)
 			}
 		}
-		if fast := h.fast() && n.Guarded; fast {
+		if h.fast() && n.Guarded {
 			h.wantFast(n, say)
 		}
 		for _, r := range n.Remotes {

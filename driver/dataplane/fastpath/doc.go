@@ -8,12 +8,12 @@
 // options, what is too large and what is sent to an unknown MAC do not. No program
 // drops what a container or another host sends.
 //
-// The programs hang on four kinds of links, see bpf/fastpath.c. They stay there when
+// The programs hang on five kinds of links, see bpf/fastpath.c. They stay there when
 // the process ends, with their tables, and go on for as long as Renew has said. Then
 // everything takes the slow way: so tables that nobody keeps up, because weft hangs,
 // is away or is an older one, mislead nobody. A process that starts makes programs and
 // tables of its own and puts them in the place of the former ones, each at once.
 //
-// Per endpoint of another host it costs one entry of the table of places (40 bytes and
+// Per endpoint of another host it costs one entry of the table of places (36 bytes and
 // the kernel's overhead), per host and network one of the members.
 package fastpath

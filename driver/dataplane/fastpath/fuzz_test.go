@@ -51,7 +51,7 @@ func stand(t *testing.T) (*Plane, *netns.NS) {
 	if err := p.Renew(time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	err = p.SetNetwork(Network{
+	_, err = p.SetNetwork(Network{
 		VNI: testVNI, Inner: 1, Outer: 1, Members: []netip.Addr{otherVTEP},
 		Ports:  []Port{{Link: 1, MTU: 1450, MAC: ownMAC, Addrs: []netip.Addr{own4, own6}}},
 		Places: []Place{{MAC: ownMAC, Link: 1}, {MAC: nearMAC, Link: 2}, {MAC: farMAC, VTEP: otherVTEP}},

@@ -25,35 +25,36 @@ func (n *network) close() error {
 	return errors.Join(n.programs.FromPort.Close(), n.programs.FromTunnel.Close())
 }
 
-// SetNetwork makes the tables hold n. Its ports send the fast way once Port has hung
-// the program there. After an error the network has no entry that is wrong: it takes
+// SetNetwork makes the tables hold n. loaded says that its programs are new, and have
+// to be hung at all of its links. Its ports send the fast way once Attach has
+// hung the program there. After an error the network has no entry that is wrong: it takes
 // the slow way.
-func (p *Plane) SetNetwork(n Network) error {
+func (p *Plane) SetNetwork(n Network) (loaded bool, err error) {
 	known := p.networks[n.VNI]
 	if known != nil && known.inner != n.Inner {
 		if err := p.RemoveNetwork(n.VNI); err != nil {
-			return err
+			return false, err
 		}
 		known = nil
 	}
 	if known == nil {
 		programs, err := p.load(n)
 		if err != nil {
-			return err
+			return false, err
 		}
+		loaded = true
 		known = &network{inner: n.Inner, programs: programs, tables: Network{}.tables()}
 		p.networks[n.VNI] = known
 	}
 	want := n.tables()
-	err := p.reach(want, known.tables)
-	if err == nil {
+	if err = p.reach(want, known.tables); err == nil {
 		known.tables = want
-		return nil
+		return loaded, nil
 	}
 	maps.Copy(known.tables.ports, want.ports) // some of it may be there
 	maps.Copy(known.tables.places, want.places)
 	maps.Copy(known.tables.members, want.members)
-	return errors.Join(err, p.RemoveNetwork(n.VNI))
+	return false, errors.Join(err, p.RemoveNetwork(n.VNI))
 }
 
 // reach brings the tables of one network from have to want.
