@@ -127,4 +127,7 @@ func TestOnlyTheUnderlayBringsAPass(t *testing.T) {
 		ip("address", "add", "192.0.2.7/32", "dev", "eth0")
 		ip("address", "del", "192.0.2.1/24", "dev", "eth0")
 	}, dataplane.Underlay{Addr: netip.MustParseAddr("192.0.2.7"), MTU: 1400})
+	change("an IPsec policy", func() {
+		ip("xfrm", "policy", "add", "dst", "198.51.100.7", "dir", "out", "tmpl", "proto", "esp", "mode", "transport")
+	}, dataplane.Underlay{Addr: netip.MustParseAddr("192.0.2.7"), MTU: 1400})
 }

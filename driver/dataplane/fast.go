@@ -119,6 +119,9 @@ func (d *Dataplane) fastUplink(cfg overlay.Config, verify bool) (why string, err
 	if at.EncapType != "ether" {
 		return fmt.Sprintf("interface %s carries no Ethernet", at.Name), nil
 	}
+	if has, err := d.hasIPsec(); err != nil || has {
+		return "this host has IPsec policies, which the packets would go around", err
+	}
 	if f.uplink != 0 && f.uplink != at.Index {
 		if err := d.leaveUplink(); err != nil {
 			return "", err

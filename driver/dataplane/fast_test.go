@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -214,6 +215,40 @@ func TestTheProgramIsAtTheInterfaceWhileThereAreNetworks(t *testing.T) {
 	h.set()
 	if !has() {
 		t.Error("it does not come back")
+	}
+}
+
+// What IPsec is to encrypt, or to let in, does not go around it.
+func TestIPsecClosesTheFastPath(t *testing.T) {
+	needFast(t)
+	hosts, near, _, far := pair(t)
+	far.echo(t)
+	h, to := hosts[0], far.port.Addrs[0].Addr()
+	for _, policy := range []string{
+		"dst 198.51.100.7 dir out tmpl proto esp mode transport",
+		"src 192.0.2.0/24 dst 192.0.2.0/24 proto udp dport 4789 dir in tmpl proto esp mode transport level use",
+		"src 2001:db8::/64 dst 2001:db8::/64 dir out mark 0x7 tmpl proto esp mode transport",
+	} {
+		must(t, h.ns, append([]string{"ip", "xfrm", "policy", "add"}, strings.Fields(policy)...)...)
+		h.set()
+		before := h.fastState()
+		if !strings.Contains(before.Why, "IPsec") {
+			t.Fatalf("with policy %q: %+v", policy, before)
+		}
+		if err := near.talks("tcp", to, 1<<16); err != nil {
+			t.Errorf("with policy %q: %v", policy, err)
+		}
+		if now := h.fastState(); now.Sent != before.Sent || now.Received != before.Received {
+			t.Errorf("with policy %q: from %+v to %+v", policy, before, now)
+		}
+		must(t, h.ns, "ip", "xfrm", "policy", "flush")
+		h.set()
+		if s := h.fastState(); s.Why != "" {
+			t.Fatalf("without policy %q: %+v", policy, s)
+		}
+		if err := near.talks("tcp", to, 1<<16); err != nil || h.fastState().Sent == before.Sent {
+			t.Errorf("without policy %q: %v, %+v", policy, err, h.fastState())
+		}
 	}
 }
 

@@ -55,6 +55,34 @@ func TestUnderlay(t *testing.T) {
 	}
 }
 
+// The fast path goes by where packets to other hosts leave, and by IPsec.
+func TestUnderlayTellsWhatTheFastPathGoesBy(t *testing.T) {
+	h := newHosts(t, 1)[0]
+	must(t, h.ns, "ip", "link", "add", "other0", "type", "bridge")
+	must(t, h.ns, "ip", "link", "set", "other0", "up")
+	look := func() dataplane.Underlay {
+		t.Helper()
+		u, err := h.dp.Underlay(context.Background(), "eth0", netip.Addr{}, []netip.Addr{ip("192.0.2.7"), ip("192.0.2.8")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	was := look()
+	if again := look(); again != was {
+		t.Errorf("%+v, and then %+v", was, again)
+	}
+	must(t, h.ns, "ip", "route", "add", "192.0.2.8", "dev", "other0")
+	moved := look()
+	if moved.Ways == was.Ways || moved.IPsec {
+		t.Errorf("of a route by another link: %+v, after %+v", moved, was)
+	}
+	must(t, h.ns, "ip", "xfrm", "policy", "add", "dst", "198.51.100.7", "dir", "out", "tmpl", "proto", "esp", "mode", "transport")
+	if u := look(); !u.IPsec || u.Ways != moved.Ways {
+		t.Errorf("with an IPsec policy: %+v", u)
+	}
+}
+
 func TestRoutes(t *testing.T) {
 	h := newHosts(t, 1)[0]
 	must(t, h.ns, "ip", "route", "add", "default", "via", "192.0.2.254")
@@ -105,6 +133,7 @@ func TestWatchTellsOfTheHostsChangesAndEnds(t *testing.T) {
 		{"ip", "route", "add", "198.51.100.0/24", "via", "192.0.2.254"},
 		{"ip", "link", "add", "new0", "type", "bridge"},
 		{"ip", "link", "del", "new0"},
+		{"ip", "xfrm", "policy", "add", "dst", "198.51.100.7", "dir", "out", "tmpl", "proto", "esp", "mode", "transport"},
 	} {
 		must(t, h.ns, change...)
 		select {

@@ -2,6 +2,8 @@ package dataplane
 
 import (
 	"cmp"
+	"fmt"
+	"hash/fnv"
 	"net"
 	"net/netip"
 	"slices"
@@ -29,19 +31,24 @@ type hop struct {
 // pathMTU gives the least of what is known of the way of packets from at: of the
 // link that has the address, if packets leave by it, and of the routes to the
 // peers. While there is none, the route to via stands for them, and then the
-// default route; as far as they say something of that link, if it has packets.
-func (d *Dataplane) pathMTU(at source, via netip.Addr, peers []netip.Addr) (int, error) {
+// default route; as far as they say something of that link, if it has packets. ways is
+// a digest of the links to the peers.
+func (d *Dataplane) pathMTU(at source, via netip.Addr, peers []netip.Addr) (mtu int, ways uint64, err error) {
 	links, err := d.host.byIndex()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	own, index := 0, at.link.Attrs().Index
 	if !virtual(at.link) {
 		own = at.link.Attrs().MTU
 	}
 	var hops []hop
+	digest := fnv.New64a()
 	for _, peer := range peers {
-		hops = append(hops, d.hopsTo(links, at.addr, peer)...)
+		some := d.hopsTo(links, at.addr, peer)
+		_, _ = fmt.Fprint(digest, peer, some)
+		ways = digest.Sum64()
+		hops = append(hops, some...)
 	}
 	for _, ask := range []func() []hop{
 		func() []hop { return d.hopsTo(links, at.addr, via) },
@@ -57,7 +64,7 @@ func (d *Dataplane) pathMTU(at source, via netip.Addr, peers []netip.Addr) (int,
 			own = h.mtu
 		}
 	}
-	return cmp.Or(own, etherMTU), nil
+	return cmp.Or(own, etherMTU), ways, nil
 }
 
 // hopsTo gives the links by which packets leave from src to dst; none if there is

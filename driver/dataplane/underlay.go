@@ -18,6 +18,10 @@ type Underlay struct {
 	Link string     // name of the interface
 	Addr netip.Addr // address of this host on it: the tunnels' source
 	MTU  int        // bytes that a packet to the other hosts may have
+
+	// What else the fast path goes by.
+	Ways  uint64 // another one when packets to some host leave by other links
+	IPsec bool   // the host has IPsec policies
 }
 
 // Underlay finds what spec names: an address of this host, or an interface, of
@@ -32,8 +36,12 @@ func (d *Dataplane) Underlay(ctx context.Context, spec string, via netip.Addr, p
 	if err != nil {
 		return Underlay{}, err
 	}
-	mtu, err := d.pathMTU(at, via, peers)
-	return Underlay{Link: at.link.Attrs().Name, Addr: at.addr, MTU: mtu}, err
+	u := Underlay{Link: at.link.Attrs().Name, Addr: at.addr}
+	if u.MTU, u.Ways, err = d.pathMTU(at, via, peers); err != nil {
+		return u, err
+	}
+	u.IPsec, err = d.hasIPsec()
+	return u, err
 }
 
 // source is an address of this host and the link that has it, or by which its

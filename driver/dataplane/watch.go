@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/mdlayher/netlink"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/weft-net/weft/driver/overlay"
@@ -25,35 +25,51 @@ const watched = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IF
 // followed by a longer rest, so that calls are a tenth of the time at most.
 const burst = 200 * time.Millisecond
 
-// Watch calls notify after changes of links, addresses and routes of the host's
-// namespace, and returns nil when ctx ends. The first change is told at once,
+// Watch calls notify after changes of links, addresses, routes and IPsec policies of the
+// host's namespace, and returns nil when ctx ends. The first change is told at once,
 // those that come in the rest after a call are told together by the next.
 // Container ends come and go with every container and are left out. notify is
 // also called when changes may have been missed.
 func (d *Dataplane) Watch(ctx context.Context, notify func()) error {
-	c, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{Groups: watched, NetNS: int(d.hostNS)})
-	if err != nil {
+	changed := make(chan struct{}, 1)
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error {
+		tell(ctx, changed, notify)
+		return nil
+	})
+	all.Go(func() error { return d.listen(ctx, unix.NETLINK_ROUTE, watched, changed) })
+	all.Go(func() error {
+		err := d.listen(ctx, unix.NETLINK_XFRM, ipsecPolicies, changed)
+		if noIPsec(err) {
+			return nil // nor can there be a policy
+		}
+		return err
+	})
+	if err := all.Wait(); err != nil {
 		return fmt.Errorf("watch the kernel: %w", err)
 	}
+	return nil
+}
+
+// listen signals changed after each message of the groups, which are bits, until ctx ends.
+func (d *Dataplane) listen(ctx context.Context, family int, groups uint32, changed chan<- struct{}) error {
+	c, err := netlink.Dial(family, &netlink.Config{Groups: groups, NetNS: int(d.hostNS)})
+	if err != nil {
+		return err
+	}
 	defer c.Close()
-	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() {
 		_ = c.SetReadDeadline(time.Unix(1, 0)) // in the past: ends a read that waits
 	})
 	defer stop()
-	changed := make(chan struct{}, 1)
-	var telling sync.WaitGroup
-	telling.Go(func() { tell(ctx, changed, notify) })
-	defer telling.Wait()
-	defer cancel()
 	for {
 		msgs, err := c.Receive()
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil && !errors.Is(err, unix.ENOBUFS):
-			return fmt.Errorf("watch the kernel: %w", err)
-		case err == nil && !slices.ContainsFunc(msgs, func(m netlink.Message) bool { return !ownLink(m) }):
+			return err
+		case err == nil && !slices.ContainsFunc(msgs, func(m netlink.Message) bool { return family != unix.NETLINK_ROUTE || !ownLink(m) }):
 			continue
 		}
 		select {
