@@ -83,7 +83,7 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.Uint16Var(&c.PushPort, "push-port", defaultPush, "port, UDP and TCP, on which other hosts tell this one directly what has changed; 0 for none: changes then come through the store alone")
 	f.IntVar(&c.MTU, "mtu", 0, "MTU of the underlay in bytes (default: that of the interface, and of the routes to the other hosts)")
 	f.DurationVar(&c.Reap, "reap", defaultReap, "time after which the addresses of a host that is dead are free for others; 0 for never")
-	f.StringVar(&c.FastPath, "fast-path", string(dataplane.FastOff), "auto, on or off: whether packets between containers may go around bridge, tunnel and netfilter by programs in the kernel; auto where the kernel can, and with on weft does not start where it cannot")
+	f.StringVar(&c.FastPath, "fast-path", string(dataplane.FastAuto), "auto, on or off: whether packets between containers may go around bridge, tunnel and netfilter by programs in the kernel; auto where the kernel can, and with on weft does not start where it cannot")
 	f.StringVar(&c.Metrics, "metrics", "", "address HOST:PORT on which to serve metrics (default: none); containers can read them on 0.0.0.0, on :: and without a host")
 	f.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&c.LogFormat, "log-format", "text", "text or json")

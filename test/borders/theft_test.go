@@ -9,6 +9,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/weft-net/weft/driver/dataplane/fastpath"
 	"github.com/weft-net/weft/test/borders/craft"
 	"github.com/weft-net/weft/test/lab"
 	"github.com/weft-net/weft/test/lab/labtest"
@@ -39,6 +40,7 @@ func (s *site) theft(f firewall, family int) {
 		return
 	}
 	s.unguarded(func() {
+		s.slowly() // on the fast path no connection is looked for
 		thief, done := s.thief(family)
 		defer done()
 		labtest.Eventually(s.t, 10*time.Second, "without guard the thief hears", func() error {
@@ -49,6 +51,26 @@ func (s *site) theft(f firewall, family int) {
 			return nil
 		})
 	})
+}
+
+// slowly takes the fast path from h1's underlay until weft, which is paused, goes on.
+func (s *site) slowly() {
+	s.t.Helper()
+	err := lab.Inside(s.h1.Netns(), func() error {
+		links, err := netlink.LinkList()
+		if err != nil {
+			return err
+		}
+		for _, l := range links {
+			if err := fastpath.Detach(l.Attrs().Index); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		s.t.Fatal("take the fast path away: ", err)
+	}
 }
 
 // forget has h1 forget all connections, or a translation is not the attacker's own:
