@@ -57,6 +57,7 @@ func TestContainer(t *testing.T) {
 		t.Log(docker(t, h1, "logs", "weft"))
 		t.FailNow()
 	}
+	takesFastPath(t, docker(t, h1, "exec", "weft", "/weft", "status"))
 	newcomer := func(name string) {
 		t.Helper()
 		c := start(t, h1, "net", name)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -151,6 +152,15 @@ func finds(t *testing.T, a, b box) {
 			_, err := pair[0].host.Docker(t.Context(), "exec", pair[0].name, "ping", "-c1", "-W2", pair[1].name)
 			return err
 		})
+	}
+}
+
+// takesFastPath wants the status of a weft to say so: this way of installing it gives it
+// what the fast path needs.
+func takesFastPath(t *testing.T, status string) {
+	t.Helper()
+	if !regexp.MustCompile(`(?m)^Fast path +1 network;`).MatchString(status) {
+		t.Errorf("no network takes the fast path:\n%s", status)
 	}
 }
 

@@ -123,9 +123,11 @@ func TestPlugin(t *testing.T) {
 		}
 	})
 	t.Run("is seen by weft status on the host", func(t *testing.T) {
-		if out := run(t, h1, binary(t), "status"); !strings.Contains(out, "h1") {
+		out := run(t, h1, binary(t), "status")
+		if !strings.Contains(out, "h1") {
 			t.Errorf("status says %s", out)
 		}
+		takesFastPath(t, out)
 		if hosts := run(t, h1, binary(t), "host", "ls"); !strings.Contains(hosts, "h2") {
 			t.Errorf("the hosts are %s", hosts)
 		}

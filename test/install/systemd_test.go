@@ -130,6 +130,7 @@ func TestPackageUnderSystemd(t *testing.T) {
 				t.Errorf("%q is not in its status:\n%s", want, status)
 			}
 		}
+		takesFastPath(t, m.must(t, "weft", "status"))
 	})
 	t.Run("the machine's shutdown and start", func(t *testing.T) {
 		said := func(m host, what string) int {
