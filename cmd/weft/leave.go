@@ -125,7 +125,7 @@ func (d *daemon) retire(ctx context.Context) error {
 	if err := d.registry.Retire(ctx); err != nil {
 		return err
 	}
-	if err := d.kernel.Unguard(); err != nil {
+	if err := d.kernel.RemoveBorder(); err != nil {
 		d.log.WithError(err).Warn("The nftables table of weft is left in the kernel.")
 	}
 	return nil
@@ -154,7 +154,7 @@ func (d *daemon) clearHost(ctx context.Context) error {
 	for _, err := range report.Failed {
 		return err
 	}
-	if err := d.kernel.Unguard(); err != nil {
+	if err := d.kernel.RemoveBorder(); err != nil {
 		return err
 	}
 	return d.cfg.removeFiles()

@@ -34,7 +34,7 @@ func (d *daemon) tasks(commands *control.Server) []task {
 			return d.kernel.Watch(ctx, func() { d.followUnderlay(ctx) })
 		}},
 		{name: "border watch", needs: []string{"passes"}, run: func(ctx context.Context) error {
-			return d.kernel.WatchGuard(ctx, d.reconciler.Verify)
+			return d.kernel.WatchBorder(ctx, d.reconciler.Verify)
 		}},
 		{name: "names", needs: []string{"registry", "passes"}, run: func(ctx context.Context) error { return d.names.Run(ctx) }},
 		{name: "probes", needs: []string{"registry", "passes"}, run: func(ctx context.Context) error { return d.prober.Run(ctx) }},

@@ -78,7 +78,7 @@ func (b *border) without(o *border) *border {
 // differs from b, which weft had left.
 func (b *border) differs(have *border) []string {
 	if have == nil {
-		return []string{"nftables table inet " + guardTable + " was missing or changed"}
+		return []string{"nftables table inet " + ownTable + " was missing or changed"}
 	}
 	return slices.Concat(b.without(have).tell("was missing in nftables"), have.without(b).tell("in nftables was not weft's"))
 }

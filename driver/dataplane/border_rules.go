@@ -59,7 +59,7 @@ type borderChain struct {
 const closed = "closed until the sets are filled"
 
 func newBorderTable(b *border) borderTable {
-	t := &nftables.Table{Family: nftables.TableFamilyINet, Name: guardTable}
+	t := &nftables.Table{Family: nftables.TableFamilyINet, Name: ownTable}
 	set := func(name string, key nftables.SetDatatype, several bool) *nftables.Set {
 		order := binaryutil.NativeEndian
 		if key != nftables.TypeMark {

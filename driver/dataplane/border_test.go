@@ -398,7 +398,7 @@ func TestAGuardThatIsDeletedIsBackAtOnce(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var told atomic.Int32
 	watched := make(chan error, 1)
-	go func() { watched <- h.dp.WatchGuard(ctx, func() { told.Add(1) }) }()
+	go func() { watched <- h.dp.WatchBorder(ctx, func() { told.Add(1) }) }()
 	for told.Load() == 0 { // it watches
 		time.Sleep(time.Millisecond)
 	}

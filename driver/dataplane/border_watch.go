@@ -16,15 +16,15 @@ import (
 // linux/netfilter/nf_tables.h).
 const attrTable = unix.NFTA_TABLE_NAME
 
-// WatchGuard makes the table that guards the tunnels again as soon as somebody
+// WatchBorder makes the border again as soon as somebody
 // else changes it, and returns nil when ctx ends. notify is called after each
 // such change, for the pass that tells of it, or takes the tunnels down if the
 // table cannot be made; it must not block.
-func (d *Dataplane) WatchGuard(ctx context.Context, notify func()) error {
+func (d *Dataplane) WatchBorder(ctx context.Context, notify func()) error {
 	c, err := d.dialNftables()
 	if err != nil {
 		// Without nftables no tunnel comes up, which each pass says.
-		d.log.WithError(err).Warn("The nftables table that guards the tunnels is not watched: it is looked at every few seconds only.")
+		d.log.WithError(err).Warn("The border, nftables table inet weft, is not watched: it is looked at every few seconds only.")
 		return nil
 	}
 	defer c.Close()
@@ -38,7 +38,7 @@ func (d *Dataplane) WatchGuard(ctx context.Context, notify func()) error {
 	for {
 		if touched {
 			if err := d.border.mend(); err != nil {
-				d.log.WithError(err).Debug("The guard of the tunnels is not back.")
+				d.log.WithError(err).Debug("The border is not back.")
 			}
 			notify()
 		}
@@ -71,9 +71,9 @@ func (d *Dataplane) dialNftables() (*mnetlink.Conn, error) {
 	return c, nil
 }
 
-// Unguard takes the table away if no network is left that it guards: this host
+// RemoveBorder takes the border away if no network is left: this host
 // has left the cluster. The next Set makes it again.
-func (d *Dataplane) Unguard() error {
+func (d *Dataplane) RemoveBorder() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	left, err := d.namespaces()
@@ -90,5 +90,5 @@ func (d *Dataplane) touchesGuard(m mnetlink.Message) bool {
 		return false
 	}
 	name, ok := nftAttribute(m, attrTable)
-	return ok && strings.TrimRight(string(name), "\x00") == guardTable
+	return ok && strings.TrimRight(string(name), "\x00") == ownTable
 }

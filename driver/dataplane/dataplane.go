@@ -51,7 +51,7 @@ type Dataplane struct {
 
 	hostNS netns.NsHandle
 	host   *handle // its requests lock themselves
-	border borderGuard
+	border borderKeeper
 
 	mu           sync.Mutex         // one pass at a time; guards all below
 	applied      map[string]applied // by network id
@@ -150,11 +150,11 @@ func (d *Dataplane) Set(ctx context.Context, cfg overlay.Config, verify bool) (R
 	report := Report{Failed: map[string]error{}}
 	var errs []error
 
-	unguarded := d.setBorder(cfg, verify, &report)
-	if unguarded != nil {
-		errs = append(errs, unguarded, d.closeTunnels())
+	noBorder := d.setBorder(cfg, verify, &report)
+	if noBorder != nil {
+		errs = append(errs, noBorder, d.closeTunnels())
 	}
-	open := d.fastHost(cfg, verify, unguarded == nil)
+	open := d.fastHost(cfg, verify, noBorder == nil)
 	defer func() { d.fastEnd(cfg, open) }()
 
 	for _, n := range cfg.Networks {
@@ -164,20 +164,20 @@ func (d *Dataplane) Set(ctx context.Context, cfg overlay.Config, verify bool) (R
 		old, known := d.applied[n.ID]
 		known = known && old.vtep == cfg.VTEP && old.port == cfg.Port
 		same := known && old.config.Equal(n)
-		if same && !verify && unguarded == nil {
+		if same && !verify && noBorder == nil {
 			continue
 		}
 		if !known {
 			old = applied{}
 		}
 		delete(d.applied, n.ID)
-		now, fixed, err := d.setNetwork(ctx, cfg, n, old, verify, unguarded == nil, open)
+		now, fixed, err := d.setNetwork(ctx, cfg, n, old, verify, noBorder == nil, open)
 		report.add(fixed)
 		if err != nil {
 			report.Failed[n.ID] = fmt.Errorf("network %s: %w", n.ID, err)
 			continue
 		}
-		if !cfg.Partial && unguarded == nil { // what else is there is looked at once it is known to be nobody's
+		if !cfg.Partial && noBorder == nil { // what else is there is looked at once it is known to be nobody's
 			d.applied[n.ID] = now
 		}
 	}
@@ -190,7 +190,7 @@ func (d *Dataplane) Set(ctx context.Context, cfg overlay.Config, verify bool) (R
 	d.swept = err == nil
 	errs = append(errs, err, d.sweepHost(cfg, ends))
 	d.forgetPorts(cfg)
-	if unguarded == nil && len(report.Failed) == 0 && cfg.VTEP.IsValid() {
+	if noBorder == nil && len(report.Failed) == 0 && cfg.VTEP.IsValid() {
 		fixed, err := d.border.set(d.asFound(borderOf(cfg)), false, false)
 		report.add(fixed)
 		errs = append(errs, err)

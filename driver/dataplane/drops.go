@@ -24,7 +24,7 @@ func (i *Inspector) Drops(ctx context.Context, packets []firewall.Packet) ([]*fi
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return nil, fmt.Errorf("list nftables chains: %w", err)
 	}
-	chains = firewall.InOrder(slices.DeleteFunc(chains, func(ch *nftables.Chain) bool { return ch.Table.Name == guardTable }))
+	chains = firewall.InOrder(slices.DeleteFunc(chains, func(ch *nftables.Chain) bool { return ch.Table.Name == ownTable }))
 	links, err := i.host.links()
 	if err != nil {
 		return nil, err

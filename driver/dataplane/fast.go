@@ -69,7 +69,7 @@ func (d *Dataplane) openFast(mode FastPath) error {
 
 // fastHost brings the fast path to the host's interface, and says whether networks may
 // take it. Without a border nothing does.
-func (d *Dataplane) fastHost(cfg overlay.Config, verify, guarded bool) bool {
+func (d *Dataplane) fastHost(cfg overlay.Config, verify, border bool) bool {
 	f := &d.fast
 	if cfg.Partial { // what is there stays as it is
 		return false
@@ -82,8 +82,8 @@ func (d *Dataplane) fastHost(cfg overlay.Config, verify, guarded bool) bool {
 	case f.plane == nil:
 	case len(cfg.Networks) == 0:
 		why = "no network has a container here"
-	case !guarded:
-		why = "the tunnels are not guarded"
+	case !border:
+		why = "this host has no border, see the errors of its passes"
 	case !cfg.VTEP.Is4():
 		why = "the underlay is IPv6"
 	default:

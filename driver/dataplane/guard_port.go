@@ -169,7 +169,7 @@ func (p *pass) guards(n overlay.NetworkConfig) map[string][]rule {
 // guard makes the chains of the network's ports, in one transaction.
 func (p *pass) guard(old applied) error {
 	want := p.guards(p.n)
-	table := &nftables.Table{Family: nftables.TableFamilyNetdev, Name: guardTable}
+	table := &nftables.Table{Family: nftables.TableFamilyNetdev, Name: ownTable}
 	c, err := connect(p.ns)
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)

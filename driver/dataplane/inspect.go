@@ -138,7 +138,7 @@ func (i *Inspector) Routes() ([]Route, error) {
 type Marked struct {
 	Networks []string // ids of the networks that have a namespace
 	Links    []string // container ends in the host's namespace
-	Guard    bool     // the table that guards the tunnels, which is there as long as the host is in a cluster
+	Border   bool     // nftables table inet weft, which is there as long as the host is in a cluster
 }
 
 // Marked lists what has weft's mark.
@@ -166,7 +166,7 @@ func (i *Inspector) Marked() (Marked, error) {
 	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EPROTONOSUPPORT) {
 		return out, fmt.Errorf("list nftables tables: %w", err)
 	}
-	out.Guard = slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == guardTable })
+	out.Border = slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == ownTable })
 	return out, nil
 }
 

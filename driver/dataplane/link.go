@@ -131,7 +131,7 @@ func (p *pass) tunnel(ctx context.Context) error {
 	return errors.Join(err, p.up(overlay.VXLAN))
 }
 
-// closeTunnels takes the tunnels of all networks down: nothing guards them.
+// closeTunnels takes the tunnels of all networks down: the host has no border.
 func (d *Dataplane) closeTunnels() error {
 	ids, err := d.namespaces()
 	if err != nil {

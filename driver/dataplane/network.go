@@ -31,8 +31,8 @@ type pass struct {
 
 // setNetwork makes the kernel hold n. old is what the last pass left, zero if
 // that is not known. fixed says what had drifted, if n is what was applied before.
-func (d *Dataplane) setNetwork(ctx context.Context, cfg overlay.Config, n overlay.NetworkConfig, old applied, verify, guarded, fast bool) (now applied, fixed []string, err error) {
-	p := &pass{d: d, cfg: cfg, n: n, verify: verify || old.config.ID == "", closed: !guarded, fresh: map[string]bool{}}
+func (d *Dataplane) setNetwork(ctx context.Context, cfg overlay.Config, n overlay.NetworkConfig, old applied, verify, border, fast bool) (now applied, fixed []string, err error) {
+	p := &pass{d: d, cfg: cfg, n: n, verify: verify || old.config.ID == "", closed: !border, fresh: map[string]bool{}}
 	p.tell = old.config.Equal(n)
 	ns, made, err := d.openNamespace(n.ID)
 	if err != nil {

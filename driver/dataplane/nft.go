@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// guardTable is the name of weft's nftables tables: the inet one of the host's
+// ownTable is the name of weft's nftables tables: the inet one of the host's
 // namespace and the netdev one of a network's namespace. They are weft's alone.
-const guardTable = "weft"
+const ownTable = "weft"
 
 // dropped names the rules that count and drop.
 const dropped = "drop"

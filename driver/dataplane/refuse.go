@@ -154,7 +154,7 @@ func (p *pass) removeRefusal() error {
 }
 
 func refuseTable() (*nftables.Table, *nftables.Chain) {
-	table := &nftables.Table{Family: nftables.TableFamilyNetdev, Name: guardTable}
+	table := &nftables.Table{Family: nftables.TableFamilyNetdev, Name: ownTable}
 	return table, &nftables.Chain{
 		Table: table, Name: chainRefuse, Type: nftables.ChainTypeFilter, Device: overlay.RefuseEnd,
 		Hooknum: nftables.ChainHookIngress, Priority: nftables.ChainPriorityFilter,

@@ -128,7 +128,7 @@ func (i *Inspector) Lacks(ctx context.Context) ([]Lack, error) {
 		if bridge && tunnel {
 			try("suppression of ARP by bridges (Linux 4.15)", "CONFIG_BRIDGE", "bridge", func() error { return tryPort(h) })
 		}
-		inet := try("nftables", "CONFIG_NF_TABLES_INET", "nf_tables", func() error { return tryGuard(ns) })
+		inet := try("nftables", "CONFIG_NF_TABLES_INET", "nf_tables", func() error { return tryBorder(ns) })
 		netdev := inet && veth && try("nftables on the ingress of links", "CONFIG_NF_TABLES_NETDEV", "nf_tables", func() error { return tryNetdev(ns) })
 		if netdev && !try("nftables' reject on the ingress of links (Linux 5.9)", "CONFIG_NFT_REJECT_NETDEV", "nft_reject_netdev", func() error { return tryRefusal(ns, "a") }) {
 			out[len(out)-1].Minor = true
@@ -159,8 +159,8 @@ func tryPort(h *handle) error {
 	return err
 }
 
-// tryGuard makes the table that guards the tunnels.
-func tryGuard(ns netns.NsHandle) error {
+// tryBorder makes a border.
+func tryBorder(ns netns.NsHandle) error {
 	c, err := connect(ns)
 	if err != nil {
 		return err
@@ -178,7 +178,7 @@ func tryNetdev(ns netns.NsHandle) error {
 	if err != nil {
 		return err
 	}
-	table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyNetdev, Name: guardTable})
+	table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyNetdev, Name: ownTable})
 	ch := c.AddChain(&nftables.Chain{
 		Table: table, Name: "a", Type: nftables.ChainTypeFilter, Device: "a",
 		Hooknum: nftables.ChainHookIngress, Priority: nftables.ChainPriorityFilter,

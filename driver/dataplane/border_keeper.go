@@ -10,9 +10,9 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// borderGuard keeps the host's table as it has to be. It has a lock of its own,
+// borderKeeper keeps the host's table as it has to be. It has a lock of its own,
 // so that a table which somebody deletes is made again while a pass is busy.
-type borderGuard struct {
+type borderKeeper struct {
 	ns  netns.NsHandle
 	own ownSockets
 	// dial are further options of the connection to nftables; tests break it.
@@ -29,153 +29,153 @@ type borderGuard struct {
 // set makes the table hold want, of which others' may stay if it is partial.
 // drifted says what had been changed by others. Without verify the kernel is not
 // read if what it holds is known.
-func (g *borderGuard) set(want *border, partial, verify bool) (drifted []string, err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+func (k *borderKeeper) set(want *border, partial, verify bool) (drifted []string, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	defer func() {
-		drifted = append(g.drifted, drifted...)
-		g.drifted = nil
-		err = guardError(err)
+		drifted = append(k.drifted, drifted...)
+		k.drifted = nil
+		err = borderError(err)
 	}()
-	c, err := g.connect()
+	c, err := k.connect()
 	if err != nil {
 		return nil, err
 	}
 	if partial {
-		have, err := newBorderTable(want).read(c, g.ns, want)
+		have, err := newBorderTable(want).read(c, k.ns, want)
 		if err != nil {
 			return nil, err
 		}
 		if have != nil {
 			want.add(have)
 		}
-		g.want, g.have = want, nil
-		return nil, g.reach(c, have)
+		k.want, k.have = want, nil
+		return nil, k.reach(c, have)
 	}
-	was := g.have
-	g.want = want
-	if err := g.look(c, verify); err != nil {
+	was := k.have
+	k.want = want
+	if err := k.look(c, verify); err != nil {
 		return nil, err
 	}
 	if was != nil && was.sameRules(want) {
-		drifted = was.differs(g.have)
+		drifted = was.differs(k.have)
 	}
-	return drifted, g.reach(c, g.have)
+	return drifted, k.reach(c, k.have)
 }
 
 // watch tells whether others' changes of the table are being told.
-func (g *borderGuard) watch(on bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.watched = on
+func (k *borderKeeper) watch(on bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.watched = on
 }
 
 // mend makes the table again if it is not what it was left as: somebody has
 // touched it.
-func (g *borderGuard) mend() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	defer func(watched bool) { g.watched = watched }(g.watched)
-	g.watched = false
-	was := g.have
-	if g.want == nil || was == nil || !was.sameRules(g.want) {
+func (k *borderKeeper) mend() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	defer func(watched bool) { k.watched = watched }(k.watched)
+	k.watched = false
+	was := k.have
+	if k.want == nil || was == nil || !was.sameRules(k.want) {
 		return nil // no pass has made it yet, or the next one has to
 	}
-	c, err := g.connect()
+	c, err := k.connect()
 	if err != nil {
-		return guardError(err)
+		return borderError(err)
 	}
-	if err := g.look(c, true); err != nil {
-		return guardError(err)
+	if err := k.look(c, true); err != nil {
+		return borderError(err)
 	}
-	g.drifted = append(g.drifted, was.differs(g.have)...)
-	return guardError(g.reach(c, g.have))
+	k.drifted = append(k.drifted, was.differs(k.have)...)
+	return borderError(k.reach(c, k.have))
 }
 
 // remove takes the table out of the kernel.
-func (g *borderGuard) remove() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.want, g.have = nil, nil
-	c, err := g.connect()
+func (k *borderKeeper) remove() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.want, k.have = nil, nil
+	c, err := k.connect()
 	if err != nil {
-		return guardError(err)
+		return borderError(err)
 	}
 	return newBorderTable(newBorder(0)).remove(c)
 }
 
-// guardError says what could not be guarded, and what that means.
-func guardError(err error) error {
+// borderError says what there is no border for, and what that means.
+func borderError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("guard the tunnels by nftables table inet weft: %w; no tunnel of this host is up until that is mended: see `weft doctor` for what the kernel lacks", err)
+	return fmt.Errorf("make the border, nftables table inet weft: %w; no tunnel of this host is up until that is mended: see `weft doctor` for what the kernel lacks", err)
 }
 
-func (g *borderGuard) connect() (*nftables.Conn, error) {
+func (k *borderKeeper) connect() (*nftables.Conn, error) {
 	return nftables.New(append([]nftables.ConnOption{
-		nftables.WithNetNSFd(int(g.ns)),
+		nftables.WithNetNSFd(int(k.ns)),
 		nftables.WithSockOptions(func(c *mnetlink.Conn) error {
-			g.own.add(c.PID())
+			k.own.add(c.PID())
 			return nil
 		}),
-	}, g.dial...)...)
+	}, k.dial...)...)
 }
 
-// look makes g.have what the kernel holds, nil if that is not as weft makes it.
+// look makes k.have what the kernel holds, nil if that is not as weft makes it.
 // It reads only what may have changed: that is told while the table is watched,
 // and each change of any rule in the namespace gives the kernel's rules another
 // generation.
-func (g *borderGuard) look(c *nftables.Conn, verify bool) error {
-	if g.have != nil && g.have.sameRules(g.want) {
-		if !verify || g.watched {
+func (k *borderKeeper) look(c *nftables.Conn, verify bool) error {
+	if k.have != nil && k.have.sameRules(k.want) {
+		if !verify || k.watched {
 			return nil
 		}
-		gen, err := generation(g.ns)
+		gen, err := generation(k.ns)
 		if err != nil {
 			return err
 		}
-		if gen == g.gen {
+		if gen == k.gen {
 			return nil
 		}
 	}
-	g.have = nil
-	gen, err := generation(g.ns) // before: what changes meanwhile is read again
+	k.have = nil
+	gen, err := generation(k.ns) // before: what changes meanwhile is read again
 	if err != nil {
 		return err
 	}
-	if g.have, err = newBorderTable(g.want).read(c, g.ns, g.want); err != nil {
+	if k.have, err = newBorderTable(k.want).read(c, k.ns, k.want); err != nil {
 		return err
 	}
-	g.gen = gen
+	k.gen = gen
 	return nil
 }
 
 // reach brings the table from have, nil if it is not as weft makes it, to want.
-func (g *borderGuard) reach(c *nftables.Conn, have *border) error {
-	before := g.gen
-	t := newBorderTable(g.want)
-	g.have = nil
+func (k *borderKeeper) reach(c *nftables.Conn, have *border) error {
+	before := k.gen
+	t := newBorderTable(k.want)
+	k.have = nil
 	bring := t.create
 	if have != nil {
 		bring = func(c *nftables.Conn, want *border) (int, error) { return t.change(c, have, want) }
 	}
-	changes, err := bring(c, g.want)
+	changes, err := bring(c, k.want)
 	if err != nil {
 		return err
 	}
-	g.have = g.want
+	k.have = k.want
 	if changes == 0 {
 		return nil
 	}
 	// Only if nobody else has changed anything in between is the generation now
 	// that of what was just made; else the table is read the next time.
-	gen, err := generation(g.ns)
+	gen, err := generation(k.ns)
 	if err != nil {
 		return err
 	}
-	if g.gen = gen; gen != before+uint32(changes) {
-		g.gen = 0
+	if k.gen = gen; gen != before+uint32(changes) {
+		k.gen = 0
 	}
 	return nil
 }
