@@ -10,7 +10,7 @@ import (
 )
 
 // border is what the host's table knows: who may send into which network. It is
-// a value; the kernel's is read and written by a guard.
+// a value; a borderKeeper brings it into the kernel.
 type border struct {
 	port uint16
 	// link is the interface that has the VTEP: what comes in by it may have any
@@ -74,8 +74,8 @@ func (b *border) without(o *border) *border {
 	return out
 }
 
-// differs says how what the kernel has, nil if it is not as weft makes it,
-// differs from b, which weft had left.
+// differs says how have, the kernel's border, differs from b, which weft left there.
+// A have of nil is not as weft makes it.
 func (b *border) differs(have *border) []string {
 	if have == nil {
 		return []string{"nftables table inet " + ownTable + " was missing or changed"}
@@ -117,7 +117,7 @@ func inOrder(list []netip.Addr) []netip.Addr {
 	return slices.Compact(list)
 }
 
-// missing gives what of a sorted list is not in another one.
+// missing gives the part of a sorted list that is not in another one.
 func missing(a, b []netip.Addr) []netip.Addr {
 	if slices.Equal(a, b) {
 		return nil

@@ -26,7 +26,7 @@ type borderKeeper struct {
 	drifted []string // what mend has found and no pass has told yet
 }
 
-// set makes the table hold want, of which others' may stay if it is partial.
+// set makes the table hold want. If partial, what else is in the table stays.
 // drifted says what had been changed by others. Without verify the kernel is not
 // read if what it holds is known.
 func (k *borderKeeper) set(want *border, partial, verify bool) (drifted []string, err error) {
@@ -70,8 +70,7 @@ func (k *borderKeeper) watch(on bool) {
 	k.watched = on
 }
 
-// mend makes the table again if it is not what it was left as: somebody has
-// touched it.
+// mend makes the table again if somebody has touched it.
 func (k *borderKeeper) mend() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -181,7 +180,7 @@ func (k *borderKeeper) reach(c *nftables.Conn, have *border) error {
 }
 
 // ownSockets are the last netlink sockets by which weft has changed rules, by
-// their port ids: the kernel tells of a change by whom it was made.
+// their port ids. With each change the kernel tells who made it.
 type ownSockets struct {
 	ids  [64]atomic.Uint32
 	next atomic.Uint32

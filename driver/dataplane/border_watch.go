@@ -53,7 +53,7 @@ func (d *Dataplane) WatchBorder(ctx context.Context, notify func()) error {
 		default:
 			touched = false
 			for _, m := range msgs {
-				touched = touched || d.touchesGuard(m)
+				touched = touched || d.touchesBorder(m)
 			}
 		}
 	}
@@ -83,9 +83,9 @@ func (d *Dataplane) RemoveBorder() error {
 	return d.border.remove()
 }
 
-// touchesGuard says whether the message tells of somebody else's change of the
+// touchesBorder says whether the message tells of somebody else's change of the
 // table.
-func (d *Dataplane) touchesGuard(m mnetlink.Message) bool {
+func (d *Dataplane) touchesBorder(m mnetlink.Message) bool {
 	if d.border.own.has(m.Header.PID) || len(m.Data) < nfGenMessage || m.Data[0] != unix.NFPROTO_INET {
 		return false
 	}

@@ -24,7 +24,7 @@ type Options struct {
 	// ip-netns(8) finds them too.
 	NetnsDir string
 	// HostNetns is the path of the namespace that stands for this host: the
-	// tunnels' sockets, the ends that Docker takes and the nftables guard live
+	// tunnels' sockets, the ends that Docker takes and the border live
 	// there. By default it is the process's own.
 	HostNetns string
 	// RepairAfter is how long a container's link must have been missing, in at

@@ -12,8 +12,8 @@ import (
 	"github.com/weft-net/weft/driver/dataplane/firewall"
 )
 
-// Drops gives, for each packet, what of the host's nftables rules drops it for
-// sure; nil: nothing. Rules at a link's ingress, and those of the older
+// Drops gives, for each packet, the nftables rule of the host that drops it for
+// sure; nil: there is none. Rules at a link's ingress, and those of the older
 // iptables-legacy, are not seen.
 func (i *Inspector) Drops(ctx context.Context, packets []firewall.Packet) ([]*firewall.Drop, error) {
 	c, err := connect(i.hostNS)

@@ -168,7 +168,7 @@ func (u *lines) removeLocked(l *line, id uint16) {
 	u.wakeLocked()
 }
 
-// wakeLocked has those look again who wait for a line.
+// wakeLocked wakes the queries that wait for a line.
 func (u *lines) wakeLocked() {
 	if u.waiters > 0 {
 		close(u.freed)
@@ -176,7 +176,7 @@ func (u *lines) wakeLocked() {
 	}
 }
 
-// drop closes a line that is no use any more. Who waits there gets the error.
+// drop closes a line that is no use any more. Queries that wait there get the error.
 func (u *lines) drop(l *line, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -33,9 +33,10 @@
 // Every message is sealed with XChaCha20-Poly1305 under a key from the
 // cluster's record, with the cluster's id, so only hosts that may read the
 // store can make one. The key changes when a host leaves, see driver/keys; until all
-// have the new one, each host is told by the newest that it has. A message counts only if it comes from the push address in its
-// host's record; hosts send and ask from no other. A host that has no record, has
-// left or was declared dead is refused, is sent nothing and is not answered.
+// have the new one, each host is told by the newest that it has. A message counts only if
+// it comes from the push address in its host's record; hosts send and ask from no
+// other. A host that has no record, has left or was declared dead is refused, is sent
+// nothing and is not answered.
 //
 // Inside the seal each host signs what it says (Ed25519), with a key of its own whose
 // public half is in its record, so no member speaks for another. A host whose record
@@ -47,7 +48,7 @@
 // What a process before the one in its host's record said is old, also to a host
 // that has just begun to hear. What the present process has said, and somebody says
 // again, is old to a host that was started anew since, as each process has to
-// introduce itself to each other one (fresh.go). A number far above what the store tells of the host,
-// or what was heard last, does not count either: the store decides. An answer is
-// bound to its question.
+// introduce itself to each other one (fresh.go). A number far above what the store
+// tells of the host, or what was heard last, does not count either: the store decides.
+// An answer is bound to its question.
 package push

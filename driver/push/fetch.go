@@ -17,7 +17,7 @@ import (
 	"github.com/weft-net/weft/driver/registry"
 )
 
-// patience is how long what was announced may be on its way before its host is
+// patience is how long an announced document may be on its way. Then its host is
 // asked for it.
 const patience = 50 * time.Millisecond
 
@@ -29,8 +29,8 @@ const (
 	answerWithin  = 30 * time.Second // all of it
 )
 
-// fetcher asks hosts for what they have announced and has not come, each by one
-// question at a time.
+// fetcher asks hosts for announced documents that have not come, one question to a
+// host at a time.
 type fetcher struct {
 	p    *Push
 	asks chan string
@@ -43,8 +43,8 @@ func newFetcher(p *Push) fetcher {
 	return fetcher{p: p, asks: make(chan string, 64), pending: map[string]bool{}}
 }
 
-// ask has the host asked, if what is missing does not come by itself. It does
-// not wait; what is lost here, the next beat asks again.
+// ask has the host asked for what is missing, if that does not come by itself. It
+// does not wait. If a call is lost here, the next beat makes another.
 func (f *fetcher) ask(host string) {
 	f.mu.Lock()
 	busy := f.pending[host]

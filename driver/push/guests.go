@@ -25,9 +25,9 @@ type guest struct {
 	member bool // from is the address of a host of the cluster
 }
 
-// guests are all of them. Whoever comes finds a place: where there are too many
-// the oldest gives way, who has been silent for the longest. A host behind an
-// address that the store does not know is so heard among silent strangers too.
+// guests are all of them. Every newcomer finds a place: if there are too many, the
+// oldest gives way, which has been silent for the longest. So a host whose address the
+// store does not know yet is heard even among many silent strangers.
 type guests struct {
 	mu      sync.Mutex
 	waiting []*guest // guarded by mu; in the order of their coming

@@ -10,7 +10,7 @@ import (
 	"github.com/weft-net/weft/driver/overlay"
 )
 
-// patch is what a document has become, for those that have it as it was. A host
+// patch leads from one document to the next, for hosts that have the first. A host
 // with more than a handful of endpoints in a network has a document that fits
 // no datagram, and changes them one by one.
 type patch struct {
@@ -19,8 +19,8 @@ type patch struct {
 	Stock []netip.Addr `json:"y,omitempty"` // addresses that are not in stock any more
 }
 
-// diff gives the patch that makes now of was, and now with only what is new in
-// it; false if a patch cannot say it.
+// diff gives the patch from was to now, and now with only its news; false if no
+// patch leads there.
 func diff(was, now overlay.Attachment) (patch, overlay.Attachment, bool) {
 	p, news := patch{Base: was.Seq}, now
 	news.Endpoints, news.Stock = nil, nil
@@ -48,7 +48,7 @@ func without(a, b []netip.Addr) []netip.Addr {
 	return slices.DeleteFunc(slices.Clone(a), func(x netip.Addr) bool { return in[x] })
 }
 
-// apply makes the document as it is of was and what is new in it.
+// apply makes the present document from the former one and the news.
 func (p patch) apply(was, news overlay.Attachment) overlay.Attachment {
 	now := news
 	now.Endpoints = slices.Clone(news.Endpoints)

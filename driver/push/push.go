@@ -104,7 +104,7 @@ func New(cfg Config) *Push {
 // Stats is a copy of the counts.
 func (p *Push) Stats() Stats {
 	s := &p.stats
-	failed := s.fetchesFailed.Load() // before Fetches, of which it is a part that is counted after it
+	failed := s.fetchesFailed.Load() // first, so that it never exceeds Fetches
 	return Stats{
 		Sent: s.sent.Load(), SentBytes: s.sentBytes.Load(), Received: s.received.Load(), ReceivedBytes: s.receivedBytes.Load(),
 		Refused: s.refused.Load(), Failed: s.failed.Load(), Fetches: s.fetches.Load(), FetchesFailed: failed,

@@ -8,7 +8,7 @@ import (
 )
 
 // admit refuses a message of a host that is no member, one that does not come from
-// its host's address, and one without its host's signature. Hosts send from no other than the one in their record.
+// the address in its host's record, and one without its host's signature.
 // What is lost because the store has not told of a new host or address yet is
 // repeated by the next beat, or asked for again. It gives the host.
 func (p *Push) admit(box *box, m message, plain []byte, purpose string, from netip.Addr) (overlay.Host, error) {
