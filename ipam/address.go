@@ -27,8 +27,8 @@ type AddressRequest struct {
 
 // RequestAddress gives an address with the length of its subnet. Any address
 // comes from this host's stock without the Cluster store, unless the stock is
-// empty; a named one is claimed first. Then Docker waits for kvstore.Patience at
-// most.
+// empty; a named one is claimed first, if need be from another host's stock. Then Docker
+// waits for kvstore.Patience at most.
 func (a *Allocator) RequestAddress(ctx context.Context, r AddressRequest) (addr netip.Prefix, err error) {
 	err = kvstore.Patiently(ctx, func(ctx context.Context) (err error) {
 		addr, err = a.requestAddress(ctx, r)
@@ -118,9 +118,9 @@ func (a *Allocator) requestAny(ctx context.Context, p *pool, v view) (netip.Addr
 	}
 }
 
-// How long a request for any address of a used-up pool waits for other hosts' stock, and
-// how often it looks. Other hosts give their stock back when they hear that nothing is
-// free, see stock.Target.
+// How long a request waits for other hosts' stock, for any address of a used-up pool or
+// for one by name, and how often it looks. Other hosts give their stock back when they
+// hear that nothing is free, see stock.Target, and one address when they are asked for it.
 const (
 	spareTime = 2 * time.Second
 	spareLook = 100 * time.Millisecond
@@ -209,7 +209,7 @@ func (a *Allocator) requestNamed(ctx context.Context, p *pool, v view, addr neti
 	if done, err := a.useOwn(ctx, p, addr); done || err != nil {
 		return err
 	}
-	return a.allowed(ctx, func(by permit) error { return a.claimNamed(ctx, p, addr, by) })
+	return a.requestClaimed(ctx, p, addr)
 }
 
 // requestGateway gives the pool's gateway, the same on every host. While the
@@ -321,7 +321,8 @@ func (a *table) freeLocked(ctx context.Context, p *pool, addrs []netip.Addr, now
 
 // extraLocked gives the addresses in stock that this host should not keep: addresses
 // that a user chose, since another host may be asked for them next; addresses that can
-// no longer be handed out; and what exceeds the target.
+// no longer be handed out; addresses that another host asks for; and what exceeds the
+// target.
 func (a *Allocator) extraLocked(p *pool, v view, now time.Time) []netip.Addr {
 	good := p.stocked(v)
 	extra := p.claims.Which(func(addr netip.Addr, c claim.Claim) bool {

@@ -171,7 +171,7 @@ func (a *Allocator) Claims(subnet netip.Prefix) []Claimed {
 	return out
 }
 
-// Changed is signalled after any change of what Claims gives. It has one
+// Changed is signalled after any change of what Claims and Asks give. It has one
 // receiver; several changes may come as one signal.
 func (a *Allocator) Changed() <-chan struct{} { return a.changed }
 

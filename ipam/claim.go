@@ -11,7 +11,6 @@ import (
 
 	"github.com/weft-net/weft/ipam/claim"
 	"github.com/weft-net/weft/ipam/record"
-	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -52,7 +51,7 @@ func (a *ledger) claim(ctx context.Context, p *pool, v view, n int, by permit) e
 		for addr := range others {
 			p.taken[addr] = struct{}{}
 		}
-		some := p.dynamic().Pick(min(n, atOnce), p.taken, space.Share{Nth: v.before, Of: v.hosts}, a.random)
+		some := p.pickLocked(v, min(n, atOnce), a.random)
 		a.mu.Unlock()
 		if len(some) == 0 && looked {
 			return a.exhausted(p, v)

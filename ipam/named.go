@@ -44,7 +44,7 @@ func (a *table) inUseBy(addr netip.Addr, host string) error {
 	if host == a.cfg.Host {
 		return fmt.Errorf("address %v is in use on this host: choose another, or free it there", addr)
 	}
-	return fmt.Errorf("address %v is in use or kept in stock on host %s: choose another, or free it there", addr, host)
+	return &keptError{addr, host}
 }
 
 // claimNamed claims one address for Docker.

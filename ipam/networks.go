@@ -34,6 +34,14 @@ type Networks interface {
 	// in stock, by host, according to what each has said last.
 	Claimed(subnet netip.Prefix) map[netip.Addr]string
 
+	// Lives says whether another host is alive and can be told something, as far as
+	// known.
+	Lives(host string) bool
+
+	// Asked gives the addresses in the network that other hosts ask this one to give up
+	// if it has them in stock. They may be any addresses.
+	Asked(network string) []netip.Addr
+
 	// Hosts is the number of hosts that take part in the network, this one
 	// included, and how many of them come before this one in an order that is
 	// the same for all.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -179,6 +180,8 @@ type networks struct {
 	lost     bool                  // see Rebuilding
 	hosts    int                   // that take part in every network, 1 if 0
 	before   int                   // of them, see Cluster
+	asked    []netip.Addr          // what other hosts ask for
+	live     map[string]*host      // other hosts that are heard, see hears
 
 	mirroring string // id of the network that Docker is being asked for
 }
@@ -225,6 +228,11 @@ func (n *networks) Attached(id string) bool {
 }
 
 func (n *networks) Owner(a netip.Addr) string {
+	for name, other := range n.heard() {
+		if other.networks.Uses(a) {
+			return "container c on host " + name
+		}
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.owners[a]
@@ -237,15 +245,59 @@ func (n *networks) Uses(a netip.Addr) bool {
 }
 
 func (n *networks) Claimed(subnet netip.Prefix) map[netip.Addr]string {
+	out := map[netip.Addr]string{}
+	for name, other := range n.heard() {
+		for _, a := range slices.Concat(other.Stock(subnet), other.networks.Held()[subnet]) {
+			out[a] = name
+		}
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	out := map[netip.Addr]string{}
 	for a, host := range n.others {
 		if subnet.Contains(a) {
 			out[a] = host
 		}
 	}
 	return out
+}
+
+func (n *networks) Lives(host string) bool { return n.heard()[host] != nil }
+
+func (n *networks) Asked(network string) []netip.Addr {
+	net, _ := n.Network(network)
+	n.mu.Lock()
+	out := slices.Clone(n.asked)
+	n.mu.Unlock()
+	for _, other := range n.heard() {
+		for _, s := range net.Subnets {
+			out = append(out, other.Asks(s.Prefix)...)
+		}
+	}
+	return out
+}
+
+// heard are the other hosts that are heard, by name.
+func (n *networks) heard() map[string]*host {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return maps.Clone(n.live)
+}
+
+// hears makes another host heard: what it has and asks for is known at once.
+func (n *networks) hears(other *host) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.live == nil {
+		n.live = map[string]*host{}
+	}
+	n.live[other.name] = other
+}
+
+// ask makes other hosts ask for these addresses.
+func (n *networks) ask(addrs ...netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.asked = addrs
 }
 
 // says makes another host say that it has an address, or not if host is empty.

@@ -25,6 +25,7 @@ type table struct {
 	changed chan struct{}
 	passed  passed
 	shown   shown
+	asks    asks
 	door
 
 	mu       sync.Mutex // taken after a pool's gate; never while calling cfg.Networks, cfg.Permits, cfg.Lost or Cluster

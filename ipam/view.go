@@ -20,6 +20,7 @@ type view struct {
 	hosts    int            // that take part in it, at least 1
 	before   int            // of them, in an order that is the same for all
 	subnet   overlay.Subnet // of network
+	asked    space.Set      // addresses in it that other hosts ask for
 	unsure   bool           // containers of this host may have addresses that nothing here tells of
 }
 
@@ -34,6 +35,12 @@ func (a *table) view(subnet netip.Prefix) view {
 		attached: a.cfg.Networks.Attached(n.ID),
 	}
 	v.hosts, v.before = a.cfg.Networks.Hosts(n.ID)
+	for _, addr := range a.cfg.Networks.Asked(n.ID) {
+		if v.asked == nil {
+			v.asked = space.Set{}
+		}
+		v.asked[addr] = struct{}{}
+	}
 	for _, s := range n.Subnets {
 		if s.Prefix == subnet {
 			v.subnet = s
@@ -120,11 +127,11 @@ func (p *pool) dynamic() space.Span {
 }
 
 // stocked says whether a claim can be handed out to whoever asks for any
-// address.
+// address. One that another host asks for by name is that host's.
 func (p *pool) stocked(v view) func(netip.Addr, claim.Claim) bool {
 	s := p.dynamic()
 	return func(addr netip.Addr, c claim.Claim) bool {
-		return c.State == claim.InStock && !c.Explicit && c.Lost == "" && s.Contains(addr) && p.reservedAs(v, addr) == ""
+		return c.State == claim.InStock && !c.Explicit && c.Lost == "" && s.Contains(addr) && p.reservedAs(v, addr) == "" && !v.asked.Has(addr)
 	}
 }
 

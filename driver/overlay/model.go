@@ -127,6 +127,10 @@ type Attachment struct {
 	Endpoints   []PeerEndpoint `json:"endpoints,omitempty"` // sorted by ID
 	Stock       []netip.Addr   `json:"stock,omitempty"`     // claimed addresses without an endpoint, sorted
 
+	// Asks are addresses that the host wants and that it asks others to give up if they
+	// have them in stock: at most MostAsks, sorted. What others say here may be anything.
+	Asks []netip.Addr `json:"asks,omitempty"`
+
 	// Seq grows with every change of any attachment of the host. It never repeats
 	// within an incarnation, and stays while the content stays. It orders documents
 	// that come through the store and directly.
@@ -139,6 +143,10 @@ type Attachment struct {
 	// Reader is the lowest format that may read it, see driver/format; 0: any.
 	Reader int `json:"v,omitempty"`
 }
+
+// MostAsks is how many addresses one host asks others for in one network at a time. More
+// are not listened to.
+const MostAsks = 16
 
 // PeerEndpoint is an Endpoint as other hosts need to know it.
 type PeerEndpoint struct {

@@ -205,6 +205,12 @@ func TestPatches(t *testing.T) {
 		return out
 	}
 	a, b, c := endpoint("a", "10.0.0.1"), endpoint("b", "10.0.0.2"), endpoint("c", "10.0.0.3")
+	asks := func(at overlay.Attachment, addrs ...string) overlay.Attachment {
+		for _, a := range addrs {
+			at.Asks = append(at.Asks, netip.MustParseAddr(a))
+		}
+		return at
+	}
 	for _, tt := range []struct {
 		name     string
 		was, now overlay.Attachment
@@ -216,6 +222,9 @@ func TestPatches(t *testing.T) {
 		{"a name", at(1, nil, a, b), at(2, nil, a, endpoint("b", "10.0.0.2", "web")), 1},
 		{"an address taken from stock", at(1, []string{"10.0.0.2", "10.0.0.9"}, a), at(2, []string{"10.0.0.9"}, a, b), 1},
 		{"stock refilled", at(1, []string{"10.0.0.9"}, a), at(2, []string{"10.0.0.8", "10.0.0.9", "10.0.1.0"}, a), 2},
+		{"an address asked for", at(1, nil, a), asks(at(2, nil, a), "10.0.0.7"), 0},
+		{"another asked for", asks(at(1, nil, a), "10.0.0.7"), asks(at(2, nil, a), "10.0.0.6", "10.0.0.7"), 0},
+		{"none asked for any more", asks(at(1, nil, a), "10.0.0.7"), at(2, nil, a), 0},
 		{"nothing", at(1, nil, a), at(2, nil, a), 0},
 	} {
 		p, news, ok := diff(tt.was, tt.now)

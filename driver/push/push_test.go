@@ -137,6 +137,55 @@ func TestLongDocuments(t *testing.T) {
 	t.Log("after", took)
 }
 
+// A host that asks for an address is heard without the store, with documents of any
+// length, until it does not ask any more.
+func TestAsks(t *testing.T) {
+	for _, endpoints := range []int{1, 100} {
+		t.Run(fmt.Sprint(endpoints), func(t *testing.T) {
+			cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
+			h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
+			n := network(t, h1, h2)
+			acquainted(t, h1, h2)
+			for i := range endpoints {
+				h1.endpoint(fmt.Sprintf("e%d", i), n, fmt.Sprintf("10.1.0.%d", i+1))
+			}
+			within(t, 10*time.Second, "h2 has all, and sees h1 alive", func() bool {
+				since, missing := h2.Missing("h1")
+				return h2.sees(h1, n, fmt.Sprintf("e%d", endpoints-1)) && !missing && since == h1.Seq() && h2.Lives("h1")
+			})
+			side := &asking{}
+			h1.SetAddresses(side)
+			cluster.cut()
+			fetches := h2.push.Stats().Fetches
+			for i := range 3 {
+				a := netip.AddrFrom4([4]byte{10, 1, 1, byte(1 + i)})
+				side.of.Store(&a)
+				h1.AddressesChanged()
+				within(t, 5*time.Second, "h2 hears the ask", func() bool { return slices.Equal(h2.Asked(n.ID), []netip.Addr{a}) })
+				side.of.Store(nil)
+				h1.AddressesChanged()
+				within(t, 5*time.Second, "h2 hears its end", func() bool { return len(h2.Asked(n.ID)) == 0 })
+			}
+			if got := h2.push.Stats().Fetches - fetches; got > 3 { // see TestChangesOfLongDocuments
+				t.Errorf("h2 had to ask %d times for 6 changes", got)
+			}
+		})
+	}
+}
+
+// asking is an IPAM side that asks for an address.
+type asking struct {
+	registrytest.NoAddresses
+	of atomic.Pointer[netip.Addr]
+}
+
+func (a *asking) Asks(netip.Prefix) []netip.Addr {
+	if addr := a.of.Load(); addr != nil {
+		return []netip.Addr{*addr}
+	}
+	return nil
+}
+
 // Of a long document only what is new is pushed.
 func TestChangesOfLongDocuments(t *testing.T) {
 	cluster := newCable(registrytest.OpenStore(t, "cluster.db"))

@@ -70,6 +70,33 @@ func (r *Registry) Claimed(subnet netip.Prefix) map[netip.Addr]string {
 	return out
 }
 
+// Asked gives the addresses in the network that other hosts ask for: whoever has one in
+// stock is to give it back. Who may be dead asks for nothing.
+func (r *Registry) Asked(network string) []netip.Addr {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var out []netip.Addr
+	for host, at := range r.peers.In(network) {
+		if len(at.Asks) > 0 && r.livesLocked(host) {
+			out = append(out, at.Asks[:min(len(at.Asks), overlay.MostAsks)]...)
+		}
+	}
+	return out
+}
+
+// Lives says whether another host is alive and can be told something: the store shows its
+// lease, and it is not silent.
+func (r *Registry) Lives(host string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.livesLocked(host)
+}
+
+func (r *Registry) livesLocked(host string) bool {
+	peer, known := r.peers.Peer(host)
+	return known && peer.Live && !r.peers.Silent(host)
+}
+
 func hasSubnet(n overlay.Network, p netip.Prefix) bool {
 	for _, s := range n.Subnets {
 		if s.Prefix == p {

@@ -89,12 +89,12 @@ func (r *Registry) renumber(ctx context.Context) error {
 
 // contents are this host's attachments without numbers.
 func (r *Registry) contents() (map[string]sequence.Doc, error) {
-	stocks := r.stocks()
+	pooled := r.pooled()
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	out := make(map[string]sequence.Doc, len(r.docker))
 	var large []skipped.Record
-	for _, at := range r.attachmentsLocked(stocks) {
+	for _, at := range r.attachmentsLocked(pooled) {
 		b, cut, err := record.Fit(&at, mostDocument)
 		if err != nil {
 			return nil, fmt.Errorf("encode attachment: %w", err)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -281,48 +280,6 @@ func (p *publisher) compared() (id string, claims bool) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	return p.epoch.Compared()
-}
-
-// stocks are the addresses in stock of all networks that this host's Docker has, by
-// network id. The IPAM side may be writing at the moment, so mu is not held.
-func (r *Registry) stocks() map[string][]netip.Addr {
-	r.mu.RLock()
-	addresses, subnets := r.addresses, map[string][]netip.Prefix{}
-	for _, at := range r.docker {
-		subnets[at.Network] = record.Prefixes(r.networks[at.Network])
-	}
-	r.mu.RUnlock()
-	out := map[string][]netip.Addr{}
-	for network, all := range subnets {
-		for _, p := range all {
-			out[network] = append(out[network], addresses.Stock(p)...)
-		}
-	}
-	return out
-}
-
-// attachmentLocked is what peers are told of this host's part in the network, with the
-// network's of stocks.
-func (r *Registry) attachmentLocked(network string, stock []netip.Addr) overlay.Attachment {
-	at := overlay.Attachment{Network: network, Host: r.self.Name, Incarnation: r.self.Incarnation}
-	used := map[string]bool{}
-	for _, e := range r.endpoints {
-		if e.Network != network || e.Phase == overlay.Left || e.Phase == overlay.Lost {
-			continue
-		}
-		at.Endpoints = append(at.Endpoints, overlay.PeerEndpoint{ID: e.ID, MAC: e.MAC, Addrs: e.Addrs, Name: e.Name, Names: e.Names})
-		for _, a := range e.Addrs {
-			used[a.String()] = true
-		}
-	}
-	slices.SortFunc(at.Endpoints, func(a, b overlay.PeerEndpoint) int { return strings.Compare(a.ID, b.ID) })
-	for _, a := range stock {
-		if !used[a.String()] {
-			at.Stock = append(at.Stock, a)
-		}
-	}
-	slices.SortFunc(at.Stock, func(a, b netip.Addr) int { return a.Compare(b) })
-	return at
 }
 
 // write sends what differs, the host's own record with its digests last. Nobody else

@@ -121,12 +121,12 @@ func (p *publisher) inherit(stored []kvstore.Pair) {
 }
 
 // attachmentsLocked are this host's attachments as other hosts are to know them.
-func (r *Registry) attachmentsLocked(stocks map[string][]netip.Addr) []overlay.Attachment {
+func (r *Registry) attachmentsLocked(of map[string]pooled) []overlay.Attachment {
 	var out []overlay.Attachment
 	done := map[string]bool{}
 	for _, at := range r.docker {
 		done[at.Network] = true
-		out = append(out, r.withInheritedLocked(r.attachmentLocked(at.Network, stocks[at.Network])))
+		out = append(out, r.withInheritedLocked(r.attachmentLocked(at.Network, of[at.Network])))
 	}
 	for network := range r.rebuild.inherited {
 		if !done[network] {

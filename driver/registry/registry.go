@@ -114,6 +114,10 @@ type Addresses interface {
 	// not handed out.
 	Stock(subnet netip.Prefix) []netip.Addr
 
+	// Asks lists the addresses of the subnet that this host asks others to give up,
+	// sorted.
+	Asks(subnet netip.Prefix) []netip.Addr
+
 	// Held lists the addresses of the subnet that this host has claimed, handed
 	// out or not. It waits for nothing.
 	Held(subnet netip.Prefix) []netip.Addr
@@ -197,7 +201,8 @@ func (r *Registry) SetUnderlay(vtep netip.Addr, mtu int) {
 	}
 }
 
-// AddressesChanged says that the claimed addresses are others than before.
+// AddressesChanged says that the claimed addresses, or those that this host asks for, are
+// others than before.
 func (r *Registry) AddressesChanged() { r.changedLocally() }
 
 // Changes gives a channel that gets a value after anything here has changed;

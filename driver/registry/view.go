@@ -54,12 +54,12 @@ func (r *Registry) VTEPs() []netip.Addr {
 
 // Own are this host's attachments as peers are told of them, sorted by network.
 func (r *Registry) Own() []overlay.Attachment {
-	stocks := r.stocks()
+	pooled := r.pooled()
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	out := make([]overlay.Attachment, 0, len(r.docker))
 	for _, at := range r.docker {
-		out = append(out, r.attachmentLocked(at.Network, stocks[at.Network]))
+		out = append(out, r.attachmentLocked(at.Network, pooled[at.Network]))
 	}
 	slices.SortFunc(out, func(a, b overlay.Attachment) int { return cmp.Compare(a.Network, b.Network) })
 	return out

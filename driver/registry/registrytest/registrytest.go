@@ -29,6 +29,9 @@ type NoAddresses struct{}
 // Stock implements registry.Addresses.
 func (NoAddresses) Stock(netip.Prefix) []netip.Addr { return nil }
 
+// Asks implements registry.Addresses.
+func (NoAddresses) Asks(netip.Prefix) []netip.Addr { return nil }
+
 // Held implements registry.Addresses.
 func (NoAddresses) Held(netip.Prefix) []netip.Addr { return nil }
 

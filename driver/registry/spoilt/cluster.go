@@ -85,7 +85,7 @@ func (c *Cluster) host(rnd *rand.Rand, name string, i int) {
 				at.Endpoints = append(at.Endpoints, overlay.PeerEndpoint{ID: id, MAC: overlay.MACOf(n.ID, addr), Addrs: []netip.Addr{addr}, Name: "box"})
 				c.endpoints[[2]string{name, n.ID}] = id
 			} else {
-				at.Stock = append(at.Stock, addr)
+				at.Stock, at.Asks = append(at.Stock, addr), append(at.Asks, addr.Next())
 			}
 			c.put("addr/"+slot(n.Subnets[0].Prefix)+"/"+addr.String(), map[string]any{"h": name, "i": "inc-" + name, "e": 3})
 		}

@@ -1,0 +1,62 @@
+package registry
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/record"
+)
+
+// pooled is what the IPAM side tells of a network's pools.
+type pooled struct {
+	stock []netip.Addr // claimed and not handed out
+	asks  []netip.Addr // see overlay.Attachment
+}
+
+// pooled is what the IPAM side tells of the pools of all networks that this host's Docker
+// has, by network id. The IPAM side may be writing at the moment, so mu is not held.
+func (r *Registry) pooled() map[string]pooled {
+	r.mu.RLock()
+	addresses, subnets := r.addresses, map[string][]netip.Prefix{}
+	for _, at := range r.docker {
+		subnets[at.Network] = record.Prefixes(r.networks[at.Network])
+	}
+	r.mu.RUnlock()
+	out := map[string]pooled{}
+	for network, all := range subnets {
+		var of pooled
+		for _, p := range all {
+			of.stock = append(of.stock, addresses.Stock(p)...)
+			of.asks = append(of.asks, addresses.Asks(p)...)
+		}
+		out[network] = of
+	}
+	return out
+}
+
+// attachmentLocked is what peers are told of this host's part in the network.
+func (r *Registry) attachmentLocked(network string, of pooled) overlay.Attachment {
+	at := overlay.Attachment{Network: network, Host: r.self.Name, Incarnation: r.self.Incarnation}
+	used := map[string]bool{}
+	for _, e := range r.endpoints {
+		if e.Network != network || e.Phase == overlay.Left || e.Phase == overlay.Lost {
+			continue
+		}
+		at.Endpoints = append(at.Endpoints, overlay.PeerEndpoint{ID: e.ID, MAC: e.MAC, Addrs: e.Addrs, Name: e.Name, Names: e.Names})
+		for _, a := range e.Addrs {
+			used[a.String()] = true
+		}
+	}
+	slices.SortFunc(at.Endpoints, func(a, b overlay.PeerEndpoint) int { return strings.Compare(a.ID, b.ID) })
+	for _, a := range of.stock {
+		if !used[a.String()] {
+			at.Stock = append(at.Stock, a)
+		}
+	}
+	slices.SortFunc(at.Stock, func(a, b netip.Addr) int { return a.Compare(b) })
+	slices.SortFunc(of.asks, netip.Addr.Compare)
+	at.Asks = of.asks[:min(len(of.asks), overlay.MostAsks)] // the others when these are had
+	return at
+}
