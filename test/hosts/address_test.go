@@ -3,8 +3,11 @@ package hosts
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/weft-net/weft/test/lab/labtest"
 )
 
 func TestAddressesOfAnAutomaticPool(t *testing.T) {
@@ -80,6 +83,25 @@ func TestRangeAndExplicitAddresses(t *testing.T) {
 	c := container(t, "h1", n, "--ip", "10.61.200.7")
 	if c.ip() != "10.61.200.7" {
 		t.Errorf("a released address is not given again: %s", c.ip())
+	}
+}
+
+// An address that no container has is had by name, although another host keeps it ahead of
+// use, and that host goes on with another.
+func TestAnAddressKeptAheadIsHadByName(t *testing.T) {
+	n := network(t, "h1", "--subnet", "10.66.0.0/24", "--ipv6", "--subnet", "fd66::/64")
+	mirrored(t, "h2", n)
+	mirrored(t, "h3", n)
+	for asker, keeper := range map[string]string{"h1": "h2", "h2": "h3", "h3": "h1"} {
+		kept := labtest.Stock(t, cluster.Host(asker), n, keeper)
+		a4 := kept[slices.IndexFunc(kept, netip.Addr.Is4)]
+		a6 := kept[slices.IndexFunc(kept, netip.Addr.Is6)]
+		b := container(t, asker, n, "--ip", a4.String(), "--ip6", a6.String())
+		if b.ip() != a4.String() || b.ip6() != a6.String() {
+			t.Errorf("%s has %s and %s of %s, not %s and %s", asker, b.ip(), b.ip6(), keeper, a4, a6)
+		}
+		container(t, keeper, n).pings(a4.String())
+		refused(t, keeper, []string{a4.String(), "in use"}, "run", "--rm", "--network", n, "--ip", a4.String(), "busybox", "true")
 	}
 }
 

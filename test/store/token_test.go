@@ -74,6 +74,8 @@ func TestATokenForEachHost(t *testing.T) {
 	docker(t, "h2", "network", "create", "-d", "weft", "--ipam-driver", "weft", "--subnet", "10.77.0.0/24", other)
 	labtest.Mirrored(t, 10*time.Second, other, cluster.Host("h3"))
 	docker(t, "h3", "run", "--rm", "--network", other, "--ip", "10.77.0.9", "busybox", "true")
+	kept := labtest.Stock(t, cluster.Host("h3"), other, "h2")[0]
+	docker(t, "h3", "run", "--rm", "--network", other, "--ip", kept.String(), "busybox", "true")
 	owned(t, tokens["h2"], "h1")
 	docker(t, "h3", "network", "rm", other)
 	labtest.Gone(t, 10*time.Second, other, cluster.Hosts()...)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"testing"
@@ -84,4 +85,34 @@ func inspect(tb testing.TB, h *lab.Host, name string) (status int, err error) {
 	}
 	defer answer.Body.Close()
 	return answer.StatusCode, nil
+}
+
+// Stock waits until the host knows of addresses of the network that another host keeps
+// ahead of use, and gives them. Of each of the network's subnets there is one at least.
+func Stock(tb testing.TB, h *lab.Host, network, of string) (stock []netip.Addr) {
+	tb.Helper()
+	Eventually(tb, 10*time.Second, h.Name()+" knows the stock of "+of, func() error {
+		n := Weft[[]struct {
+			Record struct {
+				Subnets []struct{ Prefix netip.Prefix }
+			}
+			On []struct {
+				Host  string
+				Stock []netip.Addr
+			}
+		}](tb, h, "network", "inspect", network)[0]
+		stock = nil
+		for _, on := range n.On {
+			if on.Host == of {
+				stock = on.Stock
+			}
+		}
+		for _, s := range n.Record.Subnets {
+			if !slices.ContainsFunc(stock, s.Prefix.Contains) {
+				return fmt.Errorf("of %v it has none in %v", s.Prefix, stock)
+			}
+		}
+		return nil
+	})
+	return stock
 }
