@@ -108,6 +108,9 @@ struct member_key {
 	struct addr vtep;
 };
 
+// A hash's size costs memory from the start, 16 bytes each. A network that does not
+// find room takes the slow way.
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -126,7 +129,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1 << 20);
+	__uint(max_entries, 1 << 17);
 	__type(key, struct mac_key);
 	__type(value, struct place);
 } weft_places SEC(".maps");
@@ -134,7 +137,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1 << 20);
+	__uint(max_entries, 1 << 17);
 	__type(key, struct member_key);
 	__type(value, __u8);
 } weft_members SEC(".maps");
