@@ -39,32 +39,51 @@ const tunnelOverhead = 14 + 8 + 8 + 20
 
 // fast is the fast path of this host.
 type fast struct {
-	plane  *fastpath.Plane
+	tried  bool            // to load the programs, which is done once
+	plane  *fastpath.Plane // nil: they are not loaded
 	uplink int               // index of the link at whose ingress it hangs; 0: nowhere
 	why    string            // why there is none, or ""
 	slow   map[string]string // why networks do without, by id
 	ways   map[netip.Addr]hop
-	told   atomic.Pointer[FastState]
+	told   atomic.Pointer[toldFast]
 	swept  bool // what an earlier process left at the interface is gone
 }
 
-// openFast loads the fast path's programs.
+// toldFast is what is told of the fast path after a pass.
+type toldFast struct {
+	FastState
+	plane *fastpath.Plane
+}
+
+// openFast makes ready for the fast path. Only where it must be there are its programs
+// loaded at once: else the first pass does so, for that takes a while on a busy machine,
+// and Docker waits half a second for weft to listen.
 func (d *Dataplane) openFast(mode FastPath) error {
 	d.fast.slow, d.fast.ways = map[string]string{}, map[netip.Addr]hop{}
-	if mode == FastOff {
-		d.fast.why = "it is off, see --fast-path"
-		return nil
+	switch mode {
+	case FastOff:
+		d.fast.tried, d.fast.why = true, "it is off, see --fast-path"
+	case FastOn:
+		if d.fast.load(); d.fast.plane == nil {
+			return fmt.Errorf("%w: %s", ErrNoFastPath, d.fast.why)
+		}
+	case FastAuto:
 	}
-	plane, err := fastpath.Open()
-	if err == nil {
-		d.fast.plane = plane
-		return nil
-	}
-	if mode == FastOn {
-		return fmt.Errorf("%w: %w", ErrNoFastPath, err)
-	}
-	d.fast.why = err.Error()
 	return nil
+}
+
+// load loads the programs, or says why not.
+func (f *fast) load() {
+	if f.tried {
+		return
+	}
+	f.tried = true
+	plane, err := fastpath.Open()
+	if err != nil {
+		f.why = err.Error()
+		return
+	}
+	f.plane = plane
 }
 
 // fastHost brings the fast path to the host's interface, and says whether networks may
@@ -77,6 +96,7 @@ func (d *Dataplane) fastHost(cfg overlay.Config, verify, border bool) bool {
 	if verify {
 		clear(f.ways)
 	}
+	f.load()
 	why, err := f.why, error(nil)
 	switch {
 	case f.plane == nil:
@@ -191,7 +211,7 @@ func (d *Dataplane) fastEnd(cfg overlay.Config, open bool) {
 			delete(f.slow, id)
 		}
 	}
-	f.told.Store(&FastState{Why: f.why, Slow: maps.Clone(f.slow)})
+	f.told.Store(&toldFast{FastState{Why: f.why, Slow: maps.Clone(f.slow)}, f.plane})
 	if f.plane == nil || cfg.Partial {
 		return
 	}
@@ -247,14 +267,15 @@ type FastState struct {
 
 // FastState tells it, as of the last pass, whether one is under way or not.
 func (d *Dataplane) FastState() (FastState, error) {
-	s := FastState{Why: "no pass has been made yet"}
-	if told := d.fast.told.Load(); told != nil {
-		s = *told
+	told := d.fast.told.Load()
+	switch {
+	case told == nil:
+		return FastState{Why: "no pass has been made yet"}, nil
+	case told.plane == nil:
+		return told.FastState, nil
 	}
-	if d.fast.plane == nil {
-		return s, nil
-	}
+	s := told.FastState
 	var err error
-	s.Counts, err = d.fast.plane.Counts()
+	s.Counts, err = told.plane.Counts()
 	return s, err
 }
