@@ -59,6 +59,12 @@ var validID = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$`)
 // a user who joins by hand may choose a word.
 func ValidID(s string) bool { return validID.MatchString(s) }
 
+var generatedID = regexp.MustCompile(`^[0-9a-f]{12}$`)
+
+// GeneratedID says whether s has the form of the ids that weft generates, which a person
+// would not choose.
+func GeneratedID(s string) bool { return generatedID.MatchString(s) }
+
 // Docker's endpoint ids are 64 hex digits, so links of weft's never look
 // like someone's "wpan0" or "wcard".
 var (

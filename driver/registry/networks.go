@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"regexp"
 	"slices"
 	"time"
 
@@ -106,12 +105,6 @@ func (r *Registry) Hosts(network string) (n, before int) {
 	return n, before
 }
 
-// generatedID is the form of newID, which a person would not choose.
-var generatedID = regexp.MustCompile(`^[0-9a-f]{12}$`)
-
-// Generated says whether the network id is one of weft's choice.
-func Generated(id string) bool { return generatedID.MatchString(id) }
-
 // Create records that Docker made a network here. With want.ID set it joins
 // that network (by id or name), and makes it under that id if there is none;
 // without, it makes a new one. Joining needs no store. want.Subnets must be
@@ -134,7 +127,7 @@ func (r *Registry) Create(ctx context.Context, dockerID string, want overlay.Net
 	if n, gone := r.goneMeanwhile(want); gone {
 		return overlay.Network{}, goneError(n)
 	}
-	if Generated(want.ID) {
+	if overlay.GeneratedID(want.ID) {
 		return overlay.Network{}, fmt.Errorf("network id %q is %w to this cluster: let weft mirror the network, or name one of `weft network ls` in weft.id", want.ID, ErrUnknown)
 	}
 	n, err := maker{r}.publishNew(ctx, want)

@@ -278,7 +278,7 @@ func (r *Registry) inUseLocked(network string) bool {
 	return false
 }
 
-// newID makes 12 random hex digits, the form of generated network ids.
+// newID makes 12 random hex digits, see overlay.GeneratedID.
 func newID() string {
 	var b [6]byte
 	_, _ = rand.Read(b[:]) // never fails (crypto/rand since Go 1.24)

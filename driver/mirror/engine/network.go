@@ -17,7 +17,6 @@ import (
 
 	"github.com/weft-net/weft/driver/option"
 	"github.com/weft-net/weft/driver/overlay"
-	"github.com/weft-net/weft/driver/registry"
 )
 
 // Network is one network as this host's Docker has it.
@@ -132,7 +131,7 @@ func createOptions(driver, ipam string, n overlay.Network) network.CreateOptions
 	if options == nil {
 		options = map[string]string{}
 	}
-	if registry.Generated(n.ID) {
+	if overlay.GeneratedID(n.ID) {
 		options[option.VNIList] = strconv.FormatUint(uint64(n.VNI), 10)
 	} else {
 		options[option.ID], own[option.ID] = n.ID, n.ID
