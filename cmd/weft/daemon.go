@@ -149,12 +149,11 @@ func (d *daemon) readRecords(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.push = push.New(push.Config{Registry: d.registry, Log: d.log})
+	d.push = push.New(push.Config{Registry: d.registry.Direct(), Log: d.log})
 	d.allocator, err = ipam.Open(ctx, ipam.Config{
 		Host: d.cfg.Host, Incarnation: d.registry.Self().Incarnation,
-		Cluster: d.cluster, State: d.state, Networks: d.registry,
-		Permits: d.registry,
-		Stock:   d.cfg.Stock, Auto: d.cfg.pools, ULA: d.registry.ULA, Routes: d.kernel.Routes,
+		Cluster: d.cluster, State: d.state, Networks: d.registry.Claims(), Permits: d.registry.Claims(),
+		Stock:   d.cfg.Stock, Auto: d.cfg.pools, ULA: d.registry.Keyring().ULA, Routes: d.kernel.Routes,
 		Lost: func(a netip.Addr, by string) {
 			if err := d.registry.Lose(context.WithoutCancel(ctx), a, by); err != nil {
 				d.log.WithError(err).Error("An endpoint could not be taken out; this is tried again.")
@@ -233,7 +232,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	say := farewell.Load()
 	if say == nil {
-		if err := d.registry.Rest(context.WithoutCancel(ctx)); err != nil {
+		if err := d.registry.Departure().Rest(context.WithoutCancel(ctx)); err != nil {
 			d.log.WithError(err).Warn("Other hosts will take this one for dead, and its containers are not reached from there until weft runs again.")
 		}
 		return nil
@@ -262,12 +261,12 @@ func (d *daemon) acts(leave func(say func(context.Context) error)) control.Acts 
 			return left, nil
 		},
 		Away: func(context.Context) error {
-			d.registry.GoAway()
-			leave(d.registry.Depart)
+			d.registry.Departure().GoAway()
+			leave(d.registry.Departure().Depart)
 			return nil
 		},
 		RotateKeys: func(ctx context.Context) (control.Keys, error) {
-			s, err := d.registry.RotateKeys(ctx)
+			s, err := d.registry.Keyring().Rotate(ctx)
 			return keysOf(s), err
 		},
 		LogLevel: d.setLogLevel, Doctor: d.examine,

@@ -99,7 +99,7 @@ func leftText(left control.Left, purged bool) string {
 
 // mayLeave says what this host has of weft, or why it may not leave.
 func (d *daemon) mayLeave(ctx context.Context, force bool) (control.Left, error) {
-	if err := d.registry.MayLeave(ctx, force); err != nil {
+	if err := d.registry.Departure().MayLeave(ctx, force); err != nil {
 		return control.Left{}, err
 	}
 	left := control.Left{Host: d.cfg.Host, State: d.cfg.statePath(), Docker: []string{}, Kernel: []string{}}
@@ -122,7 +122,7 @@ func (d *daemon) mayLeave(ctx context.Context, force bool) (control.Left, error)
 
 // retire takes this host out of the cluster, and the border out of its kernel.
 func (d *daemon) retire(ctx context.Context) error {
-	if err := d.registry.Retire(ctx); err != nil {
+	if err := d.registry.Departure().Retire(ctx); err != nil {
 		return err
 	}
 	if err := d.kernel.RemoveBorder(); err != nil {
@@ -134,7 +134,7 @@ func (d *daemon) retire(ctx context.Context) error {
 // purge takes this host out of the cluster and removes everything of weft's from it.
 // The state goes last, so while it is there, something may be left.
 func (d *daemon) purge(ctx context.Context) error {
-	if err := d.registry.Retire(ctx); err != nil {
+	if err := d.registry.Departure().Retire(ctx); err != nil {
 		return err
 	}
 	if err := d.clearHost(ctx); err != nil {

@@ -61,7 +61,7 @@ func recordedOn(tb testing.TB, kernel driver.Kernel) (http.Handler, *registry.Re
 	if err != nil {
 		tb.Fatal(err)
 	}
-	a, err := ipam.Open(tb.Context(), ipam.Config{Host: "h1", Incarnation: "i", Cluster: cluster, State: state, Networks: r, ULA: r.ULA, Stock: stock.Default, Log: log})
+	a, err := ipam.Open(tb.Context(), ipam.Config{Host: "h1", Incarnation: "i", Cluster: cluster, State: state, Networks: r.Claims(), ULA: r.Keyring().ULA, Stock: stock.Default, Log: log})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 
 // view gathers what the control socket shows.
 func (d *daemon) view() control.State {
-	meta, contact, passes := d.registry.Meta(), d.registry.Contact(), d.reconciler.Status()
+	meta, contact, passes := d.registry.Keyring().Meta(), d.registry.Contact(), d.reconciler.Status()
 	s := control.State{
 		Version: version, Commit: commit, Started: d.started, Cluster: meta.ID, Goroutines: runtime.NumGoroutine(),
 		Snapshot: d.registry.Snapshot(), Own: d.registry.Own(), Skipped: d.skipped.Records(),
@@ -24,7 +24,7 @@ func (d *daemon) view() control.State {
 		},
 	}
 	s.Fast = fastOf(d.kernel, s.Snapshot)
-	s.Keys = keysOf(d.registry.KeysStatus())
+	s.Keys = keysOf(d.registry.Keyring().Status())
 	if contact.Err != nil {
 		s.Store.Error = contact.Err.Error()
 	}

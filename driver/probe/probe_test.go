@@ -255,7 +255,7 @@ func TestARequestThatWasTakenForOld(t *testing.T) {
 	h1, h2 := hosts[0], hosts[1]
 	last := h1.reg.Probe()
 	h1.reg.Probed(last)
-	h2.reg.Heard(peers.Beat{Host: "h1", Incarnation: h1.reg.Self().Incarnation, Number: 1, Probe: last + 2})
+	h2.reg.Direct().Heard(peers.Beat{Host: "h1", Incarnation: h1.reg.Self().Incarnation, Number: 1, Probe: last + 2})
 	if unwell := h1.ask(); len(unwell) > 0 {
 		t.Errorf("nothing is wrong: %+v", unwell)
 	}

@@ -186,7 +186,7 @@ func (h *host) start() {
 	h.do("rebuilt", r.Rebuilt(h.t.Context())) // nothing was lost
 	muted := &atomic.Bool{}
 	h.Registry = r
-	h.push = push.New(push.Config{Registry: r, Log: log, Listen: func(at netip.AddrPort) (push.PacketConn, error) {
+	h.push = push.New(push.Config{Registry: r.Direct(), Log: log, Listen: func(at netip.AddrPort) (push.PacketConn, error) {
 		conn, err := push.ListenUDP(at)
 		if err != nil {
 			return nil, err
@@ -250,8 +250,8 @@ func networkOf(t *testing.T, docker string, p netip.Prefix, hosts ...*host) over
 	}
 	for _, h := range hosts {
 		within(t, 10*time.Second, h.name+" sees all attached", func() bool {
-			attached, _ := h.Hosts(n.ID)
-			return attached == len(hosts) && len(h.PushPeers()) == len(hosts)-1
+			attached, _ := h.Claims().Hosts(n.ID)
+			return attached == len(hosts) && len(h.Direct().PushPeers()) == len(hosts)-1
 		})
 	}
 	return n

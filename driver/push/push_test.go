@@ -33,7 +33,7 @@ func TestChangesReachPeersWithoutTheStore(t *testing.T) {
 	}
 	h1.do("name", h1.NameEndpoint(t.Context(), "e1", []string{"web"}))
 	within(t, time.Second, "h2 knows its name", func() bool {
-		return strings.Contains(h2.Owner(netip.MustParseAddr("10.1.0.5")), `"web"`)
+		return strings.Contains(h2.Claims().Owner(netip.MustParseAddr("10.1.0.5")), `"web"`)
 	})
 	within(t, 5*time.Second, "h2 knows that h1's store is away", func() bool { return !h2.HostStates()[0].StoreOK })
 
@@ -150,8 +150,8 @@ func TestAsks(t *testing.T) {
 				h1.endpoint(fmt.Sprintf("e%d", i), n, fmt.Sprintf("10.1.0.%d", i+1))
 			}
 			within(t, 10*time.Second, "h2 has all, and sees h1 alive", func() bool {
-				since, missing := h2.Missing("h1")
-				return h2.sees(h1, n, fmt.Sprintf("e%d", endpoints-1)) && !missing && since == h1.Seq() && h2.Lives("h1")
+				since, missing := h2.Direct().Missing("h1")
+				return h2.sees(h1, n, fmt.Sprintf("e%d", endpoints-1)) && !missing && since == h1.Direct().Seq() && h2.Claims().Lives("h1")
 			})
 			side := &asking{}
 			h1.SetAddresses(side)
@@ -161,10 +161,10 @@ func TestAsks(t *testing.T) {
 				a := netip.AddrFrom4([4]byte{10, 1, 1, byte(1 + i)})
 				side.of.Store(&a)
 				h1.AddressesChanged()
-				within(t, 5*time.Second, "h2 hears the ask", func() bool { return slices.Equal(h2.Asked(n.ID), []netip.Addr{a}) })
+				within(t, 5*time.Second, "h2 hears the ask", func() bool { return slices.Equal(h2.Claims().Asked(n.ID), []netip.Addr{a}) })
 				side.of.Store(nil)
 				h1.AddressesChanged()
-				within(t, 5*time.Second, "h2 hears its end", func() bool { return len(h2.Asked(n.ID)) == 0 })
+				within(t, 5*time.Second, "h2 hears its end", func() bool { return len(h2.Claims().Asked(n.ID)) == 0 })
 			}
 			if got := h2.push.Stats().Fetches - fetches; got > 3 { // see TestChangesOfLongDocuments
 				t.Errorf("h2 had to ask %d times for 6 changes", got)
@@ -196,8 +196,8 @@ func TestChangesOfLongDocuments(t *testing.T) {
 		h1.endpoint(fmt.Sprintf("e%d", i), n, fmt.Sprintf("10.1.0.%d", i+1))
 	}
 	within(t, 10*time.Second, "h2 has all", func() bool {
-		since, missing := h2.Missing("h1")
-		return h2.sees(h1, n, "e99") && !missing && since == h1.Seq()
+		since, missing := h2.Direct().Missing("h1")
+		return h2.sees(h1, n, "e99") && !missing && since == h1.Direct().Seq()
 	})
 	cluster.cut()
 	fetches := h2.push.Stats().Fetches
@@ -265,14 +265,14 @@ func TestSilence(t *testing.T) {
 	}
 
 	// Its next process is heard at once, and has higher numbers.
-	seq := h1.Seq()
+	seq := h1.Direct().Seq()
 	h1.stop()
 	h1.start()
 	t.Log("lifted after", within(t, time.Second, "the silence ends", func() bool { return !silent() }))
 	h1.endpoint("e2", n, "10.1.0.6")
 	within(t, time.Second, "h2 sees e2", func() bool { return h2.sees(h1, n, "e2") })
-	if h1.Seq() <= seq {
-		t.Errorf("the number went from %d to %d", seq, h1.Seq())
+	if h1.Direct().Seq() <= seq {
+		t.Errorf("the number went from %d to %d", seq, h1.Direct().Seq())
 	}
 }
 

@@ -74,7 +74,7 @@ func readable(t *testing.T, h *host, from int, key string) (opened, all int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, b := range h.heard[from:] {
-		if _, err := aead.Open(nil, b[1:25], b[25:], []byte(h.Meta().ID+"\x00datagram")); err == nil {
+		if _, err := aead.Open(nil, b[1:25], b[25:], []byte(h.Keyring().Meta().ID+"\x00datagram")); err == nil {
 			opened++
 		}
 	}
@@ -99,11 +99,11 @@ func turned(t *testing.T, generation uint64, hosts ...*host) record.Meta {
 	first := hosts[0]
 	within(t, 40*time.Second, fmt.Sprintf("all have one key of generation %d", generation), func() bool {
 		return !slices.ContainsFunc(hosts, func(h *host) bool {
-			m := h.Meta()
-			return m.Generation < generation || len(m.PSK) != 1 || m.PSK[0] != first.Meta().PSK[0]
+			m := h.Keyring().Meta()
+			return m.Generation < generation || len(m.PSK) != 1 || m.PSK[0] != first.Keyring().Meta().PSK[0]
 		})
 	})
-	return first.Meta()
+	return first.Keyring().Meta()
 }
 
 // deaf fails unless what the hosts say from now on is none that the key opens.
@@ -128,7 +128,7 @@ func TestAChangeOfTheKeyLosesNothing(t *testing.T) {
 	hosts := []*host{h1, h2, h3}
 	n := network(t, hosts...)
 	acquainted(t, hosts...)
-	former := h1.Meta().PSK[0]
+	former := h1.Keyring().Meta().PSK[0]
 	spoken(t, 4, hosts...)
 	if opened, all := readable(t, h1, 0, former); opened != all || all == 0 {
 		t.Fatalf("the key opens %d of %d datagrams before it is changed", opened, all)
@@ -138,7 +138,7 @@ func TestAChangeOfTheKeyLosesNothing(t *testing.T) {
 		id := fmt.Sprintf("e%d", i)
 		rotated := make(chan error, 1)
 		go func() {
-			s, err := hosts[i].RotateKeys(t.Context())
+			s, err := hosts[i].Keyring().Rotate(t.Context())
 			if err == nil && s.Generation != uint64(i)+1 {
 				err = fmt.Errorf("the change has come to %+v", s)
 			}
@@ -172,7 +172,7 @@ func TestWhoHasLeftReadsNothing(t *testing.T) {
 	for name, goes := range map[string]func(t *testing.T, h1, h3 *host){
 		"leave": func(t *testing.T, _, h3 *host) {
 			h3.stop()
-			h3.do("leave", h3.Retire(t.Context()))
+			h3.do("leave", h3.Departure().Retire(t.Context()))
 		},
 		"forget": func(t *testing.T, h1, h3 *host) {
 			h3.stop()
@@ -183,13 +183,13 @@ func TestWhoHasLeftReadsNothing(t *testing.T) {
 			cluster := registrytest.OpenStore(t, "cluster.db")
 			h1, h2, h3 := newHost(t, "h1", cluster), newHost(t, "h2", cluster), newHost(t, "h3", cluster)
 			acquainted(t, h1, h2, h3)
-			former := h3.Meta().PSK[0]
+			former := h3.Keyring().Meta().PSK[0]
 			goes(t, h1, h3)
-			if got := turned(t, 1, h1, h2).PSK[0]; got == former || h3.Meta().PSK[0] != former {
+			if got := turned(t, 1, h1, h2).PSK[0]; got == former || h3.Keyring().Meta().PSK[0] != former {
 				t.Fatal("h3 has the key that the others have")
 			}
 			deaf(t, former, h1, h2)
-			if g := h1.Meta().Generation; g != 1 {
+			if g := h1.Keyring().Meta().Generation; g != 1 {
 				t.Errorf("one departure has changed the key %d times", g)
 			}
 			// It joins again, and is one of them.
@@ -210,16 +210,16 @@ func TestAHostWithoutTheStoreIsNotLost(t *testing.T) {
 	hosts := []*host{h1, h2, h3}
 	n := network(t, hosts...)
 	acquainted(t, hosts...)
-	former := h1.Meta().PSK[0]
+	former := h1.Keyring().Meta().PSK[0]
 	alone.cut()
 	end := lossless(t, hosts...)
 	for i := range 2 {
-		s, err := h1.RotateKeys(t.Context())
+		s, err := h1.Keyring().Rotate(t.Context())
 		if err != nil || s.Generation != uint64(i)+1 || !slices.Equal(s.Waits, []string{"h3"}) {
 			t.Fatalf("the change has come to %+v, %v", s, err)
 		}
 	}
-	within(t, 20*time.Second, "h2 has it", func() bool { return h2.Meta().Generation == 2 })
+	within(t, 20*time.Second, "h2 has it", func() bool { return h2.Keyring().Meta().Generation == 2 })
 	h3.endpoint("e3", n, "10.1.0.7")
 	h1.endpoint("e1", n, "10.1.0.5")
 	within(t, 20*time.Second, "they see each other's containers", func() bool { return h1.sees(h3, n, "e3") && h3.sees(h1, n, "e1") })
@@ -253,7 +253,7 @@ func TestTwoChangesAtOnce(t *testing.T) {
 	for range 4 {
 		for _, h := range hosts {
 			both.Go(func() {
-				if _, err := h.RotateKeys(t.Context()); err != nil {
+				if _, err := h.Keyring().Rotate(t.Context()); err != nil {
 					t.Errorf("%s: %v", h.name, err)
 				}
 			})
@@ -279,8 +279,8 @@ func TestAStoreThatWasSetBackLearnsTheKeyAgain(t *testing.T) {
 	})
 	snapshot, _, err := cluster.List(t.Context(), "")
 	h1.do("take a snapshot", err)
-	former := h1.Meta().PSK[0]
-	_, err = h1.RotateKeys(t.Context())
+	former := h1.Keyring().Meta().PSK[0]
+	_, err = h1.Keyring().Rotate(t.Context())
 	h1.do("rotate", err)
 	newer := turned(t, 1, h1, h2).PSK[0]
 
@@ -319,16 +319,16 @@ func TestAWeftThatKnowsNoChangeOfKeys(t *testing.T) {
 		h1.do("write the record", err)
 	}
 	record(fmt.Sprintf(`{"name":"h9","inc":"0123456789ab","vtep":"192.0.2.10","port":4789,"mtu":1500,"version":"v0.1.0","push":%q,"digests":{}}`, freePort(t)))
-	within(t, 5*time.Second, "h1 and h2 know it", func() bool { return len(h1.PushPeers()) == 3 && len(h2.PushPeers()) == 3 })
-	before := h1.Meta()
-	if _, err := h1.RotateKeys(t.Context()); err == nil || !strings.Contains(err.Error(), "host h9 ") || strings.Contains(err.Error(), "\n") {
+	within(t, 5*time.Second, "h1 and h2 know it", func() bool { return len(h1.Direct().PushPeers()) == 3 && len(h2.Direct().PushPeers()) == 3 })
+	before := h1.Keyring().Meta()
+	if _, err := h1.Keyring().Rotate(t.Context()); err == nil || !strings.Contains(err.Error(), "host h9 ") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("it is refused with %v", err)
 	}
 	h3.stop()
-	h3.do("leave", h3.Retire(t.Context()))
-	within(t, 5*time.Second, "h3 has left", func() bool { return len(h1.PushPeers()) == 2 && len(h2.PushPeers()) == 2 })
+	h3.do("leave", h3.Departure().Retire(t.Context()))
+	within(t, 5*time.Second, "h3 has left", func() bool { return len(h1.Direct().PushPeers()) == 2 && len(h2.Direct().PushPeers()) == 2 })
 	spoken(t, 6, h1, h2)
-	if after := h1.Meta(); after.Generation != 0 || !slices.Equal(after.PSK, before.PSK) {
+	if after := h1.Keyring().Meta(); after.Generation != 0 || !slices.Equal(after.PSK, before.PSK) {
 		t.Errorf("the key was changed: generation %d", after.Generation)
 	}
 	record(`{"name":"h9","left":true}`)
@@ -342,11 +342,11 @@ func TestAForgottenWeftThatSaysNothingOfItsKeys(t *testing.T) {
 	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
 	acquainted(t, h1, h2)
-	former := h1.Meta().PSK[0]
+	former := h1.Keyring().Meta().PSK[0]
 	doc := fmt.Sprintf(`{"name":"h9","inc":"0123456789ab","vtep":"192.0.2.10","port":4789,"mtu":1500,"version":"v0.1.0","push":%q,"digests":{}}`, freePort(t))
 	_, err := cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Set, Key: "host/h9/doc", Value: []byte(doc)})
 	h1.do("write the record", err)
-	within(t, 5*time.Second, "h1 knows it", func() bool { return len(h1.PushPeers()) == 2 })
+	within(t, 5*time.Second, "h1 knows it", func() bool { return len(h1.Direct().PushPeers()) == 2 })
 	h1.do("forget", h1.Forget(t.Context(), "h9"))
 	if got := turned(t, 1, h1, h2).PSK[0]; got == former {
 		t.Error("the key is the one that h9 knows")
@@ -363,7 +363,7 @@ func TestAHostSetBackToAFormerKeyIsHeard(t *testing.T) {
 	h2.do("take a snapshot", err)
 	h2.start()
 	acquainted(t, h1, h2)
-	_, err = h1.RotateKeys(t.Context())
+	_, err = h1.Keyring().Rotate(t.Context())
 	h1.do("rotate", err)
 	turned(t, 1, h1, h2)
 	h2.mute()

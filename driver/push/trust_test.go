@@ -42,7 +42,7 @@ var (
 // forge takes the key that a host knows.
 func forge(t *testing.T, h *host, from netip.Addr) forger {
 	t.Helper()
-	meta := h.Meta()
+	meta := h.Keyring().Meta()
 	key, err := base64.StdEncoding.DecodeString(meta.PSK[0])
 	if err != nil {
 		t.Fatal(err)
@@ -158,11 +158,11 @@ func (f forger) answered(to *host, m map[string]any) bool {
 
 // beatOf is a beat of a host, with a number beyond its present one.
 func beatOf(h *host, beyond uint64) map[string]any {
-	return map[string]any{"k": "beat", "h": h.name, "i": h.Self().Incarnation, "u": h.push.Process(), "n": h.Runs()<<32 + beyond, "s": h.Seq(), "ok": true}
+	return map[string]any{"k": "beat", "h": h.name, "i": h.Self().Incarnation, "u": h.push.Process(), "n": h.Direct().Runs()<<32 + beyond, "s": h.Direct().Seq(), "ok": true}
 }
 
 func goneOf(h *host, n overlay.Network, seq uint64) map[string]any {
-	return map[string]any{"k": "delta", "h": h.name, "i": h.Self().Incarnation, "u": h.push.Process(), "n": h.Runs()<<32 + 1<<31, "d": map[string]any{
+	return map[string]any{"k": "delta", "h": h.name, "i": h.Self().Incarnation, "u": h.push.Process(), "n": h.Direct().Runs()<<32 + 1<<31, "d": map[string]any{
 		"network": n.ID, "host": h.name, "inc": h.Self().Incarnation, "seq": seq, "gone": true,
 	}}
 }
@@ -188,7 +188,7 @@ func TestAHostSpeaksFromItsOwnAddress(t *testing.T) {
 
 	f := forge(t, h2, elsewhere).as(h2)
 	f.refused(h1, lastWord(beatOf(h2, 1000)))
-	f.refused(h1, goneOf(h2, n, h2.Seq()+1))
+	f.refused(h1, goneOf(h2, n, h2.Direct().Seq()+1))
 	if h1.Snapshot().Silent["h2"] || !h1.sees(h2, n, "e2") {
 		t.Error("a message from another address was taken")
 	}
@@ -228,11 +228,11 @@ func TestWhoHasLeft(t *testing.T) {
 	n := network(t, h1, h2, h3)
 	acquainted(t, h1, h2, h3)
 	h3.stop()
-	h3.do("leave", h3.Retire(t.Context()))
+	h3.do("leave", h3.Departure().Retire(t.Context()))
 	within(t, 5*time.Second, "h1 knows that h3 has left", func() bool { return len(h1.HostStates()) == 1 })
 	f := forge(t, h3, hostsAddr).as(h3)
 	f.refused(h1, beatOf(h3, 1000))
-	f.refused(h1, goneOf(h3, n, h3.Seq()+1))
+	f.refused(h1, goneOf(h3, n, h3.Direct().Seq()+1))
 	if f.answered(h1, questionOf(h3)) {
 		t.Error("a question of a host that has left was answered")
 	}
@@ -257,11 +257,11 @@ func TestWhoIsDeclaredDead(t *testing.T) {
 	acquainted(t, h1, h2)
 	_, err := cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Set, Key: "host/h2/dead", Value: []byte(`{"by":"h1"}`)})
 	h1.do("mark", err)
-	within(t, 5*time.Second, "h1 says nothing to h2", func() bool { return len(h1.PushPeers()) == 0 })
+	within(t, 5*time.Second, "h1 says nothing to h2", func() bool { return len(h1.Direct().PushPeers()) == 0 })
 	forge(t, h2, hostsAddr).as(h2).refused(h1, beatOf(h2, 1000))
 	_, err = cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Delete, Key: "host/h2/dead"})
 	h1.do("take the mark off", err)
-	within(t, 5*time.Second, "h1 speaks to h2 again", func() bool { return len(h1.PushPeers()) == 1 })
+	within(t, 5*time.Second, "h1 speaks to h2 again", func() bool { return len(h1.Direct().PushPeers()) == 1 })
 }
 
 // A number that no host can have is no wall before the true ones.
@@ -275,7 +275,7 @@ func TestAbsurdNumbers(t *testing.T) {
 	cluster.cut()
 
 	f := forge(t, h2, hostsAddr).as(h2)
-	for _, number := range []uint64{1 << 63, h2.Runs()<<32 + 1<<31, (h2.Runs() + 1000) << 32} {
+	for _, number := range []uint64{1 << 63, h2.Direct().Runs()<<32 + 1<<31, (h2.Direct().Runs() + 1000) << 32} {
 		f.refused(h1, map[string]any{"k": "beat", "h": "h2", "i": h2.Self().Incarnation, "u": h2.push.Process(), "n": number})
 	}
 	f.refused(h1, goneOf(h2, n, 1<<62))
@@ -284,13 +284,13 @@ func TestAbsurdNumbers(t *testing.T) {
 	}
 	// Of a process that the store does not know, which may be.
 	later := beatOf(h2, 0)
-	later["n"], later["s"] = (h2.Runs()+100)<<32+1, uint64(1)<<62
+	later["n"], later["s"] = (h2.Direct().Runs()+100)<<32+1, uint64(1)<<62
 	f.send(h1, later)
 	since := time.Now()
 	within(t, 3*time.Second, "h2 itself is heard", func() bool { return h1.HostStates()[0].Heard.After(since) })
 	h2.endpoint("e3", n, "10.1.0.7")
 	within(t, 3*time.Second, "h1 sees e3", func() bool { return h1.sees(h2, n, "e3") })
-	within(t, 3*time.Second, "h1 misses nothing", func() bool { _, missing := h1.Missing("h2"); return !missing })
+	within(t, 3*time.Second, "h1 misses nothing", func() bool { _, missing := h1.Direct().Missing("h2"); return !missing })
 	h2.stop()
 	within(t, 3*time.Second, "h1 hears h2's last word", func() bool { return !h1.hears(h2) })
 }
@@ -329,7 +329,7 @@ func TestASetBackHostIsHeard(t *testing.T) {
 		within(t, 5*time.Second, "h2 is published", func() bool {
 			p, err := cluster.Get(t.Context(), "host/h2/doc")
 			var doc struct{ Runs uint64 }
-			return err == nil && json.Unmarshal(p.Value, &doc) == nil && doc.Runs == h2.Runs()
+			return err == nil && json.Unmarshal(p.Value, &doc) == nil && doc.Runs == h2.Direct().Runs()
 		})
 		h2.mute() // no last word: its power is cut
 		h2.stop()
@@ -383,7 +383,7 @@ func TestAHostSignsForItself(t *testing.T) {
 	f := forge(t, h3, hostsAddr)
 	for _, f := range []forger{f, f.as(h3)} {
 		f.refused(h1, lastWord(beatOf(h2, 1000)))
-		f.refused(h1, goneOf(h2, n, h2.Seq()+1))
+		f.refused(h1, goneOf(h2, n, h2.Direct().Seq()+1))
 		if f.answered(h1, questionOf(h2)) {
 			t.Error("a question that its host has not signed was answered")
 		}
@@ -469,7 +469,7 @@ func TestReplayedToAHostThatWasStartedAnew(t *testing.T) {
 	if h1.hears(h2) {
 		t.Error("h1 hears a host that says nothing")
 	}
-	if since, missing := h1.Missing("h2"); missing {
+	if since, missing := h1.Direct().Missing("h2"); missing {
 		t.Errorf("h1 misses what was announced beyond %d", since)
 	}
 	for _, at := range h1.Snapshot().Peers[n.ID] {
@@ -517,7 +517,7 @@ func TestAHostThatDoesNotSign(t *testing.T) {
 	doc := fmt.Sprintf(`{"name":"h9","inc":"0123456789ab","vtep":"192.0.2.10","port":4789,"mtu":1500,"version":"v0.1.0","push":%q,"digests":{}}`, at)
 	_, err = cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Set, Key: "host/h9/doc", Value: []byte(doc)})
 	h1.do("write the record", err)
-	within(t, 5*time.Second, "h1 knows it", func() bool { return len(h1.PushPeers()) == 2 })
+	within(t, 5*time.Second, "h1 knows it", func() bool { return len(h1.Direct().PushPeers()) == 2 })
 	f, number := forge(t, h1, hostsAddr), uint64(7)<<32
 	within(t, 5*time.Second, "h1 hears it", func() bool {
 		number++

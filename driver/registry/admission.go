@@ -5,12 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/kvstore"
 )
+
+// Claims is what this host may claim, and what other hosts and it have claimed as far as
+// this host knows: the IPAM side asks it, see ipam.Permits and ipam.Networks.
+type Claims struct {
+	*directory
+	rebuild *rebuild
+	epochs  *epochs
+	place   *place
+	contact *contact
+	peers   *peers.Peers
+
+	yields atomic.Bool // see Yields; durable
+}
 
 // ErrFrozen is in Admit's error.
 var ErrFrozen = errors.New("nothing new is claimed at the moment")
@@ -18,23 +32,23 @@ var ErrFrozen = errors.New("nothing new is claimed at the moment")
 // Admit gives the conditions under which this host may claim what is nobody's
 // according to the store, and the number of the store's epoch; or a sentence that
 // says why it may not now. It answers from memory.
-func (r *Registry) Admit() (checks []kvstore.Op, epoch uint64, err error) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.admitLocked()
+func (c *Claims) Admit() (checks []kvstore.Op, epoch uint64, err error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.admitLocked()
 }
 
-func (r *Registry) admitLocked() (checks []kvstore.Op, epoch uint64, err error) {
-	if why := r.epoch.Refusal(r.viewLocked(), r.contact.Err, r.place.revision != 0, time.Now()); why != nil {
+func (c *Claims) admitLocked() (checks []kvstore.Op, epoch uint64, err error) {
+	if why := c.epochs.Refusal(c.epochs.viewLocked(), c.contact.last.Err, c.place.revision != 0, time.Now()); why != nil {
 		return nil, 0, fmt.Errorf("%w, %w", ErrFrozen, why)
 	}
-	return []kvstore.Op{r.epoch.Check()}, r.epoch.Epoch.N, nil
+	return []kvstore.Op{c.epochs.Check()}, c.epochs.Epoch.N, nil
 }
 
 // admitted waits until Admit gives its conditions; at ctx's end it fails with why not.
 func (m maker) admitted(ctx context.Context) (checks []kvstore.Op, err error) {
 	_ = m.await(ctx, &m.admission, func() bool {
-		checks, _, err = m.admitLocked()
+		checks, _, err = m.claims.admitLocked()
 		return err == nil
 	})
 	return checks, err
@@ -43,15 +57,15 @@ func (m maker) admitted(ctx context.Context) (checks []kvstore.Op, err error) {
 // Claimed gives the addresses in the subnet that other hosts have, by host,
 // according to what each has said last: in use or in stock. A host that was
 // declared dead or has left has none.
-func (r *Registry) Claimed(subnet netip.Prefix) map[netip.Addr]string {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
+func (c *Claims) Claimed(subnet netip.Prefix) map[netip.Addr]string {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
 	out := map[netip.Addr]string{}
-	for id, n := range r.networks {
+	for id, n := range c.networks {
 		if !hasSubnet(n, subnet) {
 			continue
 		}
-		for host, at := range r.peers.In(id) {
+		for host, at := range c.peers.In(id) {
 			add := func(a netip.Addr) {
 				if subnet.Contains(a) {
 					out[a] = host
@@ -72,12 +86,12 @@ func (r *Registry) Claimed(subnet netip.Prefix) map[netip.Addr]string {
 
 // Asked gives the addresses in the network that other hosts ask for: whoever has one in
 // stock is to give it back. Who may be dead asks for nothing.
-func (r *Registry) Asked(network string) []netip.Addr {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
+func (c *Claims) Asked(network string) []netip.Addr {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
 	var out []netip.Addr
-	for host, at := range r.peers.In(network) {
-		if len(at.Asks) > 0 && r.livesLocked(host) {
+	for host, at := range c.peers.In(network) {
+		if len(at.Asks) > 0 && c.livesLocked(host) {
 			out = append(out, at.Asks[:min(len(at.Asks), overlay.MostAsks)]...)
 		}
 	}
@@ -86,33 +100,20 @@ func (r *Registry) Asked(network string) []netip.Addr {
 
 // Lives says whether another host is alive and can be told something: the store shows its
 // lease, and it is not silent.
-func (r *Registry) Lives(host string) bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.livesLocked(host)
+func (c *Claims) Lives(host string) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.livesLocked(host)
 }
 
-func (r *Registry) livesLocked(host string) bool {
-	peer, known := r.peers.Peer(host)
-	return known && peer.Live && !r.peers.Silent(host)
+func (c *Claims) livesLocked(host string) bool {
+	peer, known := c.peers.Peer(host)
+	return known && peer.Live && !c.peers.Silent(host)
 }
 
 func hasSubnet(n overlay.Network, p netip.Prefix) bool {
 	for _, s := range n.Subnets {
 		if s.Prefix == p {
-			return true
-		}
-	}
-	return false
-}
-
-// usesLocked says whether an endpoint of this host has the address.
-func (r *Registry) usesLocked(a netip.Addr) bool {
-	for _, e := range r.endpoints {
-		if e.Phase == overlay.Lost {
-			continue
-		}
-		if slices.Contains(e.Addrs, a) {
 			return true
 		}
 	}

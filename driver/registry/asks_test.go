@@ -45,8 +45,8 @@ func TestAsksReachOtherHosts(t *testing.T) {
 	n := h1.create("d1", overlay.Network{Subnets: []overlay.Subnet{{Prefix: subnetA}, {Prefix: subnetB}}})
 	eventually(t, "h2 sees the network", func() bool { return h2.sees(n.ID) })
 	h2.create("d2", overlay.Network{ID: n.ID, Subnets: n.Subnets})
-	eventually(t, "h2 sees h1", func() bool { return h2.attachedPeer(n.ID, "h1") && h2.Lives("h1") })
-	if h2.Lives("h2") || h2.Lives("nobody") {
+	eventually(t, "h2 sees h1", func() bool { return h2.attachedPeer(n.ID, "h1") && h2.Claims().Lives("h1") })
+	if h2.Claims().Lives("h2") || h2.Claims().Lives("nobody") {
 		t.Error("another host is this one, or none")
 	}
 
@@ -56,11 +56,11 @@ func TestAsksReachOtherHosts(t *testing.T) {
 		side.of.Store(&asks)
 		h1.SetAddresses(side)
 		h1.AddressesChanged()
-		eventually(t, what, func() bool { return slices.Equal(h2.Asked(n.ID), wanted) })
-		if told, _ := h2.PeerAttachment("h1", n.ID); !slices.Equal(told.Asks, wanted) {
+		eventually(t, what, func() bool { return slices.Equal(h2.Claims().Asked(n.ID), wanted) })
+		if told, _ := h2.Direct().PeerAttachment("h1", n.ID); !slices.Equal(told.Asks, wanted) {
 			t.Errorf("%s: h2 is told %v", what, told.Asks)
 		}
-		if got := h1.Asked(n.ID); len(got) > 0 {
+		if got := h1.Claims().Asked(n.ID); len(got) > 0 {
 			t.Errorf("%s: h1 is asked for %v", what, got)
 		}
 	}
@@ -70,16 +70,16 @@ func TestAsksReachOtherHosts(t *testing.T) {
 	ask("many", some("10.1.0.%d", 20, 20+overlay.MostAsks), append(some("10.1.0.%d", 20, 60), some("10.2.0.%d", 20, 60)...)...)
 	ask("none", nil)
 
-	at, _ := h2.PeerAttachment("h1", n.ID)
+	at, _ := h2.Direct().PeerAttachment("h1", n.ID)
 	before := at.Seq
 	at.Asks = append([]netip.Addr{{}}, slices.Repeat(some("fe80::%d", 1, 5), 2500)...)
 	at.Seq++
-	h2.do("take a strange document", h2.Receive(t.Context(), at, before))
-	if got := h2.Asked(n.ID); len(got) != overlay.MostAsks {
+	h2.do("take a strange document", h2.Direct().Receive(t.Context(), at, before))
+	if got := h2.Claims().Asked(n.ID); len(got) != overlay.MostAsks {
 		t.Errorf("of %d asks, h2 takes %d", len(at.Asks), len(got))
 	}
 	h1.stop()
-	eventually(t, "h2 does not hear who is gone", func() bool { return h2.Asked(n.ID) == nil && !h2.Lives("h1") })
+	eventually(t, "h2 does not hear who is gone", func() bool { return h2.Claims().Asked(n.ID) == nil && !h2.Claims().Lives("h1") })
 }
 
 // allocates runs the machine's own IPAM side, as a daemon does.
@@ -131,7 +131,7 @@ func TestAnAddressInStockIsHadByName(t *testing.T) {
 	}
 	for i, h := range hosts {
 		other := hosts[(i+1)%len(hosts)]
-		eventually(t, h.name+" hears "+other.name, func() bool { return h.Lives(other.name) && h.attachedPeer(n.ID, other.name) })
+		eventually(t, h.name+" hears "+other.name, func() bool { return h.Claims().Lives(other.name) && h.attachedPeer(n.ID, other.name) })
 		eventually(t, other.name+" has stock", func() bool { return len(other.addrs.Stock(subnetA)) > 0 })
 		a := other.addrs.Stock(subnetA)[0]
 		if _, err := h.addrs.RequestAddress(t.Context(), ipam.AddressRequest{Pool: pool, Addr: a, Endpoint: true}); err != nil {
@@ -140,7 +140,7 @@ func TestAnAddressInStockIsHadByName(t *testing.T) {
 	}
 	eventually(t, "nobody asks any more", func() bool {
 		for _, h := range hosts {
-			if len(h.Asked(n.ID)) > 0 {
+			if len(h.Claims().Asked(n.ID)) > 0 {
 				return false
 			}
 		}

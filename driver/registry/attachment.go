@@ -17,13 +17,13 @@ type pooled struct {
 
 // pooled is what the IPAM side tells of the pools of all networks that this host's Docker
 // has, by network id. The IPAM side may be writing at the moment, so mu is not held.
-func (r *Registry) pooled() map[string]pooled {
-	r.mu.RLock()
-	addresses, subnets := r.addresses, map[string][]netip.Prefix{}
-	for _, at := range r.docker {
-		subnets[at.Network] = record.Prefixes(r.networks[at.Network])
+func (d *documents) pooled() map[string]pooled {
+	d.mu.RLock()
+	addresses, subnets := d.addresses, map[string][]netip.Prefix{}
+	for _, at := range d.own.docker {
+		subnets[at.Network] = record.Prefixes(d.own.networks[at.Network])
 	}
-	r.mu.RUnlock()
+	d.mu.RUnlock()
 	out := map[string]pooled{}
 	for network, all := range subnets {
 		var of pooled
@@ -37,10 +37,10 @@ func (r *Registry) pooled() map[string]pooled {
 }
 
 // attachmentLocked is what peers are told of this host's part in the network.
-func (r *Registry) attachmentLocked(network string, of pooled) overlay.Attachment {
-	at := overlay.Attachment{Network: network, Host: r.self.Name, Incarnation: r.self.Incarnation}
+func (d *documents) attachmentLocked(network string, of pooled) overlay.Attachment {
+	at := overlay.Attachment{Network: network, Host: d.self.Name, Incarnation: d.self.Incarnation}
 	used := map[string]bool{}
-	for _, e := range r.endpoints {
+	for _, e := range d.own.endpoints {
 		if e.Network != network || e.Phase == overlay.Left || e.Phase == overlay.Lost {
 			continue
 		}

@@ -35,22 +35,28 @@ import (
 // awayTime is how long saying so may take. The machine does not wait for ever.
 const awayTime = 3 * time.Second
 
+// Departure is how this host goes: for a while, or for good.
+type Departure struct {
+	*core
+	own     *holdings
+	contact *contact
+	rebuild *rebuild
+	direct  *Direct
+}
+
 // GoAway makes this host's last beat say that its machine shuts down. Depart
 // says it to the store.
-func (r *Registry) GoAway() { r.away.Store(true) }
-
-// Away says whether GoAway was called.
-func (r *Registry) Away() bool { return r.away.Load() }
+func (d *Departure) GoAway() { d.direct.away.Store(true) }
 
 // Depart tells the store that this host's machine shuts down. Call it after Run
 // has ended; a new Run takes it back.
-func (r *Registry) Depart(ctx context.Context) error {
-	known, err := r.lastWord(ctx, func(doc *record.HostDoc) { doc.Away = true })
+func (d *Departure) Depart(ctx context.Context) error {
+	known, err := d.lastWord(ctx, func(doc *record.HostDoc) { doc.Away = true })
 	if err != nil {
 		return fmt.Errorf("tell the store that this host goes down: %w", err)
 	}
 	if known {
-		r.log.WithField("host", r.Self().Name).Info("The other hosts know that this one goes down. It keeps its addresses.")
+		d.log.WithField("host", d.Self().Name).Info("The other hosts know that this one goes down. It keeps its addresses.")
 	}
 	return nil
 }
@@ -58,16 +64,16 @@ func (r *Registry) Depart(ctx context.Context) error {
 // Rest tells the store that weft ends on this host and containers run on, if any
 // do. Call it after Run has ended; a new Run takes it back. A store that did not
 // answer is not asked.
-func (r *Registry) Rest(ctx context.Context) error {
-	r.mu.RLock()
-	silent := r.contact.Err != nil || !slices.ContainsFunc(slices.Collect(maps.Values(r.endpoints)), func(e overlay.Endpoint) bool {
+func (d *Departure) Rest(ctx context.Context) error {
+	d.mu.RLock()
+	silent := d.contact.last.Err != nil || !slices.ContainsFunc(slices.Collect(maps.Values(d.own.endpoints)), func(e overlay.Endpoint) bool {
 		return e.Phase == overlay.Joined
 	})
-	r.mu.RUnlock()
+	d.mu.RUnlock()
 	if silent {
 		return nil
 	}
-	if _, err := r.lastWord(ctx, func(doc *record.HostDoc) { doc.Rests = true }); err != nil {
+	if _, err := d.lastWord(ctx, func(doc *record.HostDoc) { doc.Rests = true }); err != nil {
 		return fmt.Errorf("tell the store that containers run on without weft: %w", err)
 	}
 	return nil
@@ -75,18 +81,18 @@ func (r *Registry) Rest(ctx context.Context) error {
 
 // lastWord changes this host's record, and says whether there is one. A write
 // that Run has broken off may still be carried out meanwhile.
-func (r *Registry) lastWord(ctx context.Context, change func(*record.HostDoc)) (known bool, err error) {
+func (d *Departure) lastWord(ctx context.Context, change func(*record.HostDoc)) (known bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, awayTime)
 	defer cancel()
 	for {
-		if known, err = r.amend(ctx, change); !errors.Is(err, kvstore.ErrConflict) {
+		if known, err = d.amend(ctx, change); !errors.Is(err, kvstore.ErrConflict) {
 			return known, err
 		}
 	}
 }
 
-func (r *Registry) amend(ctx context.Context, change func(*record.HostDoc)) (known bool, err error) {
-	pair, err := r.cluster.Get(ctx, record.HostKey(r.Self().Name))
+func (d *Departure) amend(ctx context.Context, change func(*record.HostDoc)) (known bool, err error) {
+	pair, err := d.cluster.Get(ctx, record.HostKey(d.Self().Name))
 	if errors.Is(err, kvstore.ErrNotFound) {
 		return false, nil
 	}
@@ -103,6 +109,6 @@ func (r *Registry) amend(ctx context.Context, change func(*record.HostDoc)) (kno
 		return false, err
 	}
 	op.Kind, op.Revision = kvstore.CAS, pair.Revision
-	_, err = r.cluster.Txn(ctx, op)
+	_, err = d.cluster.Txn(ctx, op)
 	return true, err
 }

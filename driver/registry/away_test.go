@@ -37,7 +37,7 @@ func TestAMachineThatShutsDownSaysSo(t *testing.T) {
 	if h1.Snapshot().Silent["h2"] || !up() {
 		t.Error("a weft that only ended is taken for a machine that went down")
 	}
-	h2.do("say so", h2.Depart(t.Context()))
+	h2.do("say so", h2.Departure().Depart(t.Context()))
 	began := time.Now()
 	eventually(t, "h2 is down for h1", func() bool { return !up() && h1.Snapshot().Silent["h2"] })
 	if took := time.Since(began); took > 2*time.Second {
@@ -60,7 +60,7 @@ func TestAWeftThatEndsLeavesItsContainersReachable(t *testing.T) {
 	h2.join("e2", n.ID, "10.1.0.6")
 	eventually(t, "h1 sees e2", func() bool { return h1.peerHas(n.ID, "h2", "e2") })
 	h2.stop()
-	h2.do("say so", h2.Rest(t.Context()))
+	h2.do("say so", h2.Departure().Rest(t.Context()))
 	h1.stop()
 	h1.reap = 9 * time.Second // soon after a host is down
 	h1.start(cluster)
@@ -88,7 +88,7 @@ func TestAWeftThatEndsLeavesItsContainersReachable(t *testing.T) {
 	_, err := h2.Leave(t.Context(), "e2")
 	h2.do("leave", err)
 	h2.stop()
-	h2.do("say nothing", h2.Rest(t.Context()))
+	h2.do("say nothing", h2.Departure().Rest(t.Context()))
 	doc, err := cluster.Get(t.Context(), "host/h2/doc")
 	if err != nil || strings.Contains(string(doc.Value), "rests") {
 		t.Errorf("a host without containers says that they run on: %s, %v", doc.Value, err)
@@ -157,7 +157,7 @@ func TestAWeftThatEndsInTheMiddleOfAWriteSaysSo(t *testing.T) {
 	mine.mu.Lock()
 	mine.slow = false
 	mine.mu.Unlock()
-	h1.do("say so", h1.Rest(t.Context()))
+	h1.do("say so", h1.Departure().Rest(t.Context()))
 	doc, err := cluster.Get(t.Context(), "host/h1/doc")
 	if err != nil || !strings.Contains(string(doc.Value), "rests") {
 		t.Errorf("it did not say that its containers run on: %s, %v", doc.Value, err)
@@ -171,10 +171,10 @@ func TestAwayByPush(t *testing.T) {
 	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
 	live := func() bool { return h1.hostLive("h2") }
 	eventually(t, "h2 is live", live)
-	beat := peers.Beat{Host: "h2", Incarnation: h2.Self().Incarnation, Number: h2.Runs()<<32 + 1}
-	h1.Heard(beat)
+	beat := peers.Beat{Host: "h2", Incarnation: h2.Self().Incarnation, Number: h2.Direct().Runs()<<32 + 1}
+	h1.Direct().Heard(beat)
 	beat.Number, beat.Rests, beat.Away = beat.Number+1, true, true
-	h1.Heard(beat)
+	h1.Direct().Heard(beat)
 	if !h1.Snapshot().Silent["h2"] {
 		t.Error("the names of a host that has gone away are not withdrawn")
 	}

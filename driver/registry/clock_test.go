@@ -165,7 +165,7 @@ func TestANewHostDoesNotGoByTheClock(t *testing.T) {
 		h3 := newMachine(t, "h3", cluster)
 		time.Sleep(45 * time.Second)
 		for _, m := range []*machine{h1, h3} {
-			if _, _, err := m.Admit(); !errors.Is(err, registry.ErrFrozen) || !strings.Contains(err.Error(), "h2 has not recorded again") {
+			if _, _, err := m.Claims().Admit(); !errors.Is(err, registry.ErrFrozen) || !strings.Contains(err.Error(), "h2 has not recorded again") {
 				t.Errorf("%s may claim before h2 has said what it has: %v", m.name, err)
 			}
 		}
@@ -176,7 +176,7 @@ func TestANewHostDoesNotGoByTheClock(t *testing.T) {
 		h4 := newMachine(t, "h4", cluster)
 		time.Sleep(time.Second)
 		if !h4.mayClaim() {
-			_, _, err := h4.Admit()
+			_, _, err := h4.Claims().Admit()
 			t.Errorf("one that joins now may not claim: %v", err)
 		}
 	})

@@ -13,7 +13,12 @@ import (
 )
 
 // maker makes records of networks that the store does not have.
-type maker struct{ *Registry }
+type maker struct {
+	*directory
+	claims    *Claims
+	published *publication
+	rebuild   *rebuild
+}
 
 // publishNew makes the network's record in the cluster, with a VNI of its own.
 // Docker waits for it, for kvstore.Patience at most.
@@ -106,11 +111,11 @@ func (m maker) tryPublish(ctx context.Context, n overlay.Network, tombstone uint
 }
 
 // vniTaken is the sentence for a VNI that somebody has.
-func (r *Registry) vniTaken(ctx context.Context, vni uint32) error {
+func (d *directory) vniTaken(ctx context.Context, vni uint32) error {
 	by := "another network"
-	if p, err := r.cluster.Get(ctx, record.VNIKey(vni)); err == nil {
+	if p, err := d.cluster.Get(ctx, record.VNIKey(vni)); err == nil {
 		by = fmt.Sprintf("network %.60q", p.Value)
-		if n, ok := r.Network(string(p.Value)); ok {
+		if n, ok := d.Network(string(p.Value)); ok {
 			by = fmt.Sprintf("network %q (created on host %s)", n.Title(), n.Host)
 		}
 	}

@@ -2,10 +2,16 @@ package registry
 
 import (
 	"context"
+	"crypto/ed25519"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/weft-net/weft/driver/format"
+	"github.com/weft-net/weft/driver/keys"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/driver/registry/record"
@@ -15,90 +21,100 @@ import (
 // What comes from other hosts directly, and what they are told: the front of package
 // peers. Package push has the wire.
 
-// LocalChanges is Changes for this host's own records.
-func (r *Registry) LocalChanges() (changes <-chan struct{}, stop func()) { return r.local.subscribe() }
+// Direct is what this host and the others tell each other directly; package push asks it.
+type Direct struct {
+	*core
+	*documents
+	*contact
+	epochs  *epochs
+	keyring *Keyring
+	peers   *peers.Peers
+
+	signs ed25519.PrivateKey
+	away  atomic.Bool // this host's machine shuts down
+}
 
 // PushPeers are the other hosts that hear direct messages, sorted by name.
-func (r *Registry) PushPeers() []overlay.Host {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.peers.Receivers(r.meta.Ring())
+func (d *Direct) PushPeers() []overlay.Host {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.peers.Receivers(d.keyring.meta.Ring())
 }
 
 // PushPeer is the other host if it hears direct messages and may send them.
-func (r *Registry) PushPeer(host string) (overlay.Host, bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.peers.Receiver(host, r.meta.Ring())
+func (d *Direct) PushPeer(host string) (overlay.Host, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.peers.Receiver(host, d.keyring.meta.Ring())
 }
 
 // Heard takes a sign of life. What is no news, or of an unknown host, changes
 // nothing and gives false.
-func (r *Registry) Heard(b peers.Beat) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	heard := r.peers.Hear(b, r.meta.Ring(), time.Now())
+func (d *Direct) Heard(b peers.Beat) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	heard := d.peers.Hear(b, d.keyring.meta.Ring(), time.Now())
 	if heard.Again {
-		r.log.WithField("host", b.Host).Info("A silent host is heard again.")
+		d.log.WithField("host", b.Host).Info("A silent host is heard again.")
 	}
 	if heard.Asks {
-		r.saidToProbe(b.Host)
+		saidToProbe(d.log, b.Host)
 	}
 	if heard.Changed {
-		r.any.send()
+		d.any.send()
 	}
 	return heard.Counts
 }
 
-func (r *Registry) saidToProbe(host string) {
-	r.log.WithField("host", host).Debug("A host asks to probe the paths between hosts.")
+func saidToProbe(log logrus.FieldLogger, host string) {
+	log.WithField("host", host).Debug("A host asks to probe the paths between hosts.")
 }
 
 // Missing says whether the host has announced more than has come from it, and
 // up to which number all has come.
-func (r *Registry) Missing(host string) (since uint64, missing bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.peers.Missing(host)
+func (d *Direct) Missing(host string) (since uint64, missing bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.peers.Missing(host)
 }
 
 // Receive takes one document that its host has pushed. The number before it,
 // after, tells whether one is missing between. It fails with an ErrUnknown for
 // a host, or an incarnation, that the store has not told of.
-func (r *Registry) Receive(_ context.Context, at overlay.Attachment, after uint64) error {
+func (d *Direct) Receive(_ context.Context, at overlay.Attachment, after uint64) error {
 	doc, err := peers.NewDocument(at)
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.peers.Knows(at.Host, at.Incarnation) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.peers.Knows(at.Host, at.Incarnation) {
 		return fmt.Errorf("host %q in incarnation %q is %w", at.Host, at.Incarnation, ErrUnknown)
 	}
-	news, err := r.peers.Receive(doc, after)
+	news, err := d.peers.Receive(doc, after)
 	if err != nil {
 		return err
 	}
 	if news {
-		r.noteClashLocked(at)
-		r.any.send()
+		d.epochs.noteClashLocked(at)
+		d.any.send()
 	}
-	r.flushLocked()
+	d.flushLocked()
 	return nil
 }
 
 // PeerAttachment is what is known of another host's part in the network.
-func (r *Registry) PeerAttachment(host, network string) (overlay.Attachment, bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.peers.Attachment(host, network)
+func (d *Direct) PeerAttachment(host, network string) (overlay.Attachment, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.peers.Attachment(host, network)
 }
 
 // fromHost and a name is the scope of what that host has told itself.
 const fromHost = "from "
 
 // Catch takes a host's answer to the question for its documents.
-func (r *Registry) Catch(_ context.Context, docs Documents) error {
+func (d *Direct) Catch(_ context.Context, docs Documents) error {
 	answer := peers.Answer{Host: docs.Host, Incarnation: docs.Incarnation, Seq: docs.Seq, Networks: docs.Networks}
 	var passed []skipped.Record
 	for _, at := range docs.New {
@@ -121,24 +137,65 @@ func (r *Registry) Catch(_ context.Context, docs Documents) error {
 			Why: fmt.Sprintf("has %d documents, told by the host itself, that this host cannot use", docs.Unread),
 		})
 	}
-	r.passOver(fromHost+docs.Host, passed...)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.peers.Knows(docs.Host, docs.Incarnation) {
+	d.passOver(fromHost+docs.Host, passed...)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.peers.Knows(docs.Host, docs.Incarnation) {
 		return fmt.Errorf("host %q in incarnation %q is %w", docs.Host, docs.Incarnation, ErrUnknown)
 	}
-	news, changed, err := r.peers.Catch(answer)
+	news, changed, err := d.peers.Catch(answer)
 	if err != nil {
 		return err
 	}
 	for _, at := range news {
-		r.noteClashLocked(at)
+		d.epochs.noteClashLocked(at)
 	}
 	if changed {
-		r.any.send()
+		d.any.send()
 	}
-	r.flushLocked()
+	d.flushLocked()
 	return nil
+}
+
+// Keys are what direct messages are sealed and opened with.
+type Keys struct {
+	Cluster string
+	Ring    keys.Ring // which one seals a message, its receiver decides
+	Former  []string  // open messages too, and seal none
+}
+
+// Keys are those of the moment.
+func (d *Direct) Keys() Keys {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	now := time.Now()
+	out := Keys{Cluster: d.keyring.meta.ID}
+	out.Ring, out.Former = keys.State{Ring: d.keyring.meta.Ring(), Age: d.keyring.agesLocked(now)}.Usable()
+	for key, since := range d.keyring.rotation.former {
+		if now.Sub(since) < keys.Linger {
+			out.Former = append(out.Former, key)
+		}
+	}
+	slices.Sort(out.Former)
+	return out
+}
+
+// Away says whether GoAway was called.
+func (d *Direct) Away() bool { return d.away.Load() }
+
+// Quiet are the hosts whose machines are to be asked whether weft runs there,
+// sorted by name.
+func (d *Direct) Quiet() []overlay.Host {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.peers.Quiet()
+}
+
+// Vacant says that the host's machine answers, and that no weft runs on it.
+func (d *Direct) Vacant(host overlay.Host) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.peers.Vacant(host)
 }
 
 // flushAfter is how long pushed documents wait for more before they are
@@ -146,9 +203,9 @@ func (r *Registry) Catch(_ context.Context, docs Documents) error {
 const flushAfter = 100 * time.Millisecond
 
 // flushLocked has run write what was pushed.
-func (r *Registry) flushLocked() {
-	if r.peers.Dirty() {
-		wakeUp(r.flushes)
+func (d *Direct) flushLocked() {
+	if d.peers.Dirty() {
+		wakeUp(d.flushes)
 	}
 }
 

@@ -25,13 +25,33 @@
 // never from a queue of events, so a write that failed is repeated until what
 // the store has is what the host has.
 //
+// # The parts
+//
+// All parts stand on core: the two stores, the one lock, and the words by which one part
+// wakes another. Each part owns its piece of what this host knows, and Open gives each
+// what it needs of the others:
+//
+//	Registry     what Docker's driver, the mirror and people ask
+//	Claims       what the IPAM side asks: may this host claim, and who has an address
+//	Direct       what hosts tell each other directly, for package push
+//	Keyring      the cluster's identity and keys, and their change
+//	Departure    how this host goes, for a while or for good
+//	directory    networks and their records
+//	documents    this host's attachments as others are told of them
+//	publication  how far the store has what this host told it
+//	epochs, place, contact, rebuild
+//	             what claims wait for: the store's epoch, this host's place, the store's
+//	             answer, this host's lost records
+//
+// Run's tasks (publisher, remover, follower, leaseHolder, reaper, vetoes, epochKeeper,
+// tombstoneKeeper, flusher, silence) have the parts that they need and no others.
+//
 // # The rooms
 //
-// Registry is a front: it has the stores, the tasks of Run, and one lock. What decides is
-// below it, in values without store, lock or clock that Registry's lock guards: package
-// record says how a record looks, sequence which of this host's documents is newer, peers
-// what the other hosts say and whether they live, and epoch whether the store still has
-// its data and what may be claimed.
+// What decides is below the parts, in values without store, lock or clock that core's lock
+// guards: package record says how a record looks, sequence which of this host's documents
+// is newer, peers what the other hosts say and whether they live, and epoch whether the
+// store still has its data and what may be claimed.
 //
 // # What a record says
 //

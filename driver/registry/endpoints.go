@@ -144,9 +144,9 @@ func (r *Registry) DeleteEndpoint(ctx context.Context, id string) error {
 	return nil
 }
 
-func (r *Registry) endpointDeletesLocked(network string) []kvstore.Op {
+func (h *holdings) endpointDeletesLocked(network string) []kvstore.Op {
 	var ops []kvstore.Op
-	for id, e := range r.endpoints {
+	for id, e := range h.endpoints {
 		if e.Network == network {
 			ops = append(ops, record.Delete(record.StateEndpoint+id))
 		}
@@ -160,32 +160,6 @@ func (r *Registry) Endpoint(id string) (overlay.Endpoint, bool) {
 	defer r.mu.RUnlock()
 	e, ok := r.endpoints[id]
 	return e, ok
-}
-
-// Owner says in words who uses the address, anywhere in the cluster, or "".
-func (r *Registry) Owner(a netip.Addr) string {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	for _, e := range r.endpoints {
-		if slices.Contains(e.Addrs, a) && e.Phase != overlay.Lost {
-			return owner(e.ID, e.Name, r.self.Name)
-		}
-	}
-	for at := range r.peers.Attachments() {
-		for _, e := range at.Endpoints {
-			if slices.Contains(e.Addrs, a) {
-				return owner(e.ID, e.Name, at.Host)
-			}
-		}
-	}
-	return ""
-}
-
-// Uses says whether an endpoint of this host has the address.
-func (r *Registry) Uses(a netip.Addr) bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.usesLocked(a)
 }
 
 func owner(id, name, host string) string {

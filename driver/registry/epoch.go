@@ -2,12 +2,12 @@ package registry
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry/epoch"
+	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -19,18 +19,28 @@ const (
 	spreadMost = time.Second
 )
 
+// epochs is what this host makes of the store's epoch, which package epoch decides.
+type epochs struct {
+	*core
+	epoch.State
+	own     *holdings
+	peers   *peers.Peers
+	rebuild *rebuild
+	wake    chan struct{} // there is something to do, see epochKeeper
+}
+
 // viewLocked is what the epoch's decisions go by besides.
-func (r *Registry) viewLocked() epoch.View {
-	return epoch.View{Self: r.self, Hosts: r.peers.Docs(), HostsRead: r.rebuild.hosts, Remains: r.remainingLocked()}
+func (e *epochs) viewLocked() epoch.View {
+	return epoch.View{Self: e.self, Hosts: e.peers.Docs(), HostsRead: e.rebuild.hosts, Remains: e.rebuild.remaining(e.self.VTEP)}
 }
 
 // tendLocked has epochKeeper look what is to do, and whoever waits for it look whether
 // claims are admitted.
-func (r *Registry) tendLocked(due bool) {
+func (e *epochs) tendLocked(due bool) {
 	if due {
-		wakeUp(r.epochWake)
+		wakeUp(e.wake)
 	}
-	r.admission.send()
+	e.admission.send()
 }
 
 // watchLosses is watchLossesLocked for who has no lock.
@@ -44,49 +54,49 @@ func (f follower) watchLosses(prefix string, pairs []kvstore.Pair, unread map[st
 func (f follower) watchLossesLocked(prefix string, pairs []kvstore.Pair, unread map[string]bool) {
 	if prefix == record.NetPrefix {
 		stored, revision, err := record.StoredEpoch(pairs)
-		standing, due := f.epoch.SeeEpoch(stored, revision, err)
+		standing, due := f.epochs.SeeEpoch(stored, revision, err)
 		if standing == epoch.Newer {
 			f.enterLocked(stored)
 		}
-		f.tendLocked(due)
+		f.epochs.tendLocked(due)
 	}
-	f.tendLocked(f.epoch.SeeRecords(prefix, pairs, unread))
+	f.epochs.tendLocked(f.epochs.SeeRecords(prefix, pairs, unread))
 }
 
 // noteOlder notes that a record has a lower revision than this host knows that it had.
-func (p *publisher) noteOlder(key string, revision uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.epoch.NoteOlder(key, revision)
-	p.tendLocked(true)
+func (e *epochs) noteOlder(key string, revision uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.NoteOlder(key, revision)
+	e.tendLocked(true)
 }
 
 // compareClaimsLocked asks for a comparison of this host's claims with the store.
-func (r *Registry) compareClaimsLocked() {
-	r.epoch.CompareClaims()
-	wakeUp(r.epochWake)
+func (e *epochs) compareClaimsLocked() {
+	e.CompareClaims()
+	wakeUp(e.wake)
 }
 
 // noteClashLocked notes that another host says that it has an address which is
 // in use here.
-func (r *Registry) noteClashLocked(at overlay.Attachment) {
-	if len(r.endpoints) == 0 {
+func (e *epochs) noteClashLocked(at overlay.Attachment) {
+	if len(e.own.endpoints) == 0 {
 		return
 	}
-	for _, e := range at.Endpoints {
-		if slices.ContainsFunc(e.Addrs, r.usesLocked) {
-			r.epoch.CompareSoon()
-			wakeUp(r.epochWake)
+	for _, other := range at.Endpoints {
+		if slices.ContainsFunc(other.Addrs, e.own.usesLocked) {
+			e.CompareSoon()
+			wakeUp(e.wake)
 			return
 		}
 	}
 }
 
 // epochID is the epoch that this host goes by.
-func (p *publisher) epochID() string {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	return p.epoch.Epoch.ID
+func (e *epochs) epochID() string {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.Epoch.ID
 }
 
 // lossTime is for how long the publisher waits until it is settled whether the store has
@@ -98,56 +108,15 @@ const lossTime = 3 * time.Second
 func (p *publisher) settled(ctx context.Context) error {
 	within, cancel := context.WithTimeout(ctx, lossTime)
 	defer cancel()
-	if p.await(within, &p.admission, p.epoch.Intact) != nil {
+	if p.await(within, &p.admission, p.epochs.Intact) != nil {
 		return ctx.Err()
-	}
-	return nil
-}
-
-// await returns once holds is true. It asks that under the lock, now and with each
-// send. It fails with ctx's error when ctx ends before.
-func (r *Registry) await(ctx context.Context, on *broadcast, holds func() bool) error {
-	changes, stop := on.subscribe()
-	defer stop()
-	for {
-		r.mu.RLock()
-		done := holds()
-		r.mu.RUnlock()
-		if done {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-changes:
-		}
-	}
-}
-
-// ConfirmStoreIntact reads the hosts' records, and fails if they show that the store has
-// lost data. Claims that were made just before are worth nothing then: the store had
-// lost who else has the addresses.
-func (r *Registry) ConfirmStoreIntact(ctx context.Context) error {
-	r.mu.RLock()
-	id, before := r.epoch.Epoch.ID, r.epoch.Seen()
-	r.mu.RUnlock()
-	pairs, _, err := r.cluster.List(ctx, record.HostPrefix)
-	if err != nil {
-		return fmt.Errorf("look whether the store has lost data: %w", err)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	intact, due := r.epoch.Confirm(id, before, pairs)
-	r.tendLocked(due)
-	if !intact {
-		return fmt.Errorf("%w, since the store has lost data", ErrFrozen)
 	}
 	return nil
 }
 
 // enterLocked goes by a new epoch from now on.
 func (f follower) enterLocked(began record.Epoch) {
-	if was := f.epoch.Epoch; was.ID != "" {
+	if was := f.epochs.Epoch; was.ID != "" {
 		f.log.WithFields(map[string]any{"by": began.By, "at": began.At, "was": was.N, "is": began.N}).
 			Warn("The store has lost data: every host records again what it has, and until then nothing new is claimed.")
 	}
@@ -155,29 +124,29 @@ func (f follower) enterLocked(began record.Epoch) {
 	for name, p := range f.peers.All() {
 		down[name] = p.Down
 	}
-	f.epoch.Enter(began, down, time.Now())
-	f.keepSeenLocked() // else the next process compares with what the former epoch had
-	f.keepEpochLocked()
-	f.rereadStore = true
-	f.tendLocked(true)
+	f.epochs.Enter(began, down, time.Now())
+	f.epochs.keepSeenLocked() // else the next process compares with what the former epoch had
+	f.epochs.keepEpochLocked()
+	f.published.reread = true
+	f.epochs.tendLocked(true)
 	f.local.send()
 }
 
-func (r *Registry) keepEpochLocked() {
-	if op, err := record.Put(record.StateEpoch, r.epoch); err == nil {
-		r.keepLocked(op)
+func (e *epochs) keepEpochLocked() {
+	if op, err := record.Put(record.StateEpoch, e.State); err == nil {
+		e.keepLocked(op)
 	}
 }
 
 // keepSeenLocked makes durable which revisions were seen.
-func (r *Registry) keepSeenLocked() {
-	seen, unsaved := r.epoch.Unsaved()
+func (e *epochs) keepSeenLocked() {
+	seen, unsaved := e.Unsaved()
 	if !unsaved {
 		return
 	}
 	if op, err := record.Put(record.StateSeen, seen); err == nil {
-		r.keepLocked(op)
-		r.epoch.Saved()
+		e.keepLocked(op)
+		e.Saved()
 	}
 }
 
@@ -190,28 +159,35 @@ func (r reaper) lookAround(looked *time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	r.settleLocked(now)
-	if r.epoch.Due(r.viewLocked(), now) {
-		wakeUp(r.epochWake)
+	r.epochs.settleLocked(now)
+	if r.epochs.Due(r.epochs.viewLocked(), now) {
+		wakeUp(r.epochs.wake)
 	}
 	if now.Sub(*looked) >= seenEvery {
 		*looked = now
-		r.keepSeenLocked()
+		r.epochs.keepSeenLocked()
 	}
 }
 
 // settleLocked allows new claims once it is time to.
-func (r *Registry) settleLocked(now time.Time) {
-	allowed, missing := r.epoch.Settle(r.viewLocked(), now)
+func (e *epochs) settleLocked(now time.Time) {
+	allowed, missing := e.Settle(e.viewLocked(), now)
 	if !allowed {
 		return
 	}
-	r.tendLocked(true)
-	r.keepEpochLocked()
-	r.changedLocally()
-	if r.epoch.Epoch.N > 1 {
-		r.log.WithField("missing", missing).Info("New addresses and networks are claimed again.")
+	e.tendLocked(true)
+	e.keepEpochLocked()
+	e.changedLocally()
+	if e.Epoch.N > 1 {
+		e.log.WithField("missing", missing).Info("New addresses and networks are claimed again.")
 	}
+}
+
+// spread is how long hosts wait at most before all of them do something at once.
+func (e *epochs) spread() time.Duration {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return min(spreadMost, time.Duration(e.peers.Count())*spreadEach)
 }
 
 func wakeUp(c chan struct{}) {

@@ -41,20 +41,20 @@ func TestTombstonesAreNotRemembered(t *testing.T) {
 			want[p.Key] = p.Revision
 		}
 	}
-	if err := (follower{r}).applyNetworks(t.Context(), pairs); err != nil {
+	if err := r.follower().applyNetworks(t.Context(), pairs); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, r.epoch.Seen()); diff != "" {
+	if diff := cmp.Diff(want, r.epochs.Seen()); diff != "" {
 		t.Errorf("remembered (-want +got):\n%s", diff)
 	}
 	pairs = append(pairs, kvstore.Pair{Key: record.NetPrefix + "3", Value: []byte("no record"), Revision: 8})
-	if err := (follower{r}).applyNetworks(t.Context(), pairs); err != nil {
+	if err := r.follower().applyNetworks(t.Context(), pairs); err != nil {
 		t.Error("what is no record stops the others:", err)
 	}
 	if _, known := r.networkRecord("3"); known {
 		t.Error("what is no record is taken for one")
 	}
-	if diff := cmp.Diff(want, r.epoch.Seen()); diff != "" {
+	if diff := cmp.Diff(want, r.epochs.Seen()); diff != "" {
 		t.Errorf("remembered with what is no record (-want +got):\n%s", diff)
 	}
 	if got := r.skipped.Records(); len(got) != 1 || got[0].Key != record.NetPrefix+"3" {

@@ -15,7 +15,7 @@ import (
 )
 
 func (m *machine) mayClaim() bool {
-	checks, _, err := m.Admit()
+	checks, _, err := m.Claims().Admit()
 	return err == nil && len(checks) == 1
 }
 
@@ -50,11 +50,11 @@ func TestAWipedStoreFreezesClaims(t *testing.T) {
 			t.Fatal("a host may claim although h2 has not recorded again what it has")
 		}
 	}
-	_, _, err = h1.Admit()
+	_, _, err = h1.Claims().Admit()
 	if !errors.Is(err, registry.ErrFrozen) || !strings.Contains(err.Error(), "host h2 has not recorded again") {
 		t.Errorf("the refusal is %v", err)
 	}
-	if by := h1.Claimed(subnetA)[netip.MustParseAddr("10.1.0.6")]; by != "h2" {
+	if by := h1.Claims().Claimed(subnetA)[netip.MustParseAddr("10.1.0.6")]; by != "h2" {
 		t.Errorf("h1 believes that h2's address is %q's", by)
 	}
 	h2.start(cluster)
@@ -68,7 +68,7 @@ func TestJoiningACluster(t *testing.T) {
 	h1 := newMachine(t, "h1", cluster)
 	eventually(t, "h1 may claim", h1.mayClaim)
 	epochOf := func() uint64 {
-		_, n, err := h1.Admit()
+		_, n, err := h1.Claims().Admit()
 		if err != nil {
 			t.Errorf("h1 may not claim: %v", err)
 		}
@@ -151,7 +151,7 @@ func TestAProcessThatStartsInAnUnsettledEpochRecordsAgain(t *testing.T) {
 		}
 	}
 	waitsForH2 := func() bool {
-		_, _, err := h1.Admit()
+		_, _, err := h1.Claims().Admit()
 		return err != nil && strings.Contains(err.Error(), "host h2 has not recorded again")
 	}
 	eventually(t, "h1 waits for h2", waitsForH2)

@@ -16,11 +16,13 @@ func (r *Registry) Tombstones() []overlay.Network { return r.Inventory().Gone }
 // Bury is what a host does with tombstones when so much time has passed since it last
 // looked at them.
 func (r *Registry) Bury(ctx context.Context, passed time.Duration) error {
-	return tombstoneKeeper{r}.tendTombstones(ctx, passed)
+	return tombstoneKeeper{r.directory}.tendTombstones(ctx, passed)
 }
 
 // RunTombstones does so each hour until ctx ends.
-func (r *Registry) RunTombstones(ctx context.Context) error { return tombstoneKeeper{r}.run(ctx) }
+func (r *Registry) RunTombstones(ctx context.Context) error {
+	return tombstoneKeeper{r.directory}.run(ctx)
+}
 
 // Settling says whether the network's removal is asked here and not settled.
 func (r *Registry) Settling(id string) bool {

@@ -62,9 +62,9 @@ func TestAHungDiskHoldsNobodyUp(t *testing.T) {
 		defer close(answered)
 		h1.Self()
 		h1.Contact()
-		h1.Meta()
-		h1.Seq()
-		h1.PushPeers()
+		h1.Keyring().Meta()
+		h1.Direct().Seq()
+		h1.Direct().PushPeers()
 		h1.Own()
 		if _, ok := h1.Endpoint("e1"); !ok || len(h1.Snapshot().Local) != 1 {
 			t.Error("h1 does not know what it has")

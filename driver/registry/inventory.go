@@ -37,11 +37,11 @@ type InDocker struct {
 func (r *Registry) Inventory() Inventory {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	_, _, err := r.admitLocked()
+	_, _, err := r.claims.admitLocked()
 	v := Inventory{
 		Docker: make(map[string]InDocker, len(r.docker)),
 		Lost:   r.rebuild.lost, Remains: slices.Clone(r.rebuild.remains),
-		Epoch: r.epoch.Epoch.At, Frozen: err != nil,
+		Epoch: r.epochs.Epoch.At, Frozen: err != nil,
 	}
 	for id, at := range r.docker {
 		n := r.networks[at.Network]

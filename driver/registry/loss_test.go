@@ -97,17 +97,17 @@ func (c *cutStore) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, 
 }
 
 // blind is what an allocator knows that goes by the store alone.
-type blind struct{ *registry.Registry }
+type blind struct{ *registry.Claims }
 
 func (blind) Claimed(netip.Prefix) map[netip.Addr]string { return nil }
 
 func (b blind) Hosts(network string) (n, before int) {
-	n, _ = b.Registry.Hosts(network)
+	n, _ = b.Claims.Hosts(network)
 	return n, 0 // all draw from the same share
 }
 
 // ungated is the registry without its gate: a host may always claim what nobody has.
-type ungated struct{ *registry.Registry }
+type ungated struct{ *registry.Claims }
 
 func (ungated) Admit() (checks []kvstore.Op, epoch uint64, err error) { return nil, 0, nil }
 
@@ -187,15 +187,15 @@ func (l *losses) open(name, dir string) *lossHost {
 		l.t.Fatal(err)
 	}
 	cfg := ipam.Config{
-		Host: name, Incarnation: h.Self().Incarnation, Cluster: h.cut, State: state, Networks: h.Registry,
-		Permits: h.Registry, Log: log, Stock: stock.Default,
+		Host: name, Incarnation: h.Self().Incarnation, Cluster: h.cut, State: state, Networks: h.Registry.Claims(),
+		Permits: h.Registry.Claims(), Log: log, Stock: stock.Default,
 		Lost: func(a netip.Addr, by string) {
 			l.lost.Add(1)
 			_ = h.Lose(context.Background(), a, by)
 		},
 	}
 	if !l.gated {
-		cfg.Networks, cfg.Permits = blind{h.Registry}, ungated{h.Registry}
+		cfg.Networks, cfg.Permits = blind{h.Registry.Claims()}, ungated{h.Registry.Claims()}
 	}
 	if h.Allocator, err = ipam.Open(l.t.Context(), cfg); err != nil {
 		l.t.Fatal(err)
@@ -259,7 +259,7 @@ func (l *losses) makeNetwork() {
 		}
 	}
 	for _, h := range l.hosts {
-		eventually(l.t, h.name+" knows its share of the addresses", func() bool { n, _ := h.Hosts(l.net.ID); return n == len(l.hosts) })
+		eventually(l.t, h.name+" knows its share of the addresses", func() bool { n, _ := h.Registry.Claims().Hosts(l.net.ID); return n == len(l.hosts) })
 	}
 }
 
@@ -279,7 +279,7 @@ func (l *losses) storm(rounds int) {
 			// Less than a host without a word is waited for.
 			within(l.t, 40*time.Second, "every host may claim again", func() bool {
 				for _, h := range l.hosts {
-					if _, _, err := h.Admit(); err != nil {
+					if _, _, err := h.Registry.Claims().Admit(); err != nil {
 						return false
 					}
 				}

@@ -34,11 +34,11 @@ func (r *Registry) Mirroring(id string) (done func()) {
 
 // Mirrored finds the live network that Docker is being asked for and that has
 // exactly this subnet.
-func (r *Registry) Mirrored(p netip.Prefix) (overlay.Network, bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	for id := range r.mirroring {
-		if n, ok := r.networks[id]; ok && n.Deleted.IsZero() && slices.Contains(record.Prefixes(n), p) {
+func (d *directory) Mirrored(p netip.Prefix) (overlay.Network, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	for id := range d.mirroring {
+		if n, ok := d.networks[id]; ok && n.Deleted.IsZero() && slices.Contains(record.Prefixes(n), p) {
 			return n, true
 		}
 	}

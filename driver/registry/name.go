@@ -47,7 +47,7 @@ func (r *Registry) Name(ctx context.Context, id string, naming Naming) error {
 		return fmt.Errorf("publish the name %.60q: no network of the cluster can have it: create the network with another name", naming.Name)
 	}
 	for range kvstore.Attempts(ctx) {
-		err := maker{r}.tryName(ctx, id, naming)
+		err := r.maker.tryName(ctx, id, naming)
 		var conflict *kvstore.ConflictError
 		switch {
 		case errors.As(err, &conflict) && conflict.Key == record.NameKey(naming.Name):
@@ -65,7 +65,7 @@ func (r *Registry) Name(ctx context.Context, id string, naming Naming) error {
 }
 
 func (m maker) tryName(ctx context.Context, id string, naming Naming) error {
-	checks, _, err := m.Admit()
+	checks, _, err := m.claims.Admit()
 	if err != nil {
 		return err
 	}
@@ -90,10 +90,10 @@ func (m maker) tryName(ctx context.Context, id string, naming Naming) error {
 
 // freeStaleName removes the name if the network that has it is no more, and
 // fails with a NameTakenError if it lives.
-func (r *Registry) freeStaleName(ctx context.Context, name string) error {
-	p, err := r.cluster.Get(ctx, record.NameKey(name))
+func (d *directory) freeStaleName(ctx context.Context, name string) error {
+	p, err := d.cluster.Get(ctx, record.NameKey(name))
 	if errors.Is(err, kvstore.ErrNotFound) {
-		r.passOver(record.NameKey(name))
+		d.passOver(record.NameKey(name))
 		return nil
 	}
 	if err != nil {
@@ -102,18 +102,18 @@ func (r *Registry) freeStaleName(ctx context.Context, name string) error {
 	if !overlay.ValidID(string(p.Value)) {
 		fault := format.Faultf(format.Senseless, "names no network")
 		passed, _ := skipped.Of(p.Key, fault)
-		r.passOver(p.Key, passed)
+		d.passOver(p.Key, passed)
 		return fmt.Errorf("the store's record %s %w, so the name is nobody's to take: see `weft doctor`", p.Key, fault)
 	}
-	r.passOver(p.Key)
-	holder, _, err := r.readNetwork(ctx, string(p.Value))
+	d.passOver(p.Key)
+	holder, _, err := d.readNetwork(ctx, string(p.Value))
 	if err == nil && holder.Deleted.IsZero() && holder.Name == name {
 		return &NameTakenError{Name: name, By: holder.ID}
 	}
 	if err != nil && !errors.Is(err, kvstore.ErrNotFound) {
 		return fmt.Errorf("look up who has the name %q: %w", name, err)
 	}
-	_, err = r.cluster.Txn(ctx, kvstore.Op{Kind: kvstore.DeleteCAS, Key: p.Key, Revision: p.Revision})
+	_, err = d.cluster.Txn(ctx, kvstore.Op{Kind: kvstore.DeleteCAS, Key: p.Key, Revision: p.Revision})
 	if err != nil && !errors.Is(err, kvstore.ErrConflict) {
 		return fmt.Errorf("free the stale name %q: %w", name, err)
 	}
@@ -122,8 +122,8 @@ func (r *Registry) freeStaleName(ctx context.Context, name string) error {
 
 // readNetwork reads the record from the cluster's store. A format.Fault in the error
 // says why it cannot be used.
-func (r *Registry) readNetwork(ctx context.Context, id string) (overlay.Network, uint64, error) {
-	p, err := r.cluster.Get(ctx, record.NetworkKey(id))
+func (d *directory) readNetwork(ctx context.Context, id string) (overlay.Network, uint64, error) {
+	p, err := d.cluster.Get(ctx, record.NetworkKey(id))
 	if err != nil {
 		return overlay.Network{}, 0, err
 	}
@@ -136,16 +136,16 @@ func (r *Registry) readNetwork(ctx context.Context, id string) (overlay.Network,
 
 // learn takes a network's record into the replica, unless the store has told a
 // later one meanwhile.
-func (r *Registry) learn(ctx context.Context, n overlay.Network) error {
-	defer r.change()()
-	if now, known := r.networks[n.ID]; known && record.Outdated(n, now) {
+func (d *directory) learn(ctx context.Context, n overlay.Network) error {
+	defer d.change()()
+	if now, known := d.networks[n.ID]; known && record.Outdated(n, now) {
 		return nil
 	}
-	if err := r.putLocked(ctx, record.StateNetwork+n.ID, n); err != nil {
+	if err := d.putLocked(ctx, record.StateNetwork+n.ID, n); err != nil {
 		return err
 	}
-	r.networks[n.ID] = n
-	delete(r.unsaved, record.StateNetwork+n.ID)
-	r.changedLocally()
+	d.networks[n.ID] = n
+	delete(d.unsaved, record.StateNetwork+n.ID)
+	d.changedLocally()
 	return nil
 }

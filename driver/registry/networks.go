@@ -22,18 +22,24 @@ var (
 	ErrMismatch = errors.New("mismatch")
 )
 
-// Network finds a live network by weft's id or, failing that, by its name.
-func (r *Registry) Network(idOrName string) (overlay.Network, bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.networkLocked(idOrName)
+// directory finds networks, and keeps what is known of them.
+type directory struct {
+	*core
+	*holdings
 }
 
-func (r *Registry) networkLocked(idOrName string) (overlay.Network, bool) {
-	if n, ok := r.networks[idOrName]; ok && n.Deleted.IsZero() {
+// Network finds a live network by weft's id or, failing that, by its name.
+func (d *directory) Network(idOrName string) (overlay.Network, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.networkLocked(idOrName)
+}
+
+func (h *holdings) networkLocked(idOrName string) (overlay.Network, bool) {
+	if n, ok := h.networks[idOrName]; ok && n.Deleted.IsZero() {
 		return n, true
 	}
-	for _, n := range r.networks {
+	for _, n := range h.networks {
 		if idOrName != "" && n.Name == idOrName && n.Deleted.IsZero() {
 			return n, true
 		}
@@ -42,10 +48,10 @@ func (r *Registry) networkLocked(idOrName string) (overlay.Network, bool) {
 }
 
 // NetworkOf finds the live network that has exactly this subnet.
-func (r *Registry) NetworkOf(p netip.Prefix) (overlay.Network, bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	for _, n := range r.networks {
+func (d *directory) NetworkOf(p netip.Prefix) (overlay.Network, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	for _, n := range d.networks {
 		if n.Deleted.IsZero() && slices.ContainsFunc(n.Subnets, func(s overlay.Subnet) bool { return s.Prefix == p }) {
 			return n, true
 		}
@@ -55,11 +61,11 @@ func (r *Registry) NetworkOf(p netip.Prefix) (overlay.Network, bool) {
 
 // networksWhere gives the networks that are wanted, tombstones too, sorted by id. It asks
 // wanted under the lock.
-func (r *Registry) networksWhere(wanted func(overlay.Network) bool) []overlay.Network {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
+func (d *directory) networksWhere(wanted func(overlay.Network) bool) []overlay.Network {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
 	var out []overlay.Network
-	for _, n := range r.networks {
+	for _, n := range d.networks {
 		if wanted(n) {
 			out = append(out, n)
 		}
@@ -70,39 +76,22 @@ func (r *Registry) networksWhere(wanted func(overlay.Network) bool) []overlay.Ne
 
 // OfDocker finds the network that Docker knows here by its own id. It may be
 // one whose tombstone has come already.
-func (r *Registry) OfDocker(dockerID string) (overlay.Network, bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	n, ok := r.networks[r.docker[dockerID].Network]
+func (d *directory) OfDocker(dockerID string) (overlay.Network, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	n, ok := d.networks[d.docker[dockerID].Network]
 	return n, ok
 }
 
 // Attached says whether this host's Docker has the network.
-func (r *Registry) Attached(network string) bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.attachedLocked(network)
+func (d *directory) Attached(network string) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.attachedLocked(network)
 }
 
-func (r *Registry) attachedLocked(network string) bool {
-	return slices.ContainsFunc(slices.Collect(maps.Values(r.docker)), func(a attached) bool { return a.Network == network })
-}
-
-// Hosts counts the hosts whose Docker has the network, this one included, and
-// says how many of them come before this one in the order of their names.
-func (r *Registry) Hosts(network string) (n, before int) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	n = 1
-	for host := range r.peers.In(network) {
-		if host != r.self.Name {
-			n++
-			if host < r.self.Name {
-				before++
-			}
-		}
-	}
-	return n, before
+func (h *holdings) attachedLocked(network string) bool {
+	return slices.ContainsFunc(slices.Collect(maps.Values(h.docker)), func(a attached) bool { return a.Network == network })
 }
 
 // Create records that Docker made a network here. With want.ID set it joins
@@ -130,14 +119,14 @@ func (r *Registry) Create(ctx context.Context, dockerID string, want overlay.Net
 	if overlay.GeneratedID(want.ID) {
 		return overlay.Network{}, fmt.Errorf("network id %q is %w to this cluster: let weft mirror the network, or name one of `weft network ls` in weft.id", want.ID, ErrUnknown)
 	}
-	n, err := maker{r}.publishNew(ctx, want)
+	n, err := r.maker.publishNew(ctx, want)
 	if err == nil {
 		err = r.attach(ctx, dockerID, n, n)
 	}
 	if err == nil {
 		return n, nil
 	}
-	maker{r}.giveUp(n)
+	r.maker.giveUp(n)
 	if first, ok := r.OfDocker(dockerID); ok { // the call that this one repeats was still at it
 		return first, sameSubnets(first, want)
 	}
@@ -178,14 +167,14 @@ func (r *Registry) attach(ctx context.Context, dockerID string, n, want overlay.
 }
 
 // attachableLocked says why Docker's network cannot be n.
-func (r *Registry) attachableLocked(dockerID string, n overlay.Network) error {
+func (h *holdings) attachableLocked(dockerID string, n overlay.Network) error {
 	switch {
-	case !n.Deleted.IsZero(), r.remove[n.ID] && r.mirroring[n.ID] > 0: // only a person may change his mind
+	case !n.Deleted.IsZero(), h.remove[n.ID] && h.mirroring[n.ID] > 0: // only a person may change his mind
 		return goneError(n)
-	case r.removing[n.ID]:
+	case h.removing[n.ID]:
 		return fmt.Errorf("network %q is being removed from the cluster: try again in a moment", n.Title())
 	}
-	for id, at := range r.docker {
+	for id, at := range h.docker {
 		if (at.Network == n.ID) != (id == dockerID) {
 			return fmt.Errorf("network %q is %w on this host by Docker's network %.12s: remove that one first", n.Title(), ErrTaken, id)
 		}

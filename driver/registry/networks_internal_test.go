@@ -4,15 +4,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/weft-net/weft/driver/overlay"
-	"github.com/weft-net/weft/driver/registry/epoch"
-	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/driver/registry/record"
-	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/kvstore"
 )
 
@@ -24,13 +19,13 @@ func TestTombstonesCostNothing(t *testing.T) {
 		id := fmt.Sprintf("%012x", i+1)
 		pairs = append(pairs, kvstore.Pair{Key: record.NetPrefix + id, Revision: 1, Value: []byte(`{"id":"` + id + `","name":"old","vni":70000,"host":"h1","subnets":[{"prefix":"10.1.0.0/24"}],"created":"2026-01-01T00:00:00Z","deleted":"2026-01-02T00:00:00Z"}`)})
 	}
-	r := &Registry{networks: map[string]overlay.Network{}, unsaved: map[string]kvstore.Op{}, skipped: new(skipped.List), log: logrus.New(), epoch: epoch.New(time.Now()), peers: peers.New(overlay.Host{}, 0), epochWake: make(chan struct{}, 1)}
+	r := assemble(Config{Log: logrus.New()}, Identity{})
 	round := 0
 	change := func() {
 		round++
 		pairs[0].Value = []byte(strings.Replace(string(pairs[1].Value), "000000000002", "000000000001", 1))
 		pairs[0].Value = []byte(strings.Replace(string(pairs[0].Value), `"old"`, fmt.Sprintf(`"new%d"`, round), 1))
-		if err := (follower{r}).applyNetworks(t.Context(), pairs); err != nil {
+		if err := r.follower().applyNetworks(t.Context(), pairs); err != nil {
 			t.Fatal(err)
 		}
 		if got := r.networks["000000000001"].Name; got != fmt.Sprint("new", round) {

@@ -14,7 +14,7 @@ import (
 
 func (m *machine) documents(since uint64) []overlay.Attachment {
 	m.t.Helper()
-	docs, err := m.Documents(m.t.Context(), since)
+	docs, err := m.Direct().Documents(m.t.Context(), since)
 	m.do("documents", err)
 	return docs.New
 }
@@ -37,12 +37,12 @@ func TestNumbersOfAttachments(t *testing.T) {
 		t.Fatalf("got %+v, want the one that changed with a higher number", changed)
 	}
 	high = changed[0].Seq
-	if again := h1.documents(high); len(again) != 0 || h1.Seq() != high {
+	if again := h1.documents(high); len(again) != 0 || h1.Direct().Seq() != high {
 		t.Errorf("nothing changed, and there is %+v", again)
 	}
 
 	h1.restart(cluster)
-	if again := h1.documents(high); len(again) != 0 || h1.Seq() != high {
+	if again := h1.documents(high); len(again) != 0 || h1.Direct().Seq() != high {
 		t.Errorf("a restart made %+v", again)
 	}
 
@@ -51,7 +51,7 @@ func TestNumbersOfAttachments(t *testing.T) {
 	if len(gone) != 1 || gone[0].Network != b.ID || !gone[0].Gone || gone[0].Seq <= high {
 		t.Fatalf("got %+v, want a withdrawal", gone)
 	}
-	docs, err := h1.Documents(t.Context(), 0)
+	docs, err := h1.Direct().Documents(t.Context(), 0)
 	if err != nil || len(docs.Networks) != 1 || docs.Networks[0] != a.ID {
 		t.Errorf("got %+v, %v: the withdrawn network must not be listed", docs, err)
 	}
@@ -88,7 +88,7 @@ func TestNumbersOfAnOldState(t *testing.T) {
 		h1.do("delete", h1.DeleteEndpoint(t.Context(), "e1"))
 		h1.documents(0)
 	}
-	high := h1.Seq()
+	high := h1.Direct().Seq()
 	eventually(t, "the store has the last", func() bool {
 		return stored(t, cluster, "at/h1/"+n.ID).Seq == high
 	})

@@ -49,6 +49,9 @@ var ErrOlder = errors.New("this host's state is older than what the cluster know
 
 // place is how far this process has its host's place.
 type place struct {
+	*core
+	epochs *epochs
+
 	id       Identity
 	revision uint64    // of the owner's record that this process wrote; 0: not yet
 	unsure   bool      // somebody may have written it since
@@ -57,18 +60,18 @@ type place struct {
 }
 
 // placed says whether this process has its host's place.
-func (r *Registry) placed() bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.place.revision != 0
+func (p *place) placed() bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.revision != 0
 }
 
-// ownerFence gives the condition that nobody has taken this host's place. It never holds
+// fence gives the condition that nobody has taken this host's place. It never holds
 // as long as this process has not taken the place itself.
-func (r *Registry) ownerFence() kvstore.Op {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	op := kvstore.Op{Kind: kvstore.Check, Key: record.OwnerKey(r.self.Name), Revision: r.place.revision}
+func (p *place) fence() kvstore.Op {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	op := kvstore.Op{Kind: kvstore.Check, Key: record.OwnerKey(p.self.Name), Revision: p.revision}
 	if op.Revision == 0 {
 		op.Revision = math.MaxInt64
 	}
@@ -89,11 +92,11 @@ func (f follower) checkOwner(pairs []kvstore.Pair) {
 	f.local.send()
 }
 
-// takePlace makes this process the owner of its host's place, if it is not. An
+// take makes this process the owner of its host's place, if it is not. An
 // ErrPlace or ErrOlder ends the process.
-func (p *publisher) takePlace(ctx context.Context) error {
+func (p *place) take(ctx context.Context) error {
 	p.mu.RLock()
-	id, settled, had, alone := p.place.id, p.place.revision != 0 && !p.place.unsure, p.place.had, p.epoch.Alone
+	id, settled, had, alone := p.id, p.revision != 0 && !p.unsure, p.had, p.epochs.Alone
 	id.VTEP = p.self.VTEP
 	p.mu.RUnlock()
 	if settled {
@@ -122,14 +125,14 @@ func (p *publisher) takePlace(ctx context.Context) error {
 		}
 		revision = made[0].Revision
 	}
-	return p.tookPlace(ctx, id, revision)
+	return p.took(ctx, id, revision)
 }
 
 // lookAgain looks who has the place, for a process that has had it. A record that is
 // missing was lost with the store's data. A record of another process was brought back
 // with a snapshot of the store, perhaps with a lease that is to end by itself; or that
 // process has taken over, and does not end.
-func (p *publisher) lookAgain(ctx context.Context, id Identity) (identity.Found, uint64, error) {
+func (p *place) lookAgain(ctx context.Context, id Identity) (identity.Found, uint64, error) {
 	found, revision, err := id.look(ctx, p.cluster)
 	if err != nil || found.Owner.Run == id.Run && found.Owner.Machine == id.Machine || found.Owner == (identity.Owner{}) {
 		return found, revision, err
@@ -141,31 +144,30 @@ func (p *publisher) lookAgain(ctx context.Context, id Identity) (identity.Found,
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.place.busy.IsZero() {
-		p.place.busy = time.Now()
+	if p.busy.IsZero() {
+		p.busy = time.Now()
 	}
-	if time.Since(p.place.busy) < vacateTime {
+	if time.Since(p.busy) < vacateTime {
 		err = fmt.Errorf("wait for the end of another lease of this host: %w", kvstore.ErrConflict)
 	}
 	return found, revision, err
 }
 
-func (p *publisher) tookPlace(ctx context.Context, id Identity, revision uint64) error {
+func (p *place) took(ctx context.Context, id Identity, revision uint64) error {
 	defer p.change()()
 	unsure := false
-	if p.place.id.Run != id.Run || id.Was != "" || !slices.Equal(p.place.id.Former, id.Former) {
+	if p.id.Run != id.Run || id.Was != "" || !slices.Equal(p.id.Former, id.Former) {
 		id.Was = ""
-		p.place.unsure = false // what is seen from now on makes it unsure again
+		p.unsure = false // what is seen from now on makes it unsure again
 		if err := p.putLocked(ctx, record.StateBond, id.bond()); err != nil {
-			p.place.unsure = true
+			p.unsure = true
 			return err
 		}
-		unsure = p.place.unsure
-		p.place.id.Run, p.place.id.Was, p.place.id.Former = id.Run, "", id.Former
+		unsure = p.unsure
+		p.id.Run, p.id.Was, p.id.Former = id.Run, "", id.Former
 	}
-	p.place.revision, p.place.unsure, p.place.had, p.place.busy = revision, unsure, true, time.Time{}
-	p.tendLocked(true)
-	p.any.send() // claims may be allowed now
+	p.revision, p.unsure, p.had, p.busy = revision, unsure, true, time.Time{}
+	p.epochs.tendLocked(true)
 	return nil
 }
 

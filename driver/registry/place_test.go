@@ -116,7 +116,7 @@ func TestTwoMachinesOfOneName(t *testing.T) {
 	second.refused = true // as one that finds the store only when it runs
 	second.start(cluster)
 	refuses(t, second.end(), "another machine")
-	if _, _, err := second.Admit(); err == nil {
+	if _, _, err := second.Claims().Admit(); err == nil {
 		t.Error("the second machine may claim")
 	}
 	if a, _ := h1.Endpoint("e1"); a.Phase != "joined" || !h1.mayClaim() {
@@ -124,7 +124,7 @@ func TestTwoMachinesOfOneName(t *testing.T) {
 	}
 	h1.stop()
 	refuses(t, id.Await(t.Context(), cluster, false, nil), "has been down")
-	h1.do("leave", h1.Retire(t.Context()))
+	h1.do("leave", h1.Departure().Retire(t.Context()))
 	second.refused = false
 	second.start(cluster)
 	t.Cleanup(func() { second.stop() })
@@ -204,7 +204,7 @@ func TestACopyWithTheSameMachineID(t *testing.T) {
 func TestAProcessThatWasReplacedClaimsNothing(t *testing.T) {
 	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1 := running(t, cluster)
-	late := append([]kvstore.Op{{Kind: kvstore.CAS, Key: "addr/10.1.0.0_24/10.1.0.200", Value: []byte(`{"h":"h1","i":"x","e":1}`)}}, h1.Fence()...)
+	late := append([]kvstore.Op{{Kind: kvstore.CAS, Key: "addr/10.1.0.0_24/10.1.0.200", Value: []byte(`{"h":"h1","i":"x","e":1}`)}}, h1.Claims().Fence()...)
 	owner, err := json.Marshal(identity.Owner{Machine: identity.Machine{ID: "m2"}, Incarnation: h1.Self().Incarnation, Run: "another", VTEP: netip.MustParseAddr("192.0.2.2")})
 	h1.do("encode", err)
 	h1.refused = true

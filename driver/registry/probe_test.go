@@ -71,18 +71,18 @@ func TestProbeByBeat(t *testing.T) {
 	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
 	eventually(t, "h2 knows h1", func() bool { return len(h2.HostStates()) == 1 })
-	beat := peers.Beat{Host: "h1", Incarnation: h1.Self().Incarnation, Number: h1.Runs()<<32 + 1, Probe: 5}
-	h2.Heard(beat)
+	beat := peers.Beat{Host: "h1", Incarnation: h1.Self().Incarnation, Number: h1.Direct().Runs()<<32 + 1, Probe: 5}
+	h2.Direct().Heard(beat)
 	if h2.Probing() {
 		t.Error("the first beat brought an old request")
 	}
 	beat.Number++
-	h2.Heard(beat)
+	h2.Direct().Heard(beat)
 	if h2.Probing() {
 		t.Error("a request was taken twice")
 	}
 	beat.Number, beat.Probe = beat.Number+1, 7
-	h2.Heard(beat)
+	h2.Direct().Heard(beat)
 	if !h2.Probing() {
 		t.Error("a new request began no probe")
 	}

@@ -28,15 +28,23 @@ const lateWriteLook = 3 * time.Second
 
 // publisher brings the cluster's store up to date with this host.
 type publisher struct {
-	*Registry
+	*core
+	epochs    *epochs
+	published *publication
+	place     *place
+	contact   *contact
+	keyring   *Keyring
+	documents *documents
+	rebuild   *rebuild
+	remover   *remover
+
 	sent            map[string]string // own keys as the store is known to have them; nil: not known
 	mine            uint64            // the own record's revision then, which the next write must find; 0: there was none, or it is not known
 	read            time.Time         // when sent was last read from the store
 	own             uint64            // mine when it was last known: a lower one in the same epoch shows a loss
 	ownIn           string            // id of the epoch of the store in which own was noted
 	lateWritesUntil time.Time         // until then a write that seemed to fail may still be carried out
-	said            map[string]string // by network id: why it was passed over, as the log has it
-	state           uint64            // revision of this host's state in the own record
+	stateAt         uint64            // revision of this host's state in the own record
 }
 
 // lateWrites says whether a late write may have come over what was read last.
@@ -50,12 +58,12 @@ func (p *publisher) due() time.Time {
 	return p.read.Add(recheck)
 }
 
-// runPublisher publishes until ctx ends.
-func (r *Registry) runPublisher(ctx context.Context) error {
-	changes, stop := r.local.subscribe()
+// run publishes until ctx ends.
+func (p *publisher) run(ctx context.Context) error {
+	changes, stop := p.local.subscribe()
 	defer stop()
 	// Who ran before may have left something under way.
-	p := &publisher{Registry: r, lateWritesUntil: time.Now().Add(kvstore.LateWrites), said: map[string]string{}}
+	p.lateWritesUntil = time.Now().Add(kvstore.LateWrites)
 	retry := newBackoff()
 	for {
 		err := p.publish(ctx)
@@ -65,9 +73,9 @@ func (r *Registry) runPublisher(ctx context.Context) error {
 		case errors.Is(err, ErrPlace), errors.Is(err, ErrOlder):
 			return err
 		case errors.Is(err, kvstore.ErrConflict): // which is an answer
-			r.setContact(nil)
+			p.contact.set(nil)
 		case !errors.Is(err, kvstore.ErrUnwritable):
-			r.setContact(err)
+			p.contact.set(err)
 		}
 		wait := max(time.Until(p.due()), 0)
 		if err != nil {
@@ -97,10 +105,10 @@ func (r *Registry) runPublisher(ctx context.Context) error {
 
 // publish makes the store have what this host wants it to have.
 func (p *publisher) publish(ctx context.Context) error {
-	if err := p.takePlace(ctx); err != nil {
+	if err := p.place.take(ctx); err != nil {
 		return err
 	}
-	reread, due := p.takeReread(), !time.Now().Before(p.due())
+	reread, due := p.published.takeReread(), !time.Now().Before(p.due())
 	if reread {
 		p.lateWritesUntil = time.Now().Add(kvstore.LateWrites)
 	}
@@ -119,10 +127,10 @@ func (p *publisher) publish(ctx context.Context) error {
 	if err := p.settled(ctx); err != nil {
 		return err
 	}
-	if err := p.reassert(ctx); err != nil {
+	if err := p.remover.reassert(ctx); err != nil {
 		return err
 	}
-	if err := p.settleRemovals(ctx); err != nil {
+	if err := p.remover.settleRemovals(ctx, p.lateWrites()); err != nil {
 		return err
 	}
 	want, err := p.wanted(ctx)
@@ -131,37 +139,16 @@ func (p *publisher) publish(ctx context.Context) error {
 	}
 	err = p.write(ctx, want)
 	if errors.Is(err, kvstore.ErrConflict) {
-		p.republishAll()
+		p.published.republishAll()
 		return nil
 	}
 	return err
 }
 
-// republishAll has the store looked through and told everything again, and this host's
-// claims compared with it. The way to the lease does so too. But a snapshot may hold the
-// lease, and a process that waits for its end has compared its claims before.
-func (r *Registry) republishAll() {
-	r.mu.Lock()
-	r.rereadStore, r.lag.seen, r.place.unsure = true, 0, true
-	r.compareClaimsLocked()
-	r.mu.Unlock()
-	r.local.send()
-}
-
-// takeReread says once that the store is to be read again, since it may have lost what
-// it had of this host.
-func (p *publisher) takeReread() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	reread := p.rereadStore
-	p.rereadStore = false
-	return reread
-}
-
 // bootstrap writes what every cluster has once, and reads what the store has
 // of this host.
 func (p *publisher) bootstrap(ctx context.Context) error {
-	identity := p.Meta()
+	identity := p.keyring.Meta()
 	if identity.ID == "" {
 		identity = record.Meta{ID: newID() + newID(), ULA: randomULA(), PSK: []string{newSecret()}}
 	}
@@ -173,7 +160,7 @@ func (p *publisher) bootstrap(ctx context.Context) error {
 	if _, err := p.cluster.Txn(ctx, op); err != nil && !errors.Is(err, kvstore.ErrConflict) {
 		return fmt.Errorf("set up the cluster's records: %w", err)
 	}
-	if _, err := p.learnMeta(ctx); err != nil {
+	if _, err := p.keyring.learnMeta(ctx); err != nil {
 		return err
 	}
 	return p.readOwn(ctx)
@@ -199,16 +186,16 @@ func (p *publisher) readOwn(ctx context.Context) error {
 	}
 	p.passOver(record.AttachmentKey(self, ""), passed...)
 	p.inherit(own)
-	p.overtake(own)
+	p.documents.overtake(own)
 	doc, err := p.cluster.Get(ctx, record.HostKey(self))
 	switch {
 	case err == nil:
 		sent[doc.Key] = string(doc.Value)
 		var was record.HostDoc
 		if json.Unmarshal(doc.Value, &was) == nil {
-			p.state = was.State
+			p.stateAt = was.State
 			if doc.Revision != p.own {
-				if err := p.outlive(ctx, was); err != nil {
+				if err := p.documents.outlive(ctx, was); err != nil {
 					return err
 				}
 			}
@@ -218,12 +205,12 @@ func (p *publisher) readOwn(ctx context.Context) error {
 	}
 	if p.mine > 0 && p.mine != doc.Revision {
 		p.mu.Lock()
-		p.compareClaimsLocked()
+		p.epochs.compareClaimsLocked()
 		p.mu.Unlock()
 	}
-	epoch := p.epochID()
+	epoch := p.epochs.epochID()
 	if doc.Revision < p.own && p.ownIn == epoch {
-		p.noteOlder(record.HostKey(self), p.own)
+		p.epochs.noteOlder(record.HostKey(self), p.own)
 	}
 	p.sent, p.mine, p.read = sent, doc.Revision, began
 	p.own, p.ownIn = doc.Revision, epoch
@@ -232,11 +219,11 @@ func (p *publisher) readOwn(ctx context.Context) error {
 
 // wanted gives this host's records by key, the host's own among them.
 func (p *publisher) wanted(ctx context.Context) (map[string]string, error) {
-	docs, err := p.Documents(ctx, 0)
+	docs, err := p.documents.Documents(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
-	doc := record.HostDoc{Host: p.Self(), Digests: map[string]string{}, Seq: docs.Seq, Runs: p.Runs()}
+	doc := record.HostDoc{Host: p.Self(), Digests: map[string]string{}, Seq: docs.Seq, Runs: p.documents.Runs()}
 	doc.Epoch, doc.Settled = p.compared()
 	want := map[string]string{}
 	for _, at := range docs.New {
@@ -261,16 +248,16 @@ func (p *publisher) wanted(ctx context.Context) (map[string]string, error) {
 // dated encodes this host's record, with the revision of its state if something else in
 // the record has changed: a new revision alone is not worth a write that wakes all hosts.
 func (p *publisher) dated(ctx context.Context, doc *record.HostDoc) ([]byte, error) {
-	doc.State = p.state
+	doc.State = p.stateAt
 	b, err := json.Marshal(doc)
 	if err != nil || p.sent[record.HostKey(doc.Name)] == string(b) {
 		return b, err
 	}
-	_, revision, err := p.Registry.state.List(ctx, record.StateSelf)
+	_, revision, err := p.state.List(ctx, record.StateSelf)
 	if err != nil {
 		return nil, err
 	}
-	p.state, doc.State = revision, revision
+	p.stateAt, doc.State = revision, revision
 	return json.Marshal(doc)
 }
 
@@ -279,7 +266,7 @@ func (p *publisher) dated(ctx context.Context, doc *record.HostDoc) ([]byte, err
 func (p *publisher) compared() (id string, claims bool) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	return p.epoch.Compared()
+	return p.epochs.Compared()
 }
 
 // write sends what differs, the host's own record with its digests last. Nobody else
@@ -322,12 +309,12 @@ func (p *publisher) write(ctx context.Context, want map[string]string) error {
 			p.mine = 0
 			return fmt.Errorf("publish this host's records: %w", err)
 		}
-		p.mine = cmp.Or(p.wrote(pairs, began), p.mine)
+		p.mine = cmp.Or(p.published.wrote(pairs, began), p.mine)
 		p.own = p.mine
 	}
 	p.sent = want
 	p.mu.Lock()
-	p.published = true
+	p.published.once = true
 	p.mu.Unlock()
 	return nil
 }
@@ -347,22 +334,4 @@ func (p *publisher) possible(ops []kvstore.Op) []kvstore.Op {
 	})
 	p.passOver("unwritten", passed...)
 	return ops
-}
-
-// setContact notes how the store is doing, and logs when that changes.
-func (r *Registry) setContact(err error) {
-	r.mu.Lock()
-	was := r.contact
-	if (was.Err == nil) != (err == nil) {
-		r.contact.Since = time.Now()
-	}
-	r.contact.Err = err
-	r.mu.Unlock()
-	r.admission.send()
-	switch {
-	case err != nil && was.Err == nil:
-		r.log.WithError(err).Warn("The store does not answer; what this host has goes on working, and it is asked again until it does.")
-	case err == nil && was.Err != nil:
-		r.log.Info("The store answers.")
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -44,32 +45,22 @@ const tick = 500 * time.Millisecond
 // tries again, as it may have got the right.
 const deniedTime = 10 * time.Minute
 
-// Fence is what a transaction that claims an address for this host must hold:
-// nobody has declared this host dead, or taken its place.
-func (r *Registry) Fence() []kvstore.Op {
-	return []kvstore.Op{{Kind: kvstore.Check, Key: record.DeadKey(r.Self().Name)}, r.ownerFence()}
-}
-
-// NotDeadSince gives a condition that holds until this host comes back after having been
-// declared dead, from the call on.
-func (r *Registry) NotDeadSince(ctx context.Context) (kvstore.Op, error) {
-	key := record.BackKey(r.Self().Name)
-	p, err := r.cluster.Get(ctx, key)
-	if err != nil && !errors.Is(err, kvstore.ErrNotFound) {
-		return kvstore.Op{}, fmt.Errorf("look when this host was declared dead last: %w", err)
-	}
-	return kvstore.Op{Kind: kvstore.Check, Key: key, Revision: p.Revision}, nil
-}
-
 // reaper marks hosts down, and frees what dead hosts had.
-type reaper struct{ *Registry }
+type reaper struct {
+	*core
+	epochs  *epochs
+	contact *contact
+	keyring *Keyring
+	peers   *peers.Peers
+	silence silence
+}
 
 // judge says which hosts are down now, and gives those to be reaped.
 func (r reaper) judge(now time.Time) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	dead, news, changed := r.peers.Judge(now, r.contact.Err == nil && !r.leasesUnseen)
-	r.tellLocked(news, changed)
+	dead, news, changed := r.peers.Judge(now, r.contact.last.Err == nil && !r.contact.leasesUnseen)
+	r.silence.tellLocked(news, changed)
 	return dead
 }
 
@@ -122,7 +113,7 @@ func (r *Registry) Forget(ctx context.Context, host string) error {
 	case heard:
 		return fmt.Errorf("host %q is alive and heard, though the store does not hear of it: mend its way to the store, or stop weft on it first", host)
 	}
-	err := reaper{r}.reap(ctx, host)
+	err := r.reaper.reap(ctx, host)
 	switch {
 	case errors.Is(err, errHeard):
 		return fmt.Errorf("host %q is alive, since %w, though the store does not hear of it: mend its way to the store, or stop weft on it first", host, err)
@@ -142,7 +133,7 @@ func (r reaper) reap(ctx context.Context, host string) error {
 		return err
 	}
 	fence := kvstore.Op{Kind: kvstore.Check, Key: record.DeadKey(host), Revision: mark}
-	ops, err := r.belongings(ctx, host)
+	ops, err := belongings(ctx, r.core, host)
 	if err != nil {
 		return err
 	}
@@ -228,7 +219,7 @@ func (r reaper) lastRecord(name string) overlay.Host {
 	defer r.mu.RUnlock()
 	p, _ := r.peers.Peer(name)
 	host := p.Host
-	if !r.meta.Ring().Behind(host.Keys) {
+	if !r.keyring.meta.Ring().Behind(host.Keys) {
 		host.Keys = r.self.Keys
 	}
 	return host
@@ -236,9 +227,9 @@ func (r reaper) lastRecord(name string) overlay.Host {
 
 // belongings gives the deletions of everything that the host has in the store
 // but its own record.
-func (r *Registry) belongings(ctx context.Context, host string) ([]kvstore.Op, error) {
+func belongings(ctx context.Context, c *core, host string) ([]kvstore.Op, error) {
 	var ops []kvstore.Op
-	own, _, err := r.cluster.List(ctx, record.AttachmentKey(host, ""))
+	own, _, err := c.cluster.List(ctx, record.AttachmentKey(host, ""))
 	if err != nil {
 		return nil, fmt.Errorf("read what host %s had: %w", host, err)
 	}
@@ -247,7 +238,7 @@ func (r *Registry) belongings(ctx context.Context, host string) ([]kvstore.Op, e
 			ops = append(ops, record.Delete(p.Key))
 		}
 	}
-	claims, err := r.addresses.ClaimsOf(ctx, host)
+	claims, err := c.addresses.ClaimsOf(ctx, host)
 	if err != nil {
 		return nil, err
 	}
@@ -263,7 +254,7 @@ func (l leaseHolder) rejoin(ctx context.Context) error {
 	if err := l.awaitPlace(ctx); err != nil {
 		return err
 	}
-	if err := l.await(ctx, &l.admission, l.epoch.Known); err != nil {
+	if err := l.await(ctx, &l.admission, l.epochs.Known); err != nil {
 		return err
 	}
 	mark, err := l.cluster.Get(ctx, record.DeadKey(self))
@@ -283,7 +274,7 @@ func (l leaseHolder) rejoin(ctx context.Context) error {
 	if err := l.put(ctx, record.StateYield, true); err != nil {
 		return fmt.Errorf("come back after having been declared dead: %w", err)
 	}
-	l.yields.Store(true)
+	l.claims.yields.Store(true)
 	ops := []kvstore.Op{
 		{Kind: kvstore.DeleteCAS, Key: mark.Key, Revision: mark.Revision},
 		{Kind: kvstore.Set, Key: record.BackKey(self), Value: []byte(newID())},
@@ -292,7 +283,7 @@ func (l leaseHolder) rejoin(ctx context.Context) error {
 		return fmt.Errorf("come back after having been declared dead: %w", err)
 	}
 	l.mu.Lock()
-	l.rereadStore = true // what was this host's in the store is gone
+	l.published.reread = true // what was this host's in the store is gone
 	l.mu.Unlock()
 	l.local.send()
 	return l.verifyAll(ctx)
@@ -301,19 +292,13 @@ func (l leaseHolder) rejoin(ctx context.Context) error {
 // verifyAll compares this host's claims with the store, after which nothing is
 // left that another host may have because this one was declared dead.
 func (l leaseHolder) verifyAll(ctx context.Context) error {
-	yield := l.Yields()
+	yield := l.claims.Yields()
 	if err := l.addresses.Verify(ctx, yield); err != nil || !yield {
 		return err
 	}
 	if err := l.commit(ctx, record.Delete(record.StateYield)); err != nil {
 		return err
 	}
-	l.yields.Store(false)
+	l.claims.yields.Store(false)
 	return nil
 }
-
-// Yields says whether this host was declared dead and has not compared all its
-// claims since. What another host has claimed meanwhile is that one's, whatever
-// looks at it first, and although this host claimed it earlier: the mark has no
-// say any more, and the store had not lost anything.
-func (r *Registry) Yields() bool { return r.yields.Load() }

@@ -37,13 +37,13 @@ func TestADeadHostIsReapedAndComesBack(t *testing.T) {
 	if !h1.peerHas(n.ID, "h2", "e2") {
 		t.Error("a free lease alone cost h2 its endpoints")
 	}
-	beat := peers.Beat{Host: "h2", Incarnation: h2.Self().Incarnation, Number: h2.Runs()<<32 + 1}
-	h1.Heard(beat)
+	beat := peers.Beat{Host: "h2", Incarnation: h2.Self().Incarnation, Number: h2.Direct().Runs()<<32 + 1}
+	h1.Direct().Heard(beat)
 	if err := h1.Forget(t.Context(), "h2"); err == nil || !strings.Contains(err.Error(), "alive and heard") {
 		t.Fatalf("a host that is heard was forgotten: %v", err)
 	}
 	beat.Number, beat.Rests = beat.Number+1, true
-	h1.Heard(beat)
+	h1.Direct().Heard(beat)
 	h1.do("forget", h1.Forget(t.Context(), "h2"))
 	eventually(t, "h1 has nothing of h2", func() bool { return len(h1.HostStates()) == 0 && !h1.peerHas(n.ID, "h2", "e2") })
 	for _, key := range []string{"at/h2/" + n.ID, "host/h2/live"} {
@@ -51,7 +51,7 @@ func TestADeadHostIsReapedAndComesBack(t *testing.T) {
 			t.Errorf("%s is still there: %v", key, err)
 		}
 	}
-	fence := h2.Fence()
+	fence := h2.Claims().Fence()
 	if _, err := cluster.Txn(t.Context(), fence...); !errors.Is(err, kvstore.ErrConflict) {
 		t.Errorf("a host declared dead may claim: %v", err)
 	}
@@ -79,7 +79,7 @@ func TestReapingEndsWithTheReturn(t *testing.T) {
 	<-paused.reached // h1 has made the mark and is about to delete
 	h2.start(cluster)
 	eventually(t, "h2 is back", func() bool {
-		_, err := cluster.Txn(t.Context(), h2.Fence()...)
+		_, err := cluster.Txn(t.Context(), h2.Claims().Fence()...)
 		p, getErr := cluster.Get(t.Context(), "host/h2/live")
 		return err == nil && getErr == nil && p.Held
 	})
@@ -123,7 +123,7 @@ func TestADeadHostYieldsUntilItHasCompared(t *testing.T) {
 	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
 	eventually(t, "h1 sees h2 live", func() bool { return h1.hostLive("h2") })
-	before, err := h2.NotDeadSince(t.Context())
+	before, err := h2.Claims().NotDeadSince(t.Context())
 	h2.do("ask for its tenure", err)
 	if _, err := cluster.Txn(t.Context(), before); err != nil {
 		t.Errorf("while nothing has happened: %v", err)
@@ -141,7 +141,7 @@ func TestADeadHostYieldsUntilItHasCompared(t *testing.T) {
 		return errors.New("it dies here")
 	}
 	h2.start(cluster)
-	eventually(t, "h2 compares", func() bool { return tried.Load() > 0 && h2.Yields() })
+	eventually(t, "h2 compares", func() bool { return tried.Load() > 0 && h2.Claims().Yields() })
 	eventually(t, "h2 has a record", func() bool { return len(h1.HostStates()) > 0 })
 	for end := time.Now().Add(2500 * time.Millisecond); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if _, believed := h1.Snapshot().Hosts["h2"]; believed {
@@ -163,10 +163,10 @@ func TestADeadHostYieldsUntilItHasCompared(t *testing.T) {
 		return nil
 	}
 	h2.start(cluster)
-	eventually(t, "h2 has compared", func() bool { return yielded.Load() > 0 && !h2.Yields() })
+	eventually(t, "h2 has compared", func() bool { return yielded.Load() > 0 && !h2.Claims().Yields() })
 	eventually(t, "h1 believes it", func() bool { _, believed := h1.Snapshot().Hosts["h2"]; return believed })
 	h2.restart(cluster)
-	if h2.Yields() {
+	if h2.Claims().Yields() {
 		t.Error("h2 yields although it has compared all its claims")
 	}
 }

@@ -221,7 +221,7 @@ func (s *trio) fenced() {
 			s.t.Errorf("%v was not fenced", c.ops)
 		}
 	}
-	if _, err := s.cluster.Txn(s.t.Context(), s.h3.Fence()...); !errors.Is(err, kvstore.ErrConflict) {
+	if _, err := s.cluster.Txn(s.t.Context(), s.h3.Claims().Fence()...); !errors.Is(err, kvstore.ErrConflict) {
 		s.t.Errorf("h3 may claim: %v", err)
 	}
 }

@@ -23,6 +23,8 @@ import (
 
 // rebuild is how far that has come.
 type rebuild struct {
+	*core
+
 	lost     bool // records may be lost that Docker or the store have
 	hosts    bool // the store's host/ records have been read
 	networks bool // and the net/ records
@@ -34,12 +36,29 @@ type rebuild struct {
 	inherited map[string]overlay.Attachment
 }
 
+// remaining gives the VTEPs of the hosts that have addresses in the networks of
+// this host's containers, and its own, vtep, if it knows them by its kernel only; sorted.
+func (r *rebuild) remaining(vtep netip.Addr) []netip.Addr {
+	if len(r.remains) == 0 {
+		return nil
+	}
+	out := []netip.Addr{vtep}
+	for _, n := range r.remains {
+		out = append(out, n.Peers...)
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
+}
+
 // Rebuilding says whether this host may have endpoints that it has lost its
 // records of; ready, whether the cluster's records are here to match them with.
-func (r *Registry) Rebuilding() (lost, ready bool) {
+func (r *Registry) Rebuilding() (lost, ready bool) { return r.rebuild.far() }
+
+// far is how far it has come, see Registry.Rebuilding.
+func (r *rebuild) far() (lost, ready bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.rebuild.lost, r.rebuild.hosts && r.rebuild.networks
+	return r.lost, r.hosts && r.networks
 }
 
 // Rebuilt says that all that this host has is recorded.
@@ -52,7 +71,7 @@ func (r *Registry) Rebuilt(ctx context.Context) error {
 		return err
 	}
 	r.rebuild.lost, r.rebuild.inherited, r.rebuild.remains = false, nil, nil
-	wakeUp(r.epochWake)
+	r.epochs.tendLocked(true)
 	r.changedLocally()
 	return nil
 }
@@ -74,34 +93,6 @@ func (r *Registry) Adopt(ctx context.Context, e overlay.Endpoint) error {
 	return nil
 }
 
-// Held gives the subnets of the networks that this host's Docker has, with the
-// addresses of this host's endpoints.
-func (r *Registry) Held() map[netip.Prefix][]netip.Addr {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	out := map[netip.Prefix][]netip.Addr{}
-	of := map[string][]netip.Prefix{}
-	for _, at := range r.docker {
-		of[at.Network] = record.Prefixes(r.networks[at.Network])
-		for _, p := range of[at.Network] {
-			out[p] = nil
-		}
-	}
-	for _, e := range r.endpoints {
-		if e.Phase == overlay.Lost {
-			continue
-		}
-		for _, a := range e.Addrs {
-			for _, p := range of[e.Network] {
-				if p.Contains(a) {
-					out[p] = append(out[p], a)
-				}
-			}
-		}
-	}
-	return out
-}
-
 // inherit takes in what the store has of this host from before, as far as it can be
 // used.
 func (p *publisher) inherit(stored []kvstore.Pair) {
@@ -121,25 +112,25 @@ func (p *publisher) inherit(stored []kvstore.Pair) {
 }
 
 // attachmentsLocked are this host's attachments as other hosts are to know them.
-func (r *Registry) attachmentsLocked(of map[string]pooled) []overlay.Attachment {
+func (d *documents) attachmentsLocked(of map[string]pooled) []overlay.Attachment {
 	var out []overlay.Attachment
 	done := map[string]bool{}
-	for _, at := range r.docker {
+	for _, at := range d.own.docker {
 		done[at.Network] = true
-		out = append(out, r.withInheritedLocked(r.attachmentLocked(at.Network, of[at.Network])))
+		out = append(out, d.withInheritedLocked(d.attachmentLocked(at.Network, of[at.Network])))
 	}
-	for network := range r.rebuild.inherited {
+	for network := range d.rebuild.inherited {
 		if !done[network] {
-			at := overlay.Attachment{Network: network, Host: r.self.Name, Incarnation: r.self.Incarnation}
-			out = append(out, r.withInheritedLocked(at))
+			at := overlay.Attachment{Network: network, Host: d.self.Name, Incarnation: d.self.Incarnation}
+			out = append(out, d.withInheritedLocked(at))
 		}
 	}
 	return out
 }
 
 // withInheritedLocked adds the endpoints that the store has from before.
-func (r *Registry) withInheritedLocked(at overlay.Attachment) overlay.Attachment {
-	for _, old := range r.rebuild.inherited[at.Network].Endpoints {
+func (d *documents) withInheritedLocked(at overlay.Attachment) overlay.Attachment {
+	for _, old := range d.rebuild.inherited[at.Network].Endpoints {
 		if !slices.ContainsFunc(at.Endpoints, func(e overlay.PeerEndpoint) bool { return e.ID == old.ID || e.MAC == old.MAC }) {
 			at.Endpoints = append(at.Endpoints, old)
 		}
@@ -152,12 +143,12 @@ func (r *Registry) withInheritedLocked(at overlay.Attachment) overlay.Attachment
 func (f follower) hasRead(prefix string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	was := f.rebuild
-	f.leasesUnseen = f.leasesUnseen && prefix != record.HostPrefix
+	was := *f.rebuild
+	f.contact.leasesUnseen = f.contact.leasesUnseen && prefix != record.HostPrefix
 	f.rebuild.hosts = was.hosts || prefix == record.HostPrefix
 	f.rebuild.networks = was.networks || prefix == record.NetPrefix
 	if !was.hosts {
-		wakeUp(f.epochWake)
+		wakeUp(f.epochs.wake)
 	}
 	if f.rebuild.lost && (was.hosts != f.rebuild.hosts || was.networks != f.rebuild.networks) {
 		f.any.send()
@@ -168,5 +159,5 @@ func (f follower) hasRead(prefix string) {
 func (f follower) lostSight(prefix string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.leasesUnseen = f.leasesUnseen || prefix == record.HostPrefix
+	f.contact.leasesUnseen = f.contact.leasesUnseen || prefix == record.HostPrefix
 }

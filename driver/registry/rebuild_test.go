@@ -45,7 +45,7 @@ func TestAHostThatLostItsStateIsNotForgotten(t *testing.T) {
 			t.Error("h1 believes that it has all its records")
 		}
 		eventually(t, "h1 claims nothing, and says why", func() bool {
-			_, _, err := h1.Admit()
+			_, _, err := h1.Claims().Admit()
 			return errors.Is(err, registry.ErrFrozen) && strings.Contains(err.Error(), "this host's state was lost or set aside")
 		})
 		for _, id := range []string{"running", "ended"} {
@@ -64,7 +64,7 @@ func TestAHostThatLostItsStateIsNotForgotten(t *testing.T) {
 	if got, _ := h1.Endpoint("running"); got.Phase != overlay.Joined || got.Sandbox != e.Sandbox {
 		t.Errorf("the endpoint is recorded as %+v", got)
 	}
-	if held := h1.Held()[subnetA]; len(held) != 1 || held[0] != netip.MustParseAddr("10.1.0.2") {
+	if held := h1.Claims().Held()[subnetA]; len(held) != 1 || held[0] != netip.MustParseAddr("10.1.0.2") {
 		t.Errorf("the network's addresses here are %v", held)
 	}
 	h1.do("rebuilt", h1.Rebuilt(t.Context()))

@@ -6,18 +6,23 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/registry/epoch"
+	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
 // epochKeeper begins epochs of the store, and has this host's claims compared in them.
-type epochKeeper struct{ *Registry }
+type epochKeeper struct {
+	*core
+	epochs *epochs
+	place  *place
+	peers  *peers.Peers
+}
 
 // run begins epochs, and has this host's claims compared in each, until ctx
 // ends.
@@ -38,7 +43,7 @@ func (e epochKeeper) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-e.epochWake:
+		case <-e.epochs.wake:
 		case <-again:
 		}
 	}
@@ -46,7 +51,7 @@ func (e epochKeeper) run(ctx context.Context) error {
 
 func (e epochKeeper) tendEpoch(ctx context.Context) error {
 	e.mu.RLock()
-	suspicion, holds := e.epoch.Suspicion(e.viewLocked())
+	suspicion, holds := e.epochs.Suspicion(e.epochs.viewLocked())
 	e.mu.RUnlock()
 	var err error
 	if holds {
@@ -71,13 +76,12 @@ func (e epochKeeper) beginEpoch(ctx context.Context, was epoch.Suspicion) error 
 		return nil //nolint:nilerr // this weft can begin none after it; the watch shows when it is mended
 	}
 	e.mu.Lock()
-	view := e.viewLocked()
+	view := e.epochs.viewLocked()
 	next := epoch.Next(was.Known, stored, newID(), e.peers.Names(), view, time.Now())
-	begin, lost, again := e.epoch.Conclude(was, stored, slices.Concat(nets, hosts), view)
-	e.tendLocked(again)
+	begin, lost, again := e.epochs.Conclude(was, stored, slices.Concat(nets, hosts), view)
+	e.epochs.tendLocked(again)
 	e.mu.Unlock()
 	if !begin {
-		e.any.send() // claims may be allowed again
 		return nil
 	}
 	value, err := json.Marshal(next)
@@ -101,13 +105,13 @@ func (e epochKeeper) beginEpoch(ctx context.Context, was epoch.Suspicion) error 
 // compareClaims has this host's claims compared with the store if a new epoch has
 // begun, or the store may have something else than them.
 func (e epochKeeper) compareClaims(ctx context.Context) error {
-	if !e.placed() {
+	if !e.place.placed() {
 		return nil // it is woken then
 	}
 	e.mu.Lock()
-	comparison, due := e.epoch.BeginComparison(e.viewLocked(), time.Now())
+	comparison, due := e.epochs.BeginComparison(e.epochs.viewLocked(), time.Now())
 	if !due {
-		e.settleLocked(time.Now())
+		e.epochs.settleLocked(time.Now())
 	}
 	e.mu.Unlock()
 	if !due {
@@ -117,31 +121,17 @@ func (e epochKeeper) compareClaims(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(rand.N(e.spread() + 1)):
+		case <-time.After(rand.N(e.epochs.spread() + 1)):
 		}
 	}
 	err := e.addresses.Verify(ctx, false)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.epoch.EndComparison(comparison, err == nil)
+	e.epochs.EndComparison(comparison, err == nil)
 	if err != nil {
 		return fmt.Errorf("compare this host's addresses with the store: %w", err)
 	}
-	e.settleLocked(time.Now())
+	e.epochs.settleLocked(time.Now())
 	e.local.send()
 	return nil
-}
-
-// remainingLocked gives the VTEPs of the hosts that have addresses in the networks of
-// this host's containers, and its own, if it knows them by its kernel only; sorted.
-func (r *Registry) remainingLocked() []netip.Addr {
-	if len(r.rebuild.remains) == 0 {
-		return nil
-	}
-	out := []netip.Addr{r.self.VTEP}
-	for _, n := range r.rebuild.remains {
-		out = append(out, n.Peers...)
-	}
-	slices.SortFunc(out, netip.Addr.Compare)
-	return slices.Compact(out)
 }

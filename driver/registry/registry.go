@@ -2,15 +2,13 @@ package registry
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -44,68 +42,28 @@ type Config struct {
 }
 
 // Registry is one host's knowledge. Safe for concurrent use.
+//
+// It answers Docker's driver, the mirror and people. Claims answers the IPAM side, Direct
+// says what hosts tell each other directly, Keyring changes the cluster's keys, and
+// Departure is how this host goes. Each part owns what it is about, under one lock.
 type Registry struct {
-	cluster   kvstore.Store
-	state     kvstore.Store
-	log       logrus.FieldLogger
-	local     broadcast // own records changed
-	any       broadcast // anything changed
-	admission broadcast // what the admission of claims goes by has changed
+	*directory
+
+	peers     *peers.Peers
+	rebuild   *rebuild
+	epochs    *epochs
+	place     *place
+	contact   *contact
+	published *publication
+	documents *documents
 	observe   Observer
-	skipped   *skipped.List // records of the store that are passed over
+	maker     maker
+	reaper    reaper
 
-	numbers numbers
-	flushes chan struct{} // something is to be saved, see keepLocked
-	signs   ed25519.PrivateKey
-
-	// writes is held by whoever changes what is durable, over the write to state. So what
-	// the change goes by stays as it was, but for what other hosts say meanwhile.
-	// Taken after numbers.mu and before mu.
-	writes sync.Mutex
-
-	// mu guards all following fields, and the values of the rooms among them. It is held
-	// neither over writes to state, which may hang, nor over calls to the cluster's store
-	// or the IPAM side: beats and snapshots need it.
-	mu           sync.RWMutex
-	self         overlay.Host
-	meta         record.Meta
-	docker       map[string]attached              // by Docker's network id
-	endpoints    map[string]overlay.Endpoint      // own, by endpoint id
-	remove       map[string]bool                  // network ids whose removal was asked here
-	removing     map[string]bool                  // those of them that the store was asked for, with no answer yet
-	halfMade     map[string]overlay.Network       // see settleHalfMade
-	mirroring    map[string]int                   // network id → requests to Docker under way, see Mirroring
-	networks     map[string]overlay.Network       // by id, tombstones too
-	decoded      map[string]record.DecodedNetwork // by key, as the store had them last
-	graves       graves                           // of the tombstones among them
-	peers        *peers.Peers
-	absent       map[string]bool // attached networks that the store has lost
-	storeChanged bool            // the host was alone when it ran last and is not now, or the other way round
-	published    bool            // the store has had this host's record
-	rereadStore  bool            // the store may have lost this host's record since, or have something else
-	addresses    Addresses
-	contact      Contact
-	leasesUnseen bool // the watch of the hosts' records fails
-	lag          watchLag
-	rebuild      rebuild
-	epoch        epoch.State
-	epochWake    chan struct{} // the epoch has something to do
-	place        place
-	rotation     rotation
-
-	away   atomic.Bool // this host's machine shuts down
-	yields atomic.Bool // see Yields; durable
-
-	unsaved    map[string]kvstore.Op // by key in state: other hosts' records that could not be written
-	unwritable bool                  // so the log has said
-}
-
-// attached says which network a Docker network is.
-type attached struct {
-	Network string    `json:"network"`
-	At      time.Time `json:"at"`
-
-	earlier bool // as an earlier process has recorded it
+	claims    *Claims
+	direct    *Direct
+	keyring   *Keyring
+	departure *Departure
 }
 
 // Addresses is the IPAM side, as far as networks' records need it.
@@ -136,35 +94,16 @@ type Addresses interface {
 	PoolOps(ctx context.Context, subnets []netip.Prefix) ([]kvstore.Op, error)
 }
 
-// Contact is how the store was doing when last asked.
-type Contact struct {
-	Since time.Time // when it became so
-	Err   error     // nil: it answers
-}
-
 // Open reads the host's state. It does not touch the cluster's store.
 func Open(ctx context.Context, cfg Config) (*Registry, error) {
-	r := &Registry{
-		cluster: cfg.Cluster, state: cfg.State, log: cfg.Log, self: cfg.Self,
-		docker: map[string]attached{}, endpoints: map[string]overlay.Endpoint{}, remove: map[string]bool{}, removing: map[string]bool{}, halfMade: map[string]overlay.Network{}, mirroring: map[string]int{},
-		networks: map[string]overlay.Network{}, graves: graves{seen: map[string]grave{}},
-		peers:   peers.New(cfg.Self, cfg.Reap),
-		flushes: make(chan struct{}, 1),
-		unsaved: map[string]kvstore.Op{},
-		observe: cfg.Observe.filled(),
-		contact: Contact{Since: time.Now(), Err: fmt.Errorf("not asked yet")},
-		epoch:   epoch.New(time.Now()), epochWake: make(chan struct{}, 1),
-		place: place{id: cfg.Identity}, rotation: newRotation(),
-	}
-	if cfg.Identity.Run == "" {
+	id := cfg.Identity
+	if id.Run == "" {
 		var err error
-		if r.place.id, err = Identify(ctx, cfg.State, identity.Machine{}, ""); err != nil {
+		if id, err = Identify(ctx, cfg.State, identity.Machine{}, ""); err != nil {
 			return nil, err
 		}
 	}
-	if r.skipped = cfg.Skipped; r.skipped == nil {
-		r.skipped = &skipped.List{}
-	}
+	r := assemble(cfg, id)
 	if err := r.load(ctx, cfg.Alone); err != nil {
 		return nil, fmt.Errorf("read this host's state: %w", err)
 	}
@@ -176,6 +115,47 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 	}
 	return r, nil
 }
+
+// assemble puts the parts together: what each needs, it is given here.
+func assemble(cfg Config, id Identity) *Registry {
+	c := &core{
+		cluster: cfg.Cluster, state: cfg.State, log: cfg.Log, self: cfg.Self, skipped: cfg.Skipped,
+		unsaved: map[string]kvstore.Op{}, flushes: make(chan struct{}, 1),
+	}
+	if c.skipped == nil {
+		c.skipped = &skipped.List{}
+	}
+	own, others, rebuild := newHoldings(), peers.New(cfg.Self, cfg.Reap), &rebuild{core: c}
+	r := &Registry{
+		directory: &directory{core: c, holdings: own}, rebuild: rebuild, peers: others, observe: cfg.Observe.filled(),
+		epochs:    &epochs{core: c, own: own, peers: others, rebuild: rebuild, State: epoch.New(time.Now()), wake: make(chan struct{}, 1)},
+		contact:   &contact{core: c, last: Contact{Since: time.Now(), Err: errors.New("not asked yet")}},
+		documents: &documents{core: c, own: own, rebuild: rebuild},
+	}
+	r.place = &place{core: c, epochs: r.epochs, id: id}
+	r.published = &publication{core: c, epochs: r.epochs, place: r.place, observe: r.observe}
+	r.claims = &Claims{directory: r.directory, epochs: r.epochs, place: r.place, contact: r.contact, peers: others, rebuild: rebuild}
+	r.keyring = &Keyring{
+		core: c, epochs: r.epochs, place: r.place, contact: r.contact, claims: r.claims, peers: others, rebuild: rebuild, rotation: newRotation(),
+	}
+	r.direct = &Direct{core: c, documents: r.documents, contact: r.contact, epochs: r.epochs, keyring: r.keyring, peers: others}
+	r.departure = &Departure{core: c, own: own, contact: r.contact, rebuild: rebuild, direct: r.direct}
+	r.maker = maker{directory: r.directory, claims: r.claims, published: r.published, rebuild: rebuild}
+	r.reaper = reaper{core: c, epochs: r.epochs, contact: r.contact, keyring: r.keyring, peers: others, silence: silence{core: c, peers: others}}
+	return r
+}
+
+// Claims is what this host may claim and what it has claimed: the IPAM side's view.
+func (r *Registry) Claims() *Claims { return r.claims }
+
+// Direct is what hosts tell each other directly.
+func (r *Registry) Direct() *Direct { return r.direct }
+
+// Keyring is about the cluster's keys.
+func (r *Registry) Keyring() *Keyring { return r.keyring }
+
+// Departure is how this host goes.
+func (r *Registry) Departure() *Departure { return r.departure }
 
 // SetAddresses gives the IPAM side, which in turn needs the Registry. Call it
 // before Run.
@@ -205,28 +185,12 @@ func (r *Registry) SetUnderlay(vtep netip.Addr, mtu int) {
 // others than before.
 func (r *Registry) AddressesChanged() { r.changedLocally() }
 
-// Changes gives a channel that gets a value after anything here has changed;
-// several changes may share one value. Call stop when done.
-func (r *Registry) Changes() (changes <-chan struct{}, stop func()) { return r.any.subscribe() }
-
-func (r *Registry) changedLocally() {
-	r.local.send()
-	r.any.send()
-}
-
-// Self is this host's record.
-func (r *Registry) Self() overlay.Host {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.self
-}
-
 // Snapshot is all that a plan for this host needs.
 func (r *Registry) Snapshot() overlay.Snapshot {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	s := overlay.Snapshot{
-		Self: r.self, Partial: r.rebuild.lost || r.epoch.Partial(), Hosts: map[string]overlay.Host{}, Networks: map[string]overlay.Network{},
+		Self: r.self, Partial: r.rebuild.lost || r.epochs.Partial(), Hosts: map[string]overlay.Host{}, Networks: map[string]overlay.Network{},
 		Local: slices.Collect(maps.Values(r.endpoints)), Peers: map[string][]overlay.Attachment{},
 		Silent: r.peers.Silences(), Probes: r.peers.Probes(), Held: r.heldLocked(),
 	}
@@ -266,16 +230,6 @@ func (r *Registry) heldLocked() map[string][]netip.Addr {
 		out[e.Network] = held
 	}
 	return out
-}
-
-// inUseLocked says whether this host has an endpoint in the network.
-func (r *Registry) inUseLocked(network string) bool {
-	for _, e := range r.endpoints {
-		if e.Network == network {
-			return true
-		}
-	}
-	return false
 }
 
 // newID makes 12 random hex digits, see overlay.GeneratedID.

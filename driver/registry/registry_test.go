@@ -104,8 +104,8 @@ func (m *machine) start(cluster kvstore.Store) {
 	r.SetAddresses(verified{registrytest.NoAddresses{}, map[netip.Prefix][]netip.Addr{subnetA: {netip.MustParseAddr("10.1.0.77")}}, &m.verified, m.verify})
 	if m.real {
 		m.addrs, err = ipam.Open(m.t.Context(), ipam.Config{
-			Host: m.name, Incarnation: r.Self().Incarnation, Cluster: cluster, State: m.state, Networks: r,
-			Permits: r, Log: log, Skipped: m.skipped, Stock: stock.Default,
+			Host: m.name, Incarnation: r.Self().Incarnation, Cluster: cluster, State: m.state, Networks: r.Claims(),
+			Permits: r.Claims(), Log: log, Skipped: m.skipped, Stock: stock.Default,
 		})
 		if err != nil {
 			m.t.Fatal(err)
@@ -248,10 +248,10 @@ func TestNetworkAndEndpointsReachOtherHosts(t *testing.T) {
 	h1.join("e1", n.ID, "10.1.0.5")
 	h1.do("name", h1.NameEndpoint(t.Context(), "e1", []string{"web", "www"}))
 	eventually(t, "h2 sees the endpoint with its name", func() bool {
-		return h2.Owner(netip.MustParseAddr("10.1.0.5")) == `container "web" on host h1`
+		return h2.Claims().Owner(netip.MustParseAddr("10.1.0.5")) == `container "web" on host h1`
 	})
-	eventually(t, "h1 sees h2 attached", func() bool { hosts, before := h1.Hosts(n.ID); return hosts == 2 && before == 0 })
-	if hosts, before := h2.Hosts(n.ID); hosts != 2 || before != 1 {
+	eventually(t, "h1 sees h2 attached", func() bool { hosts, before := h1.Claims().Hosts(n.ID); return hosts == 2 && before == 0 })
+	if hosts, before := h2.Claims().Hosts(n.ID); hosts != 2 || before != 1 {
 		t.Errorf("h2 is number %d of %d hosts", before, hosts)
 	}
 	if held := h1.Snapshot().Held[n.ID]; !slices.Contains(held, netip.MustParseAddr("10.1.0.77")) {

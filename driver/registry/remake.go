@@ -21,7 +21,7 @@ import (
 // host's kernel, until new claims are allowed, and for epoch.SettleTime if no
 // host has said that it has lost its records.
 func (r *Registry) Remake(ctx context.Context, n overlay.Network) error {
-	check, err := maker{r}.mayRemake(n)
+	check, err := r.maker.mayRemake(n)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (r *Registry) Remake(ctx context.Context, n overlay.Network) error {
 			return r.learn(ctx, n)
 		case errors.As(err, &conflict) && conflict.Key == record.VNIKey(n.VNI) && !chosen:
 		case errors.As(err, &conflict) && conflict.Key == record.NameKey(n.Name):
-			if done, err := (maker{r}).beaten(ctx, n); done || err != nil {
+			if done, err := r.maker.beaten(ctx, n); done || err != nil {
 				return err
 			}
 		case errors.As(err, &conflict) && conflict.Key == record.NetworkKey(n.ID):
@@ -76,10 +76,10 @@ func (m maker) mayRemake(n overlay.Network) (kvstore.Op, error) {
 		}
 	}
 	here := slices.ContainsFunc(m.rebuild.remains, func(k overlay.Remains) bool { return k.ID == n.ID })
-	if !m.epoch.MayRemake(m.viewLocked(), here, time.Now()) {
+	if !m.claims.epochs.MayRemake(m.claims.epochs.viewLocked(), here, time.Now()) {
 		return kvstore.Op{}, fmt.Errorf("network %q, which nobody has a record of, is recorded again once no other host can know it better, after %v at most: %w", n.Name, epoch.SettleTime, ErrFrozen)
 	}
-	return m.epoch.Check(), nil
+	return m.claims.epochs.Check(), nil
 }
 
 // beaten learns the network that has n's name if it is the same one, and frees the

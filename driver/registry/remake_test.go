@@ -73,7 +73,7 @@ func TestNetworksAreMadeAgainFromKernels(t *testing.T) {
 		}
 	}
 	eventually(t, "h1 says for whom it waits", func() bool {
-		_, _, err := h1.Admit()
+		_, _, err := h1.Claims().Admit()
 		return err != nil && strings.Contains(err.Error(), "host at 192.0.2.2 has not recorded again")
 	})
 	none := as("", "b", 0, subnetB)

@@ -11,37 +11,47 @@ import (
 
 	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
+// remover settles what is to become of networks in the store: removals, networks that
+// were not made to their end, and records that the store has lost.
+type remover struct {
+	*directory
+	peers *peers.Peers
+	said  map[string]string // by network id: why it was passed over, as the log has it
+}
+
 // settleRemovals carries out, or gives up, the removals that were asked here,
-// and takes back tombstones of networks that this host uses.
-func (p *publisher) settleRemovals(ctx context.Context) error {
-	p.mu.RLock()
-	asked := slices.Sorted(maps.Keys(p.remove))
+// and takes back tombstones of networks that this host uses. With lateWrites a write that
+// seemed to fail may still be carried out.
+func (r *remover) settleRemovals(ctx context.Context, lateWrites bool) error {
+	r.mu.RLock()
+	asked := slices.Sorted(maps.Keys(r.remove))
 	var revive []string
-	for id, n := range p.networks {
-		if !n.Deleted.IsZero() && p.inUseLocked(id) {
+	for id, n := range r.networks {
+		if !n.Deleted.IsZero() && r.inUseLocked(id) {
 			revive = append(revive, id)
 		}
 	}
-	p.mu.RUnlock()
-	if err := p.settleHalfMade(ctx); err != nil {
+	r.mu.RUnlock()
+	if err := r.settleHalfMade(ctx, lateWrites); err != nil {
 		return err
 	}
 	for _, id := range asked {
-		err := p.settleRemoval(ctx, id)
+		err := r.settleRemoval(ctx, id)
 		if format.AsFault(err) != nil {
-			p.log.WithError(err).Warn("A network that was removed on this host stays in the cluster and comes back here.")
-			err = p.dropRemoval(ctx, id)
+			r.log.WithError(err).Warn("A network that was removed on this host stays in the cluster and comes back here.")
+			err = r.dropRemoval(ctx, id)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	for _, id := range revive {
-		if err := p.revive(ctx, id); err != nil && !p.skips(id, err) {
+		if err := r.revive(ctx, id); err != nil && !r.skips(id, err) {
 			return err
 		}
 	}
@@ -50,94 +60,94 @@ func (p *publisher) settleRemovals(ctx context.Context) error {
 
 // skips says whether err is about one network's record, which this weft cannot use or may
 // not write. That network is passed over, and looked at again with the next change.
-func (p *publisher) skips(id string, err error) bool {
+func (r *remover) skips(id string, err error) bool {
 	fault := format.AsFault(err)
 	if fault == nil {
 		return false
 	}
-	if p.said[id] != fault.Why {
-		p.log.WithError(err).WithField("id", id).Warn("What has become of a network cannot be recorded in the store; everything else goes on.")
+	if r.said[id] != fault.Why {
+		r.log.WithError(err).WithField("id", id).Warn("What has become of a network cannot be recorded in the store; everything else goes on.")
 	}
-	p.said[id] = fault.Why
+	r.said[id] = fault.Why
 	return true
 }
 
-func (p *publisher) settleRemoval(ctx context.Context, id string) error {
-	n, revision, err := p.readNetwork(ctx, id)
+func (r *remover) settleRemoval(ctx context.Context, id string) error {
+	n, revision, err := r.readNetwork(ctx, id)
 	lacks := errors.Is(err, kvstore.ErrNotFound)
 	if err != nil && !lacks {
 		return fmt.Errorf("remove network %q from the store: %w", id, err)
 	}
 	// If the store has lost the record, or has it as it was before, hosts that know it
 	// better would bring the network back.
-	if here, known := p.networkRecord(id); known && (lacks || record.Outdated(n, here)) {
+	if here, known := r.networkRecord(id); known && (lacks || record.Outdated(n, here)) {
 		n, lacks = here, false
 	}
 	if lacks || !n.Deleted.IsZero() {
-		return p.dropRemoval(ctx, id)
+		return r.dropRemoval(ctx, id)
 	}
-	if users := p.users(id); len(users) > 0 {
-		p.log.WithFields(map[string]any{"network": n.Name, "id": n.ID, "hosts": users}).
+	if users := r.users(id); len(users) > 0 {
+		r.log.WithFields(map[string]any{"network": n.Name, "id": n.ID, "hosts": users}).
 			Warn("A network was removed on this host while other hosts use it; it stays theirs and comes back here.")
-		return p.dropRemoval(ctx, id)
+		return r.dropRemoval(ctx, id)
 	}
 	n.Deleted = time.Now().UTC()
 	n.Version++
-	ops, err := p.removalOps(ctx, n, revision)
+	ops, err := r.removalOps(ctx, n, revision)
 	if err != nil {
 		return fmt.Errorf("remove network %q from the store: %w", n.Title(), err)
 	}
-	if !p.beginRemoval(id) {
+	if !r.beginRemoval(id) {
 		return nil // Docker has it again
 	}
-	switch _, err := p.cluster.Txn(ctx, ops...); {
+	switch _, err := r.cluster.Txn(ctx, ops...); {
 	case errors.Is(err, kvstore.ErrConflict):
-		p.endRemoval(id)
+		r.endRemoval(id)
 		return fmt.Errorf("remove network %q from the store: its record changed meanwhile: %w", n.Title(), err)
 	case err != nil: // it may be carried out yet
 		return fmt.Errorf("remove network %q from the store: %w", n.Title(), err)
 	}
-	p.log.WithFields(map[string]any{"network": n.Name, "id": n.ID}).Info("Network removed from the cluster.")
-	if err := p.learn(ctx, n); err != nil {
+	r.log.WithFields(map[string]any{"network": n.Name, "id": n.ID}).Info("Network removed from the cluster.")
+	if err := r.learn(ctx, n); err != nil {
 		return err
 	}
-	return p.dropRemoval(ctx, id)
+	return r.dropRemoval(ctx, id)
 }
 
 // removalOps give the transaction that writes n's tombstone over revision, and takes
 // its name, VNI and pools out of the store.
-func (p *publisher) removalOps(ctx context.Context, n overlay.Network, revision uint64) ([]kvstore.Op, error) {
+func (r *remover) removalOps(ctx context.Context, n overlay.Network, revision uint64) ([]kvstore.Op, error) {
 	write, err := record.WriteNetwork(n, revision)
 	if err != nil {
 		return nil, err
 	}
-	own, err := p.restoreKeys(ctx, n)
+	own, err := r.restoreKeys(ctx, n)
 	if err != nil {
 		return nil, err
 	}
-	pools, err := p.addresses.PoolOps(ctx, record.Prefixes(n))
+	pools, err := r.addresses.PoolOps(ctx, record.Prefixes(n))
 	return slices.Concat([]kvstore.Op{write}, own, pools), err
 }
 
 // beginRemoval says whether the removal is still wanted. If so nothing cancels it
 // from now on until its end: the store is asked for it.
-func (p *publisher) beginRemoval(id string) bool {
-	defer p.change()()
-	if !p.remove[id] {
+func (r *remover) beginRemoval(id string) bool {
+	defer r.change()()
+	if !r.remove[id] {
 		return false
 	}
-	p.removing[id] = true
+	r.removing[id] = true
 	return true
 }
 
-func (p *publisher) endRemoval(id string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.removing, id)
+func (r *remover) endRemoval(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.removing, id)
 }
 
 // users lists the hosts that have an endpoint in the network.
-func (r *Registry) users(id string) []string {
+func (r *remover) users(id string) []string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var out []string
@@ -153,24 +163,24 @@ func (r *Registry) users(id string) []string {
 	return out
 }
 
-func (p *publisher) dropRemoval(ctx context.Context, id string) error {
-	defer p.change()()
-	if err := p.commitLocked(ctx, record.Delete(record.StateRemove+id)); err != nil {
+func (r *remover) dropRemoval(ctx context.Context, id string) error {
+	defer r.change()()
+	if err := r.commitLocked(ctx, record.Delete(record.StateRemove+id)); err != nil {
 		return err
 	}
-	delete(p.remove, id)
-	delete(p.removing, id)
-	p.any.send() // the mirror may bring the network back now
+	delete(r.remove, id)
+	delete(r.removing, id)
+	r.any.send() // the mirror may bring the network back now
 	return nil
 }
 
 // revive undoes a removal that raced with a container's start on this host.
-func (p *publisher) revive(ctx context.Context, id string) error {
-	n, revision, err := p.readNetwork(ctx, id)
+func (r *remover) revive(ctx context.Context, id string) error {
+	n, revision, err := r.readNetwork(ctx, id)
 	if errors.Is(err, kvstore.ErrNotFound) { // the store has lost the tombstone
-		p.mu.RLock()
-		n, revision, err = p.networks[id], 0, nil
-		p.mu.RUnlock()
+		r.mu.RLock()
+		n, revision, err = r.networks[id], 0, nil
+		r.mu.RUnlock()
 	}
 	if err != nil {
 		return fmt.Errorf("take back the removal of network %q: %w", id, err)
@@ -178,41 +188,41 @@ func (p *publisher) revive(ctx context.Context, id string) error {
 	if !n.Deleted.IsZero() {
 		n.Deleted = time.Time{}
 		n.Version++
-		if err := p.restore(ctx, n, revision); err != nil {
+		if err := r.restore(ctx, n, revision); err != nil {
 			return err
 		}
-		p.log.WithFields(map[string]any{"network": n.Name, "id": n.ID}).
+		r.log.WithFields(map[string]any{"network": n.Name, "id": n.ID}).
 			Warn("A network was removed on another host while a container of this host uses it; it stays.")
 	}
-	return p.learn(ctx, n)
+	return r.learn(ctx, n)
 }
 
 // reassert records again the networks of this host that the store has lost, or has only
 // as they were before.
-func (p *publisher) reassert(ctx context.Context) error {
-	p.mu.RLock()
+func (r *remover) reassert(ctx context.Context) error {
+	r.mu.RLock()
 	var lost []overlay.Network
-	for id := range p.absent {
-		lost = append(lost, p.networks[id])
+	for id := range r.absent {
+		lost = append(lost, r.networks[id])
 	}
-	p.mu.RUnlock()
+	r.mu.RUnlock()
 	for _, n := range lost {
-		stored, revision, err := p.readNetwork(ctx, n.ID)
+		stored, revision, err := r.readNetwork(ctx, n.ID)
 		switch {
 		case errors.Is(err, kvstore.ErrNotFound):
-		case p.skips(n.ID, err):
+		case r.skips(n.ID, err):
 			continue // it is not lost
 		case err != nil:
 			return fmt.Errorf("look for network %s in the store: %w", n.Title(), err)
 		case !record.Outdated(stored, n):
 			continue // it is there by now
 		}
-		if err := p.restore(ctx, n, revision); errors.Is(err, kvstore.ErrConflict) || p.skips(n.ID, err) {
+		if err := r.restore(ctx, n, revision); errors.Is(err, kvstore.ErrConflict) || r.skips(n.ID, err) {
 			continue // somebody else does so, or has to
 		} else if err != nil {
 			return err
 		}
-		p.log.WithFields(map[string]any{"network": n.Name, "id": n.ID, "deleted": !n.Deleted.IsZero()}).
+		r.log.WithFields(map[string]any{"network": n.Name, "id": n.ID, "deleted": !n.Deleted.IsZero()}).
 			Warn("The store had lost what it had of a network; it is recorded again.")
 	}
 	return nil
@@ -222,35 +232,35 @@ func (p *publisher) reassert(ctx context.Context) error {
 // lacks them, or without them if the record is a tombstone. Another network that has taken
 // the name or the VNI meanwhile keeps it, and the log says so. restore fails with a
 // kvstore.ErrConflict if one of these records has changed meanwhile.
-func (p *publisher) restore(ctx context.Context, n overlay.Network, revision uint64) error {
+func (r *remover) restore(ctx context.Context, n overlay.Network, revision uint64) error {
 	write, err := record.WriteNetwork(n, revision)
 	if err != nil {
 		return fmt.Errorf("record network %s in the store again: %w", n.Title(), err)
 	}
 	ops := []kvstore.Op{write}
-	own, err := p.restoreKeys(ctx, n)
+	own, err := r.restoreKeys(ctx, n)
 	if err != nil {
 		return fmt.Errorf("record network %s in the store again: %w", n.Title(), err)
 	}
-	pools, err := p.leftPools(ctx, n)
+	pools, err := r.leftPools(ctx, n)
 	if err != nil {
 		return fmt.Errorf("record network %s in the store again: %w", n.Title(), err)
 	}
-	if _, err := p.cluster.Txn(ctx, slices.Concat(ops, own, pools)...); err != nil {
+	if _, err := r.cluster.Txn(ctx, slices.Concat(ops, own, pools)...); err != nil {
 		return fmt.Errorf("record network %s in the store again: %w", n.Title(), err)
 	}
 	return nil
 }
 
 // restoreKeys gives the operations that the network's name and VNI need.
-func (p *publisher) restoreKeys(ctx context.Context, n overlay.Network) ([]kvstore.Op, error) {
+func (r *remover) restoreKeys(ctx context.Context, n overlay.Network) ([]kvstore.Op, error) {
 	keys := []string{record.VNIKey(n.VNI)}
 	if n.Name != "" {
 		keys = append(keys, record.NameKey(n.Name))
 	}
 	var ops []kvstore.Op
 	for _, key := range keys {
-		op, err := p.restoreKey(ctx, n, key)
+		op, err := r.restoreKey(ctx, n, key)
 		if err != nil {
 			return nil, err
 		}
@@ -260,8 +270,8 @@ func (p *publisher) restoreKeys(ctx context.Context, n overlay.Network) ([]kvsto
 }
 
 // restoreKey gives the operation, if any, that a name or a VNI needs.
-func (p *publisher) restoreKey(ctx context.Context, n overlay.Network, key string) ([]kvstore.Op, error) {
-	pair, err := p.cluster.Get(ctx, key)
+func (r *remover) restoreKey(ctx context.Context, n overlay.Network, key string) ([]kvstore.Op, error) {
+	pair, err := r.cluster.Get(ctx, key)
 	absent := errors.Is(err, kvstore.ErrNotFound)
 	if err != nil && !absent {
 		return nil, err
@@ -273,34 +283,34 @@ func (p *publisher) restoreKey(ctx context.Context, n overlay.Network, key strin
 			return []kvstore.Op{{Kind: kvstore.DeleteCAS, Key: key, Revision: pair.Revision}}, nil
 		}
 	case mine:
-	case absent, p.ended(string(pair.Value)):
+	case absent, r.ended(string(pair.Value)):
 		return []kvstore.Op{{Kind: kvstore.CAS, Key: key, Value: []byte(n.ID), Revision: pair.Revision}}, nil
 	default:
-		p.log.WithFields(map[string]any{"network": n.Name, "id": n.ID, "key": key, "by": string(pair.Value)}).
+		r.log.WithFields(map[string]any{"network": n.Name, "id": n.ID, "key": key, "by": string(pair.Value)}).
 			Error("The store had lost a network of this host, and another network has its name or VNI now.")
 	}
 	return nil, nil
 }
 
 // leftPools gives the deletions of the pools that a removed network has left.
-func (p *publisher) leftPools(ctx context.Context, n overlay.Network) ([]kvstore.Op, error) {
+func (r *remover) leftPools(ctx context.Context, n overlay.Network) ([]kvstore.Op, error) {
 	if n.Deleted.IsZero() {
 		return nil, nil
 	}
-	left := slices.DeleteFunc(record.Prefixes(n), func(s netip.Prefix) bool { _, live := p.NetworkOf(s); return live })
-	return p.addresses.PoolOps(ctx, left)
+	left := slices.DeleteFunc(record.Prefixes(n), func(s netip.Prefix) bool { _, live := r.NetworkOf(s); return live })
+	return r.addresses.PoolOps(ctx, left)
 }
 
 // networkRecord gives a network's record, or tombstone, as it is here.
-func (r *Registry) networkRecord(id string) (n overlay.Network, known bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	n, known = r.networks[id]
+func (d *directory) networkRecord(id string) (n overlay.Network, known bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	n, known = d.networks[id]
 	return n, known
 }
 
 // ended says whether the network is known here to be no more.
-func (p *publisher) ended(id string) bool {
-	n, known := p.networkRecord(id)
+func (r *remover) ended(id string) bool {
+	n, known := r.networkRecord(id)
 	return known && !n.Deleted.IsZero()
 }

@@ -21,7 +21,17 @@ import (
 )
 
 // follower takes what the store shows into this host's replica.
-type follower struct{ *Registry }
+type follower struct {
+	*directory
+	epochs    *epochs
+	published *publication
+	place     *place
+	contact   *contact
+	keyring   *Keyring
+	peers     *peers.Peers
+	rebuild   *rebuild
+	observe   Observer
+}
 
 // applyNetworks takes the store's net/ records into the replica. Records that
 // are absent change nothing: see the package comment.
@@ -39,7 +49,7 @@ func (f follower) applyNetworks(_ context.Context, pairs []kvstore.Pair) error {
 	}
 	for _, n := range read.Networks {
 		if !n.Deleted.IsZero() { // a tombstone's end is no loss, see tombstone.go
-			f.epoch.SeeTombstone(record.NetworkKey(n.ID))
+			f.epochs.SeeTombstone(record.NetworkKey(n.ID))
 		}
 		old, known := f.networks[n.ID]
 		if known && record.Outdated(n, old) {
@@ -71,7 +81,7 @@ func (f follower) applyNetworks(_ context.Context, pairs []kvstore.Pair) error {
 
 // epochPassedLocked is the epoch's record if it cannot be used.
 func (f follower) epochPassedLocked() []skipped.Record {
-	if cannot, bad := skipped.Of(record.EpochKey, f.epoch.Unread()); bad {
+	if cannot, bad := skipped.Of(record.EpochKey, f.epochs.Unread()); bad {
 		return []skipped.Record{cannot}
 	}
 	return nil
@@ -104,7 +114,7 @@ func (f follower) applyHosts(ctx context.Context, pairs []kvstore.Pair) error {
 	f.passOver(record.HostPrefix, append(read.Passed, f.ownAddress(updates)...)...)
 	f.checkOwn(pairs)
 	f.checkOwner(pairs)
-	f.saw(pairs)
+	f.published.saw(pairs)
 	delete(updates, f.Self().Name)
 	fetched, err := f.fetchAttachments(ctx, updates)
 	if err != nil {
@@ -115,7 +125,7 @@ func (f follower) applyHosts(ctx context.Context, pairs []kvstore.Pair) error {
 	if err := f.updateHostsLocked(updates, fetched); err != nil {
 		return err
 	}
-	f.settleLocked(time.Now())
+	f.epochs.settleLocked(time.Now())
 	f.any.send()
 	return nil
 }
@@ -127,17 +137,17 @@ func (f follower) updateHostsLocked(updates map[string]record.HostUpdate, fetche
 		return err
 	}
 	for _, name := range done.Here {
-		delete(f.rotation.gone, name)
+		delete(f.keyring.rotation.gone, name)
 	}
 	for name, newest := range done.Left {
-		f.rotation.gone[name] = newest
+		f.keyring.rotation.gone[name] = newest
 		f.passOver(fromHost + name)
 	}
 	for _, name := range done.Asked {
-		f.saidToProbe(name)
+		saidToProbe(f.log, name)
 	}
 	for _, at := range done.News {
-		f.noteClashLocked(at)
+		f.epochs.noteClashLocked(at)
 	}
 	f.keepLocked(done.Ops...)
 	return nil
@@ -148,11 +158,11 @@ func (f follower) updateHostsLocked(updates map[string]record.HostUpdate, fetche
 // spoilt: it is looked through and told everything again.
 func (f follower) checkOwn(pairs []kvstore.Pair) {
 	f.mu.Lock()
-	i := f.ownRecordLocked(pairs)
-	lost := i < 0 && f.published || i >= 0 && (pairs[i].Revision < f.lag.seen || spoilt(pairs[i]) && f.published)
+	i := f.published.ownRecordLocked(pairs)
+	lost := i < 0 && f.published.once || i >= 0 && (pairs[i].Revision < f.published.lag.seen || spoilt(pairs[i]) && f.published.once)
 	f.mu.Unlock()
 	if lost {
-		f.republishAll()
+		f.published.republishAll()
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/keys"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -41,45 +42,37 @@ func newRotation() rotation {
 	return rotation{since: map[string]time.Time{}, former: map[string]time.Time{}, gone: map[string]overlay.Keys{}, looked: map[string]overlay.Keys{}}
 }
 
-// Keys are what direct messages are sealed and opened with.
-type Keys struct {
-	Cluster string
-	Ring    keys.Ring // which one seals a message, its receiver decides
-	Former  []string  // open messages too, and seal none
+// Keyring is the cluster's identity and its keys, and this host's part in their change.
+type Keyring struct {
+	*core
+	epochs  *epochs
+	place   *place
+	contact *contact
+	claims  *Claims
+	peers   *peers.Peers
+	rebuild *rebuild
+
+	meta         record.Meta
+	rotation     rotation
+	storeChanged bool // the host was alone when it ran last and is not now, or the other way round
 }
 
-// Keys are those of the moment.
-func (r *Registry) Keys() Keys {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	now := time.Now()
-	out := Keys{Cluster: r.meta.ID}
-	out.Ring, out.Former = keys.State{Ring: r.meta.Ring(), Age: r.agesLocked(now)}.Usable()
-	for key, since := range r.rotation.former {
-		if now.Sub(since) < keys.Linger {
-			out.Former = append(out.Former, key)
-		}
-	}
-	slices.Sort(out.Former)
-	return out
-}
-
-func (r *Registry) agesLocked(now time.Time) map[string]time.Duration {
-	if len(r.rotation.since) == 0 {
+func (k *Keyring) agesLocked(now time.Time) map[string]time.Duration {
+	if len(k.rotation.since) == 0 {
 		return nil
 	}
 	out := map[string]time.Duration{}
-	for id, since := range r.rotation.since {
+	for id, since := range k.rotation.since {
 		out[id] = now.Sub(since)
 	}
 	return out
 }
 
 // turnLocked goes by another identity of the cluster from now on.
-func (r *Registry) turnLocked(meta record.Meta) {
-	now, rot := time.Now(), &r.rotation
-	for _, key := range r.meta.PSK {
-		if r.meta.ID == meta.ID && !slices.Contains(meta.PSK, key) {
+func (k *Keyring) turnLocked(meta record.Meta) {
+	now, rot := time.Now(), &k.rotation
+	for _, key := range k.meta.PSK {
+		if k.meta.ID == meta.ID && !slices.Contains(meta.PSK, key) {
 			rot.former[key] = now
 		}
 	}
@@ -95,31 +88,28 @@ func (r *Registry) turnLocked(meta record.Meta) {
 			since[id] = now
 		}
 	}
-	rot.since, r.meta = since, meta
-	r.self.Keys = meta.Ring().Held()
-	r.local.send()
+	rot.since, k.meta = since, meta
+	k.self.Keys = meta.Ring().Held()
+	k.local.send()
 }
 
 // keysState is what a decision goes by now.
-func (r *Registry) keysState() keys.State {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.keysStateLocked()
+func (k *Keyring) keysState() keys.State {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.keysStateLocked()
 }
 
-func (r *Registry) keysStateLocked() keys.State {
-	ring := r.meta.Ring()
+func (k *Keyring) keysStateLocked() keys.State {
+	ring := k.meta.Ring()
 	return keys.State{
-		Ring: ring, Gone: maps.Clone(r.rotation.gone), Age: r.agesLocked(time.Now()), Members: r.peers.Members(ring),
+		Ring: ring, Gone: maps.Clone(k.rotation.gone), Age: k.agesLocked(time.Now()), Members: k.peers.Members(ring),
 	}
 }
 
-// keyKeeper changes the cluster's keys.
-type keyKeeper struct{ *Registry }
-
 // run keeps up with the cluster's keys, and changes them when it is due, until ctx
 // ends.
-func (k keyKeeper) run(ctx context.Context) error {
+func (k *Keyring) run(ctx context.Context) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for {
@@ -134,8 +124,8 @@ func (k keyKeeper) run(ctx context.Context) error {
 	}
 }
 
-func (k keyKeeper) tendKeys(ctx context.Context) error {
-	if !k.placed() || !k.seesAll() {
+func (k *Keyring) tendKeys(ctx context.Context) error {
+	if !k.place.placed() || !k.seesAll() {
 		return nil
 	}
 	if later := k.laterKeys(); len(later) > 0 {
@@ -152,7 +142,7 @@ func (k keyKeeper) tendKeys(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-time.After(mathrand.N(k.spread() + 1)):
+	case <-time.After(mathrand.N(k.epochs.spread() + 1)):
 	}
 	if !k.keysDue() { // somebody was first
 		return nil
@@ -161,22 +151,15 @@ func (k keyKeeper) tendKeys(ctx context.Context) error {
 }
 
 // seesAll says whether this host knows the others as the store does at the moment.
-func (r *Registry) seesAll() bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.contact.Err == nil && !r.leasesUnseen && r.rebuild.hosts
-}
-
-// spread is how long hosts wait at most before all of them do something at once.
-func (r *Registry) spread() time.Duration {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return min(spreadMost, time.Duration(r.peers.Count())*spreadEach)
+func (k *Keyring) seesAll() bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.contact.last.Err == nil && !k.contact.leasesUnseen && k.rebuild.hosts
 }
 
 // laterKeys finds later keys than this host has, by the hosts whose records have them,
 // that were not looked after yet.
-func (k keyKeeper) laterKeys() map[string]overlay.Keys {
+func (k *Keyring) laterKeys() map[string]overlay.Keys {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	out := map[string]overlay.Keys{}
@@ -189,7 +172,7 @@ func (k keyKeeper) laterKeys() map[string]overlay.Keys {
 }
 
 // keysDue says whether meta is to be written, and the log why it cannot be.
-func (k keyKeeper) keysDue() bool {
+func (k *Keyring) keysDue() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	s := k.keysStateLocked()
@@ -207,7 +190,7 @@ func (k keyKeeper) keysDue() bool {
 }
 
 // changeKeys writes the ring that decide wants for what the store has.
-func (k keyKeeper) changeKeys(ctx context.Context, decide func(keys.State) (keys.Ring, bool)) error {
+func (k *Keyring) changeKeys(ctx context.Context, decide func(keys.State) (keys.Ring, bool)) error {
 	var err error
 	for range kvstore.Attempts(ctx) {
 		if err = k.tryChange(ctx, decide); !errors.Is(err, kvstore.ErrConflict) {
@@ -217,7 +200,7 @@ func (k keyKeeper) changeKeys(ctx context.Context, decide func(keys.State) (keys
 	return err
 }
 
-func (k keyKeeper) tryChange(ctx context.Context, decide func(keys.State) (keys.Ring, bool)) error {
+func (k *Keyring) tryChange(ctx context.Context, decide func(keys.State) (keys.Ring, bool)) error {
 	known := k.Meta()
 	has, err := k.learnMeta(ctx)
 	if err != nil || has.revision == 0 || has.ID != known.ID {
@@ -242,7 +225,7 @@ func (k keyKeeper) tryChange(ctx context.Context, decide func(keys.State) (keys.
 		return err
 	}
 	op.Kind, op.Revision = kvstore.CAS, has.revision
-	if _, err := k.cluster.Txn(ctx, append(k.Fence(), op)...); err != nil {
+	if _, err := k.cluster.Txn(ctx, append(k.claims.Fence(), op)...); err != nil {
 		return err
 	}
 	k.met()
@@ -253,7 +236,7 @@ func (k keyKeeper) tryChange(ctx context.Context, decide func(keys.State) (keys.
 	return k.adopt(ctx, meta)
 }
 
-func (k keyKeeper) met() {
+func (k *Keyring) met() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.rotation.unmet = false
@@ -266,9 +249,9 @@ type KeysStatus struct {
 	Waits      []string // hosts that are alive and have not taken the newest over, in order
 }
 
-// KeysStatus is that of the moment, as far as this host knows.
-func (r *Registry) KeysStatus() KeysStatus {
-	s := r.keysState()
+// Status is that of the moment, as far as this host knows.
+func (k *Keyring) Status() KeysStatus {
+	s := k.keysState()
 	out := KeysStatus{Generation: s.Ring.Generation, Count: len(s.Ring.Keys)}
 	if out.Count > 1 {
 		out.Waits = s.Waits()
@@ -276,24 +259,24 @@ func (r *Registry) KeysStatus() KeysStatus {
 	return out
 }
 
-// rotateTime is for how long RotateKeys waits for the former key to go.
+// rotateTime is for how long Rotate waits for the former key to go.
 const rotateTime = 5 * time.Second
 
-// RotateKeys has the hosts use another key, and waits a while for the end of the former
+// Rotate has the hosts use another key, and waits a while for the end of the former
 // one. It refuses while the store does not answer, and while weft on some host knows no
 // change of keys. Of two that want it at once, each has what it wants by one change.
-func (r *Registry) RotateKeys(ctx context.Context) (KeysStatus, error) {
-	if err := r.reach(ctx); err != nil {
+func (k *Keyring) Rotate(ctx context.Context) (KeysStatus, error) {
+	if err := k.contact.reach(ctx); err != nil {
 		return KeysStatus{}, fmt.Errorf("the hosts' key is not changed, since the store does not answer (%w): try again when it does", err)
 	}
-	if !r.placed() || !r.seesAll() || r.Meta().ID == "" {
+	if !k.place.placed() || !k.seesAll() || k.Meta().ID == "" {
 		return KeysStatus{}, errors.New("the hosts' key is not changed, since this host does not know yet which hosts there are: try again in a moment")
 	}
-	if unable := r.keysState().Unable(); len(unable) > 0 {
+	if unable := k.keysState().Unable(); len(unable) > 0 {
 		return KeysStatus{}, fmt.Errorf("the hosts' key is not changed, since weft on host %s does not know how: update it there first", strings.Join(unable, ", host "))
 	}
-	before := r.Self().Keys.Newest
-	err := keyKeeper{r}.changeKeys(ctx, func(s keys.State) (keys.Ring, bool) {
+	before := k.Self().Keys.Newest
+	err := k.changeKeys(ctx, func(s keys.State) (keys.Ring, bool) {
 		return s.Rotated(newSecret()), s.Ring.Held().Newest == before
 	})
 	if err != nil {
@@ -301,8 +284,8 @@ func (r *Registry) RotateKeys(ctx context.Context) (KeysStatus, error) {
 	}
 	within, cancel := context.WithTimeout(ctx, rotateTime)
 	defer cancel()
-	_ = r.await(within, &r.local, func() bool { return len(r.meta.PSK) <= 1 })
-	return r.KeysStatus(), nil
+	_ = k.await(within, &k.local, func() bool { return len(k.meta.PSK) <= 1 })
+	return k.Status(), nil
 }
 
 // newSecret makes a key for Meta.PSK.

@@ -2,10 +2,7 @@ package registry
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -25,33 +22,61 @@ const leaseTTL = 10 * time.Second
 func (r *Registry) Run(ctx context.Context) error {
 	defer r.rest(context.WithoutCancel(ctx))
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.runPublisher(ctx) })
-	f := follower{r}
-	g.Go(func() error { return f.follow(ctx, record.HostPrefix, f.applyHosts) })
-	g.Go(func() error { return f.follow(ctx, record.NetPrefix, f.applyNetworks) })
-	g.Go(func() error { return leaseHolder{r}.run(ctx) })
-	g.Go(func() error { return reaper{r}.run(ctx) })
-	g.Go(func() error { return r.watchSilence(ctx) })
-	g.Go(func() error { return r.watchHearing(ctx) })
-	g.Go(func() error { return flusher{r}.run(ctx) })
-	g.Go(func() error { return epochKeeper{r}.run(ctx) })
-	g.Go(func() error { return tombstoneKeeper{r}.run(ctx) })
-	g.Go(func() error { return keyKeeper{r}.run(ctx) })
+	for _, task := range r.tasks() {
+		g.Go(func() error { return task(ctx) })
+	}
 	return g.Wait()
+}
+
+// tasks are what Run does side by side, each with the parts that it needs.
+func (r *Registry) tasks() []func(context.Context) error {
+	c, d := r.core, r.directory
+	publisher := &publisher{
+		core: c, epochs: r.epochs, published: r.published, place: r.place, contact: r.contact,
+		keyring: r.keyring, documents: r.documents, rebuild: r.rebuild,
+		remover: &remover{directory: d, peers: r.peers, said: map[string]string{}},
+	}
+	follower := r.follower()
+	return []func(context.Context) error{
+		publisher.run,
+		func(ctx context.Context) error { return follower.follow(ctx, record.HostPrefix, follower.applyHosts) },
+		func(ctx context.Context) error { return follower.follow(ctx, record.NetPrefix, follower.applyNetworks) },
+		leaseHolder{core: c, epochs: r.epochs, place: r.place, claims: r.claims, published: r.published}.run,
+		r.reaper.run,
+		r.reaper.silence.run,
+		(&vetoes{core: c, peers: r.peers, place: r.place, claims: r.claims}).run,
+		flusher{core: c, peers: r.peers}.run,
+		epochKeeper{core: c, epochs: r.epochs, place: r.place, peers: r.peers}.run,
+		tombstoneKeeper{directory: d}.run,
+		r.keyring.run,
+	}
+}
+
+func (r *Registry) follower() follower {
+	return follower{
+		directory: r.directory, epochs: r.epochs, published: r.published, place: r.place, contact: r.contact,
+		keyring: r.keyring, peers: r.peers, rebuild: r.rebuild, observe: r.observe,
+	}
 }
 
 // rest leaves behind what saves the next process work.
 func (r *Registry) rest(ctx context.Context) {
 	r.mu.Lock()
-	r.keepSeenLocked()
+	r.epochs.keepSeenLocked()
 	r.mu.Unlock()
-	if err := errors.Join(flusher{r}.flush(ctx), r.endSequence(ctx)); err != nil {
+	if err := errors.Join(flusher{core: r.core, peers: r.peers}.flush(ctx), r.documents.endSequence(ctx)); err != nil {
 		r.log.WithError(err).Debug("The next start will ask more of other hosts than it had to.")
 	}
 }
 
 // leaseHolder makes this host fit for its lease, and holds it.
-type leaseHolder struct{ *Registry }
+type leaseHolder struct {
+	*core
+	epochs    *epochs
+	place     *place
+	claims    *Claims
+	published *publication
+}
 
 // run holds this host's lease, so that peers see it live.
 func (l leaseHolder) run(ctx context.Context) error {
@@ -78,7 +103,7 @@ func (l leaseHolder) hold(ctx context.Context, held func()) error {
 	l.mu.RLock()
 	run := l.place.id.Run
 	l.mu.RUnlock()
-	return l.cluster.Hold(ctx, self.Name, record.LiveKey(self.Name), []byte(run), leaseTTL, held, l.Fence()...)
+	return l.cluster.Hold(ctx, self.Name, record.LiveKey(self.Name), []byte(run), leaseTTL, held, l.claims.Fence()...)
 }
 
 // newBackoff spreads repeated attempts from 50 ms to 0.3 s, half more with jitter: a
@@ -88,24 +113,6 @@ func newBackoff() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval = 50*time.Millisecond, 300*time.Millisecond
 	return b
-}
-
-// ULA is the cluster's /48 for IPv6 pools.
-func (r *Registry) ULA() (netip.Prefix, error) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if !r.meta.ULA.IsValid() {
-		return netip.Prefix{}, fmt.Errorf("the cluster's IPv6 prefix is not known yet: the store has not answered since this host joined (%w)", r.contact.Err)
-	}
-	return r.meta.ULA, nil
-}
-
-// randomULA makes a /48 of fd00::/8 with 40 random bits (RFC 4193 section 3.2).
-func randomULA() netip.Prefix {
-	var b [16]byte
-	_, _ = rand.Read(b[1:6]) // never fails (crypto/rand since Go 1.24)
-	b[0] = 0xfd
-	return netip.PrefixFrom(netip.AddrFrom16(b), 48)
 }
 
 // gap is the least time between two looks at a watched prefix, so that a burst

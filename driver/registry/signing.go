@@ -15,11 +15,11 @@ import (
 // record, where the others have it from.
 
 // Sign gives this host's signature of the text.
-func (r *Registry) Sign(text []byte) []byte { return ed25519.Sign(r.signs, text) }
+func (d *Direct) Sign(text []byte) []byte { return ed25519.Sign(d.signs, text) }
 
 // beginSigning takes the key from state, or makes one and gives the write that keeps
 // it. seed is nil if there is none.
-func (r *Registry) beginSigning(seed []byte) ([]kvstore.Op, error) {
+func (d *Direct) beginSigning(seed []byte) ([]kvstore.Op, error) {
 	var ops []kvstore.Op
 	if seed == nil {
 		seed = make([]byte, ed25519.SeedSize)
@@ -33,7 +33,7 @@ func (r *Registry) beginSigning(seed []byte) ([]kvstore.Op, error) {
 	if len(seed) != ed25519.SeedSize {
 		return nil, fmt.Errorf("record %s is %w: it has %d bytes", record.StateSign, ErrDamaged, len(seed))
 	}
-	r.signs = ed25519.NewKeyFromSeed(seed)
-	r.self.Key = base64.StdEncoding.EncodeToString(r.signs.Public().(ed25519.PublicKey))
+	d.signs = ed25519.NewKeyFromSeed(seed)
+	d.self.Key = base64.StdEncoding.EncodeToString(d.signs.Public().(ed25519.PublicKey))
 	return ops, nil
 }

@@ -4,12 +4,17 @@ import (
 	"context"
 	"time"
 
-	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry/peers"
 )
 
-// watchSilence notices hosts that fall silent, until ctx ends.
-func (r *Registry) watchSilence(ctx context.Context) error {
+// silence notices hosts that fall silent.
+type silence struct {
+	*core
+	peers *peers.Peers
+}
+
+// run notices hosts that fall silent, until ctx ends.
+func (s silence) run(ctx context.Context) error {
 	ticker := time.NewTicker(peers.SilenceTick)
 	defer ticker.Stop()
 	for {
@@ -17,41 +22,26 @@ func (r *Registry) watchSilence(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			r.countSilence()
+			s.count()
 		}
 	}
 }
 
-func (r *Registry) countSilence() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	news, changed := r.peers.CountSilence(time.Now())
-	r.tellLocked(news, changed)
+func (s silence) count() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	news, changed := s.peers.CountSilence(time.Now())
+	s.tellLocked(news, changed)
 }
 
 // tellLocked logs what is new of other hosts, and wakes whoever goes by it.
-func (r *Registry) tellLocked(news []peers.News, changed bool) {
+func (s silence) tellLocked(news []peers.News, changed bool) {
 	for _, n := range news {
-		r.log.WithField("host", n.Host).Info(n.Text)
+		s.log.WithField("host", n.Host).Info(n.Text)
 	}
 	if changed {
-		r.any.send()
+		s.any.send()
 	}
-}
-
-// Quiet are the hosts whose machines are to be asked whether weft runs there,
-// sorted by name.
-func (r *Registry) Quiet() []overlay.Host {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.peers.Quiet()
-}
-
-// Vacant says that the host's machine answers, and that no weft runs on it.
-func (r *Registry) Vacant(host overlay.Host) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.peers.Vacant(host)
 }
 
 // A host's number of requests to probe paths is odd while it wants an answer, and even
@@ -61,7 +51,7 @@ func (r *Registry) Vacant(host overlay.Host) {
 // at most, and gives the number of this request.
 func (r *Registry) Probe() uint64 {
 	r.mu.Lock()
-	r.self.Probe = (max(r.self.Probe, r.Runs()<<32) + 1) | 1
+	r.self.Probe = (max(r.self.Probe, r.documents.Runs()<<32) + 1) | 1
 	asked := r.self.Probe
 	r.peers.Ask(asked)
 	r.mu.Unlock()

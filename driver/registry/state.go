@@ -35,15 +35,15 @@ func (r *Registry) load(ctx context.Context, alone bool) error {
 		r.docker[id] = at
 	}
 	r.self.Incarnation = self.Incarnation
-	r.turnLocked(r.meta)
-	forgets, changed := r.epoch.Loaded(alone)
-	r.storeChanged = changed
+	r.keyring.turnLocked(r.keyring.meta)
+	forgets, changed := r.epochs.Loaded(alone)
+	r.keyring.storeChanged = changed
 	if r.self.Incarnation == "" {
 		r.self.Incarnation, r.rebuild.lost = newID(), true
 	}
 	id := &r.place.id
 	id.Name, id.Incarnation = r.self.Name, r.self.Incarnation
-	ops, err := r.beginSigning(seed)
+	ops, err := r.direct.beginSigning(seed)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (r *Registry) load(ctx context.Context, alone bool) error {
 	}
 	ops = append(ops, me, bound)
 	if forgets {
-		now, err := record.Put(record.StateEpoch, r.epoch)
+		now, err := record.Put(record.StateEpoch, r.epochs.State)
 		if err != nil {
 			return err
 		}
@@ -69,7 +69,7 @@ func (r *Registry) load(ctx context.Context, alone bool) error {
 	if err := r.commit(ctx, ops...); err != nil {
 		return err
 	}
-	return r.beginSequence(ctx)
+	return r.documents.beginSequence(ctx)
 }
 
 func (r *Registry) loadOne(p kvstore.Pair, self *overlay.Host, seed *[]byte) error {
@@ -83,14 +83,14 @@ func (r *Registry) loadOne(p kvstore.Pair, self *overlay.Host, seed *[]byte) err
 		r.rebuild.lost = true
 		return nil
 	case p.Key == record.StateMeta:
-		return decode(&r.meta)
+		return decode(&r.keyring.meta)
 	case p.Key == record.StateYield:
-		r.yields.Store(true)
+		r.claims.yields.Store(true)
 		return nil
 	case p.Key == record.StateEpoch:
-		return decode(&r.epoch)
+		return decode(&r.epochs.State)
 	case p.Key == record.StateSeen:
-		return r.epoch.LoadSeen(decode)
+		return r.epochs.LoadSeen(decode)
 	case p.Key == record.StateRan:
 		return decode(&r.graves.ran)
 	case strings.HasPrefix(p.Key, record.StateGrave):
@@ -119,7 +119,7 @@ func (r *Registry) loadOne(p kvstore.Pair, self *overlay.Host, seed *[]byte) err
 			return err
 		}
 		r.peers.LoadDocument(peers.Document{Attachment: at, Digest: record.Digest(p.Value)})
-		r.noteClashLocked(at)
+		r.epochs.noteClashLocked(at)
 	}
 	return nil // another package's
 }
@@ -131,44 +131,4 @@ func into[T any](m map[string]T, key string, decode func(any) error) error {
 	}
 	m[key] = v
 	return nil
-}
-
-// put writes one record to this host's state, durably.
-func (r *Registry) put(ctx context.Context, key string, v any) error {
-	op, err := record.Put(key, v)
-	if err != nil {
-		return err
-	}
-	return r.commit(ctx, op)
-}
-
-// change locks for a change of what is durable: from the look at it, over the write to
-// state, to the change of what is in memory. Call done at its end.
-func (r *Registry) change() (done func()) {
-	r.writes.Lock()
-	r.mu.Lock()
-	return func() {
-		r.mu.Unlock()
-		r.writes.Unlock()
-	}
-}
-
-// putLocked is put for who has called change.
-func (r *Registry) putLocked(ctx context.Context, key string, v any) error {
-	r.mu.Unlock()
-	defer r.mu.Lock()
-	return r.put(ctx, key, v)
-}
-
-// commitLocked is commit for who has called change.
-func (r *Registry) commitLocked(ctx context.Context, ops ...kvstore.Op) error {
-	r.mu.Unlock()
-	defer r.mu.Lock()
-	return r.commit(ctx, ops...)
-}
-
-// commit writes to this host's state, all ops or none if one transaction has room
-// for them.
-func (r *Registry) commit(ctx context.Context, ops ...kvstore.Op) error {
-	return kvstore.Record(ctx, r.state, ops...)
 }

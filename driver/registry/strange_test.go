@@ -216,7 +216,7 @@ func TestAnUnusableOwnerIsTold(t *testing.T) {
 	put(t, cluster, "host/h2/owner", "x")
 	eventually(t, "h2 has written it again", func() bool { return json.Valid(read(t, cluster, "host/h2/owner").Value) && h1.passes() && h2.passes() })
 	h2.stop()
-	h2.do("retire", h2.Retire(t.Context()))
+	h2.do("retire", h2.Departure().Retire(t.Context()))
 	eventually(t, "h2 has left", func() bool { return len(h1.HostStates()) == 0 })
 	for _, value := range []string{"x", "null", "{}", `{"run":7}`, `{"run":"r","former":7}`, owner[:len(owner)/2], strings.TrimSuffix(owner, "}") + `,"v":2}`} {
 		put(t, cluster, "host/h2/owner", value)
@@ -240,7 +240,7 @@ func TestAnUnusableEpochStopsClaimsOnly(t *testing.T) {
 	for _, value := range []string{"x", "{}", `{"n":9,"epoch":"nine","by":"h9","at":"2026-01-01T00:00:00Z","v":2}`} {
 		put(t, cluster, "net/.epoch", value)
 		eventually(t, "no host claims", func() bool { return !h1.mayClaim() && !h2.mayClaim() && h1.passes("net/.epoch") })
-		if _, _, err := h1.Admit(); !errors.Is(err, registry.ErrFrozen) || !strings.Contains(err.Error(), "net/.epoch") {
+		if _, _, err := h1.Claims().Admit(); !errors.Is(err, registry.ErrFrozen) || !strings.Contains(err.Error(), "net/.epoch") {
 			t.Errorf("the refusal is %v", err)
 		}
 		h1.restart(cluster)
@@ -262,16 +262,16 @@ func TestAnUnusableEpochStopsClaimsOnly(t *testing.T) {
 func TestAnUnusableIdentityStopsNothing(t *testing.T) {
 	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1 := newMachine(t, "h1", cluster)
-	eventually(t, "it knows the cluster", func() bool { return h1.Meta().ID != "" })
-	meta := h1.Meta()
+	eventually(t, "it knows the cluster", func() bool { return h1.Keyring().Meta().ID != "" })
+	meta := h1.Keyring().Meta()
 	put(t, cluster, "meta", "x")
 	h1.restart(cluster)
 	h2 := newMachine(t, "h2", cluster) // which has never known it
 	n := h1.create("d1", want(subnetA))
 	eventually(t, "h2 sees a network", func() bool { return h2.sees(n.ID) && len(h2.HostStates()) == 1 })
 	eventually(t, "both pass the record over", func() bool { return h1.passes("meta") && h2.passes("meta") })
-	if h1.Meta().ID != meta.ID {
-		t.Errorf("the identity is %v and was %v", h1.Meta(), meta)
+	if h1.Keyring().Meta().ID != meta.ID {
+		t.Errorf("the identity is %v and was %v", h1.Keyring().Meta(), meta)
 	}
 	h2.stop() // it would make a new one up, as in a new cluster
 	remove(t, cluster, "meta")
@@ -354,7 +354,7 @@ func TestMoreNamesThanFit(t *testing.T) {
 	h1.join("e2", n2.ID, "10.2.0.6")
 	eventually(t, "h2 sees another container of h1 in another network", func() bool { return h2.peerHas(n2.ID, "h1", "e2") })
 	eventually(t, "h2 sees all of them, each with its name", func() bool {
-		at, _ := h2.PeerAttachment("h1", n.ID)
+		at, _ := h2.Direct().PeerAttachment("h1", n.ID)
 		return len(at.Endpoints) == 40 && !slices.ContainsFunc(at.Endpoints, func(e overlay.PeerEndpoint) bool {
 			return !strings.HasPrefix(e.Name, "box") || len(e.Names) == 0 || e.Names[0] != e.Name
 		})

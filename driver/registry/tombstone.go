@@ -40,7 +40,7 @@ type grave struct {
 }
 
 // tombstoneKeeper removes tombstones that are old.
-type tombstoneKeeper struct{ *Registry }
+type tombstoneKeeper struct{ *directory }
 
 // run removes old tombstones until ctx ends.
 func (t tombstoneKeeper) run(ctx context.Context) error {
@@ -120,10 +120,10 @@ func (g grave) is(n overlay.Network) bool {
 
 // isOldLocked says whether n is a tombstone that may go, of a network of which this
 // host has nothing left.
-func (r *Registry) isOldLocked(n overlay.Network) bool {
-	g, known := r.graves.seen[n.ID]
-	return known && g.is(n) && r.graves.ran-g.Since > tombstoneTime && !n.Deleted.IsZero() && format.Writable(n.Rest) == nil &&
-		!r.inUseLocked(n.ID) && !r.attachedLocked(n.ID) && !r.remove[n.ID]
+func (h *holdings) isOldLocked(n overlay.Network) bool {
+	g, known := h.graves.seen[n.ID]
+	return known && g.is(n) && h.graves.ran-g.Since > tombstoneTime && !n.Deleted.IsZero() && format.Writable(n.Rest) == nil &&
+		!h.inUseLocked(n.ID) && !h.attachedLocked(n.ID) && !h.remove[n.ID]
 }
 
 // bury removes the networks' tombstones, in the store and then here. What is none

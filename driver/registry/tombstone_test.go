@@ -44,7 +44,7 @@ func TestTombstonesHaveAnEnd(t *testing.T) {
 		h1.do("list", err)
 		return len(pairs)
 	}
-	all, epoch := stored(), func(m *machine) uint64 { _, n, _ := m.Admit(); return n }
+	all, epoch := stored(), func(m *machine) uint64 { _, n, _ := m.Claims().Admit(); return n }
 	for _, m := range []*machine{h1, h2} {
 		eventually(t, m.name+" claims", func() bool { return epoch(m) > 0 })
 	}

@@ -6,21 +6,25 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/kvstore"
 )
 
 // flusher makes copies of other hosts' records durable.
-type flusher struct{ *Registry }
+type flusher struct {
+	*core
+	peers *peers.Peers
+}
 
 // keepLocked has flusher make a copy of other hosts' records durable, sooner or later: a
 // full disk is no reason not to know what the others have.
-func (r *Registry) keepLocked(ops ...kvstore.Op) {
+func (c *core) keepLocked(ops ...kvstore.Op) {
 	for _, op := range ops {
 		if kvstore.CheckOps([]kvstore.Op{op}) != nil {
 			continue // no state takes it; the next process asks again
 		}
-		r.unsaved[op.Key] = op
-		wakeUp(r.flushes)
+		c.unsaved[op.Key] = op
+		wakeUp(c.flushes)
 	}
 }
 

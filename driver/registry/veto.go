@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/driver/registry/record"
 )
 
@@ -41,7 +42,11 @@ const (
 
 // vetoes are the vetoes that this host holds or asks for.
 type vetoes struct {
-	*Registry
+	*core
+	peers  *peers.Peers
+	place  *place
+	claims *Claims
+
 	due   map[string]time.Time // by host: when to ask
 	asked map[string]*asked
 	wait  sync.WaitGroup
@@ -54,9 +59,9 @@ type asked struct {
 	ended  atomic.Bool
 }
 
-// watchHearing holds vetoes as long as they are true, until ctx ends.
-func (r *Registry) watchHearing(ctx context.Context) error {
-	v := &vetoes{Registry: r, due: map[string]time.Time{}, asked: map[string]*asked{}}
+// run holds vetoes as long as they are true, until ctx ends.
+func (v *vetoes) run(ctx context.Context) error {
+	v.due, v.asked = map[string]time.Time{}, map[string]*asked{}
 	defer v.wait.Wait()
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
@@ -124,7 +129,7 @@ func (v *vetoes) ask(ctx context.Context, host string) {
 		err := v.cluster.Hold(ctx, self, record.HeardKey(host), value, leaseTTL, func() {
 			a.held.Store(true)
 			log.Info("A host has lost its lease and is heard: nobody frees what it has as long as this host hears it.")
-		}, v.Fence()...)
+		}, v.claims.Fence()...)
 		if err != nil && !errors.Is(err, context.Canceled) {
 			log.WithError(err).Debug("A host that is heard is not kept from being reaped; this is tried again.")
 		}

@@ -36,7 +36,7 @@ func (s *trio) beats(number *uint64, d time.Duration, hearers ...*machine) {
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
 		*number++
 		for _, m := range hearers {
-			m.Heard(peers.Beat{Host: "h3", Incarnation: s.h3.Self().Incarnation, Number: s.h3.Runs()<<32 + *number})
+			m.Direct().Heard(peers.Beat{Host: "h3", Incarnation: s.h3.Self().Incarnation, Number: s.h3.Direct().Runs()<<32 + *number})
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
-	"github.com/weft-net/weft/driver/registry/record"
 )
 
 // HostState is another host with what is known of its liveness.
@@ -54,27 +53,27 @@ func (r *Registry) VTEPs() []netip.Addr {
 
 // Own are this host's attachments as peers are told of them, sorted by network.
 func (r *Registry) Own() []overlay.Attachment {
-	pooled := r.pooled()
+	pooled := r.documents.pooled()
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	out := make([]overlay.Attachment, 0, len(r.docker))
 	for _, at := range r.docker {
-		out = append(out, r.attachmentLocked(at.Network, pooled[at.Network]))
+		out = append(out, r.documents.attachmentLocked(at.Network, pooled[at.Network]))
 	}
 	slices.SortFunc(out, func(a, b overlay.Attachment) int { return cmp.Compare(a.Network, b.Network) })
 	return out
 }
 
-// Meta is the cluster's identity; zero until the store has told it.
-func (r *Registry) Meta() record.Meta {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.meta
-}
-
 // Contact is how the store was doing when last asked.
-func (r *Registry) Contact() Contact {
+func (r *Registry) Contact() Contact { return r.contact.Contact() }
+
+// Behind is for how long a write of this host's has been in the store without
+// its own watch showing it; 0 if there is none.
+func (r *Registry) Behind() time.Duration {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.contact
+	if r.published.lag.waiting == 0 {
+		return 0
+	}
+	return time.Since(r.published.lag.since)
 }

@@ -46,8 +46,8 @@ func Join(t testing.TB, name string, store kvstore.Store) *Host {
 		t.Fatal(err)
 	}
 	h.Addresses, err = ipam.Open(t.Context(), ipam.Config{
-		Host: name, Incarnation: h.Self().Incarnation, Cluster: store, State: state, Networks: h.Registry, Skipped: h.Skipped,
-		Permits: h.Registry, Log: log, Stock: stock.Default,
+		Host: name, Incarnation: h.Self().Incarnation, Cluster: store, State: state, Networks: h.Claims(), Skipped: h.Skipped,
+		Permits: h.Claims(), Log: log, Stock: stock.Default,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +81,7 @@ func (c *Cluster) Check(t testing.TB, store kvstore.Store) {
 	t.Helper()
 	one, two := Join(t, "new1", store), Join(t, "new2", store)
 	for _, h := range []*Host{one, two} {
-		h.within("it may claim", func() bool { _, _, err := h.Admit(); return err == nil })
+		h.within("it may claim", func() bool { _, _, err := h.Claims().Admit(); return err == nil })
 		h.within("it has its lease", func() bool {
 			p, err := store.Get(t.Context(), "host/"+h.Self().Name+"/live")
 			return err == nil && p.Held
@@ -134,7 +134,7 @@ func (c *Cluster) missing(h *Host) []string {
 }
 
 func (h *Host) has(host, network, id string) bool {
-	at, _ := h.PeerAttachment(host, network)
+	at, _ := h.Direct().PeerAttachment(host, network)
 	return slices.ContainsFunc(at.Endpoints, func(e overlay.PeerEndpoint) bool { return e.ID == id })
 }
 
