@@ -7,7 +7,7 @@ import (
 )
 
 // Networks is what the allocator asks about networks and who has which address in them.
-// The registry fulfils it. Every method answers from memory and may be called at any
+// registry.Claims fulfils it. Every method answers from memory and may be called at any
 // time; the allocator holds none of its own locks meanwhile.
 type Networks interface {
 	// Network gives a live network by weft's id or by name.

@@ -14,7 +14,7 @@ import (
 )
 
 // Permits says what this host may claim, and whether what it has claimed holds. The
-// registry fulfils it. Methods without a context answer from memory.
+// registry's Claims fulfil it. Methods without a context answer from memory.
 type Permits interface {
 	// Fence gives what holds as long as this host may have addresses: nobody has declared
 	// it dead or taken its place. It is part of every transaction that claims one.

@@ -153,7 +153,7 @@ func (d *daemon) readRecords(ctx context.Context) error {
 	d.allocator, err = ipam.Open(ctx, ipam.Config{
 		Host: d.cfg.Host, Incarnation: d.registry.Self().Incarnation,
 		Cluster: d.cluster, State: d.state, Networks: d.registry.Claims(), Permits: d.registry.Claims(),
-		Stock:   d.cfg.Stock, Auto: d.cfg.pools, ULA: d.registry.Keyring().ULA, Routes: d.kernel.Routes,
+		Stock: d.cfg.Stock, Auto: d.cfg.pools, ULA: d.registry.Keyring().ULA, Routes: d.kernel.Routes,
 		Lost: func(a netip.Addr, by string) {
 			if err := d.registry.Lose(context.WithoutCancel(ctx), a, by); err != nil {
 				d.log.WithError(err).Error("An endpoint could not be taken out; this is tried again.")

@@ -19,7 +19,7 @@ import (
 	"github.com/weft-net/weft/driver/registry/peers"
 )
 
-// Registry is what this host knows; *registry.Registry is one.
+// Registry is what this host knows; *registry.Direct is one.
 type Registry interface {
 	Self() overlay.Host
 	Keys() registry.Keys

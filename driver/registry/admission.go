@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/networks"
 	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -61,11 +62,11 @@ func (c *Claims) Claimed(subnet netip.Prefix) map[netip.Addr]string {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	out := map[netip.Addr]string{}
-	for id, n := range c.networks {
-		if !hasSubnet(n, subnet) {
+	for n := range c.networks.All() {
+		if !networks.HasSubnet(n, subnet) {
 			continue
 		}
-		for host, at := range c.peers.In(id) {
+		for host, at := range c.peers.In(n.ID) {
 			add := func(a netip.Addr) {
 				if subnet.Contains(a) {
 					out[a] = host
@@ -109,13 +110,4 @@ func (c *Claims) Lives(host string) bool {
 func (c *Claims) livesLocked(host string) bool {
 	peer, known := c.peers.Peer(host)
 	return known && peer.Live && !c.peers.Silent(host)
-}
-
-func hasSubnet(n overlay.Network, p netip.Prefix) bool {
-	for _, s := range n.Subnets {
-		if s.Prefix == p {
-			return true
-		}
-	}
-	return false
 }

@@ -20,8 +20,8 @@ type pooled struct {
 func (d *documents) pooled() map[string]pooled {
 	d.mu.RLock()
 	addresses, subnets := d.addresses, map[string][]netip.Prefix{}
-	for _, at := range d.own.docker {
-		subnets[at.Network] = record.Prefixes(d.own.networks[at.Network])
+	for n := range d.networks.Here() {
+		subnets[n.ID] = record.Prefixes(n)
 	}
 	d.mu.RUnlock()
 	out := map[string]pooled{}
@@ -40,7 +40,7 @@ func (d *documents) pooled() map[string]pooled {
 func (d *documents) attachmentLocked(network string, of pooled) overlay.Attachment {
 	at := overlay.Attachment{Network: network, Host: d.self.Name, Incarnation: d.self.Incarnation}
 	used := map[string]bool{}
-	for _, e := range d.own.endpoints {
+	for e := range d.endpoints.All() {
 		if e.Network != network || e.Phase == overlay.Left || e.Phase == overlay.Lost {
 			continue
 		}

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/weft-net/weft/driver/format"
-	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/endpoints"
 	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -38,10 +36,10 @@ const awayTime = 3 * time.Second
 // Departure is how this host goes: for a while, or for good.
 type Departure struct {
 	*core
-	own     *holdings
-	contact *contact
-	rebuild *rebuild
-	direct  *Direct
+	endpoints *endpoints.Endpoints
+	contact   *contact
+	rebuild   *rebuild
+	direct    *Direct
 }
 
 // GoAway makes this host's last beat say that its machine shuts down. Depart
@@ -66,9 +64,7 @@ func (d *Departure) Depart(ctx context.Context) error {
 // answer is not asked.
 func (d *Departure) Rest(ctx context.Context) error {
 	d.mu.RLock()
-	silent := d.contact.last.Err != nil || !slices.ContainsFunc(slices.Collect(maps.Values(d.own.endpoints)), func(e overlay.Endpoint) bool {
-		return e.Phase == overlay.Joined
-	})
+	silent := d.contact.last.Err != nil || !d.endpoints.Joined()
 	d.mu.RUnlock()
 	if silent {
 		return nil

@@ -80,10 +80,8 @@ func (c *Claims) Hosts(network string) (n, before int) {
 func (c *Claims) Owner(a netip.Addr) string {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	for _, e := range c.endpoints {
-		if slices.Contains(e.Addrs, a) && e.Phase != overlay.Lost {
-			return owner(e.ID, e.Name, c.self.Name)
-		}
+	if e, used := c.endpoints.With(a); used {
+		return owner(e.ID, e.Name, c.self.Name)
 	}
 	for at := range c.peers.Attachments() {
 		for _, e := range at.Endpoints {
@@ -99,7 +97,7 @@ func (c *Claims) Owner(a netip.Addr) string {
 func (c *Claims) Uses(a netip.Addr) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return c.usesLocked(a)
+	return c.endpoints.Uses(a)
 }
 
 // Held gives the subnets of the networks that this host's Docker has, with the
@@ -109,13 +107,13 @@ func (c *Claims) Held() map[netip.Prefix][]netip.Addr {
 	defer c.mu.RUnlock()
 	out := map[netip.Prefix][]netip.Addr{}
 	of := map[string][]netip.Prefix{}
-	for _, at := range c.docker {
-		of[at.Network] = record.Prefixes(c.networks[at.Network])
-		for _, p := range of[at.Network] {
+	for n := range c.networks.Here() {
+		of[n.ID] = record.Prefixes(n)
+		for _, p := range of[n.ID] {
 			out[p] = nil
 		}
 	}
-	for _, e := range c.endpoints {
+	for e := range c.endpoints.All() {
 		if e.Phase == overlay.Lost {
 			continue
 		}

@@ -74,8 +74,9 @@ func (m maker) publish(ctx context.Context, n overlay.Network) (overlay.Network,
 // hosts say: of two networks with one id the one created first is outdated.
 func (m maker) succeed(ctx context.Context, n *overlay.Network) (tombstone uint64, err error) {
 	m.mu.RLock()
-	was := []overlay.Network{m.networks[n.ID]} // the store may have lost it
+	here, _ := m.networks.Record(n.ID) // the store may have lost it
 	m.mu.RUnlock()
+	was := []overlay.Network{here}
 	stored, revision, err := m.readNetwork(ctx, n.ID)
 	switch {
 	case errors.Is(err, kvstore.ErrNotFound):
@@ -108,16 +109,4 @@ func (m maker) tryPublish(ctx context.Context, n overlay.Network, tombstone uint
 		kvstore.Op{Kind: kvstore.CAS, Key: record.VNIKey(n.VNI), Value: []byte(n.ID)},
 	)...)
 	return err
-}
-
-// vniTaken is the sentence for a VNI that somebody has.
-func (d *directory) vniTaken(ctx context.Context, vni uint32) error {
-	by := "another network"
-	if p, err := d.cluster.Get(ctx, record.VNIKey(vni)); err == nil {
-		by = fmt.Sprintf("network %.60q", p.Value)
-		if n, ok := d.Network(string(p.Value)); ok {
-			by = fmt.Sprintf("network %q (created on host %s)", n.Title(), n.Host)
-		}
-	}
-	return fmt.Errorf("VNI %d is %w by %s: choose another weft.vni, or leave it out", vni, ErrTaken, by)
 }

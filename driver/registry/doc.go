@@ -36,7 +36,7 @@
 //	Direct       what hosts tell each other directly, for package push
 //	Keyring      the cluster's identity and keys, and their change
 //	Departure    how this host goes, for a while or for good
-//	directory    networks and their records
+//	directory    where networks and this host's endpoints are looked up
 //	documents    this host's attachments as others are told of them
 //	publication  how far the store has what this host told it
 //	epochs, place, contact, rebuild
@@ -49,9 +49,10 @@
 // # The rooms
 //
 // What decides is below the parts, in values without store, lock or clock that core's lock
-// guards: package record says how a record looks, sequence which of this host's documents
-// is newer, peers what the other hosts say and whether they live, and epoch whether the
-// store still has its data and what may be claimed.
+// guards: package record says how a record looks, networks which networks there are and
+// what was asked of them, endpoints what this host's containers have, sequence which of
+// this host's documents is newer, peers what the other hosts say and whether they live,
+// and epoch whether the store still has its data and what may be claimed.
 //
 // # What a record says
 //

@@ -10,13 +10,12 @@ import (
 
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry/record"
-	"github.com/weft-net/weft/kvstore"
 )
 
 // CreateEndpoint records a new endpoint of this host. The same again is fine.
 func (r *Registry) CreateEndpoint(ctx context.Context, e overlay.Endpoint) error {
 	defer r.change()()
-	if old, ok := r.endpoints[e.ID]; ok {
+	if old, ok := r.endpoints.Get(e.ID); ok {
 		if old.Network == e.Network && old.MAC == e.MAC && slices.Equal(old.Addrs, e.Addrs) {
 			return nil
 		}
@@ -31,10 +30,8 @@ func (r *Registry) CreateEndpoint(ctx context.Context, e overlay.Endpoint) error
 
 // clashLocked says who else has e's MAC in its network, or "".
 func (r *Registry) clashLocked(e overlay.Endpoint) string {
-	for _, o := range r.endpoints {
-		if o.Network == e.Network && o.MAC == e.MAC && o.Phase != overlay.Left && o.Phase != overlay.Lost {
-			return owner(o.ID, o.Name, r.self.Name)
-		}
+	if o, has := r.endpoints.WithMAC(e); has {
+		return owner(o.ID, o.Name, r.self.Name)
 	}
 	for host, at := range r.peers.In(e.Network) {
 		for _, o := range at.Endpoints {
@@ -84,7 +81,7 @@ func (r *Registry) NameEndpoint(ctx context.Context, id string, names []string) 
 
 func (r *Registry) changeEndpoint(ctx context.Context, id string, change func(*overlay.Endpoint)) (overlay.Endpoint, error) {
 	defer r.change()()
-	e, ok := r.endpoints[id]
+	e, ok := r.endpoints.Get(id)
 	if !ok {
 		return e, fmt.Errorf("endpoint %.12s is %w to weft on this host", id, ErrUnknown)
 	}
@@ -96,7 +93,7 @@ func (r *Registry) putEndpointLocked(ctx context.Context, e overlay.Endpoint) er
 	if err := r.putLocked(ctx, record.StateEndpoint+e.ID, e); err != nil {
 		return err
 	}
-	r.endpoints[e.ID] = e
+	r.endpoints.Put(e)
 	r.changedLocally()
 	return nil
 }
@@ -105,61 +102,41 @@ func (r *Registry) putEndpointLocked(ctx context.Context, e overlay.Endpoint) er
 // address is another host's by now. None is fine.
 func (r *Registry) Lose(ctx context.Context, a netip.Addr, by string) error {
 	r.mu.RLock()
-	id := ""
-	for _, e := range r.endpoints {
-		if slices.Contains(e.Addrs, a) && e.Phase != overlay.Lost {
-			id = e.ID
-		}
-	}
+	e, used := r.endpoints.With(a)
 	r.mu.RUnlock()
-	if id == "" {
+	if !used {
 		return nil
 	}
+	id := e.ID
 	e, err := r.changeEndpoint(ctx, id, func(e *overlay.Endpoint) { e.Phase = overlay.Lost })
 	if err != nil {
 		return fmt.Errorf("take out endpoint %.12s, whose address %s host %s has: %w", id, a, by, err)
 	}
-	r.log.WithFields(map[string]any{"address": a, "by": by, "container": e.Name, "endpoint": id, "network": r.networkName(e.Network), "id": e.Network}).
+	n, _ := r.networkRecord(e.Network)
+	r.log.WithFields(map[string]any{"address": a, "by": by, "container": e.Name, "endpoint": id, "network": n.Name, "id": e.Network}).
 		Error("An address of a container of this host is another host's: the container is taken out of the network. Restart it to get another address.")
 	return nil
-}
-
-func (r *Registry) networkName(id string) string {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.networks[id].Name
 }
 
 // DeleteEndpoint forgets an endpoint of this host. An unknown id is fine.
 func (r *Registry) DeleteEndpoint(ctx context.Context, id string) error {
 	defer r.change()()
-	if _, ok := r.endpoints[id]; !ok {
+	if _, ok := r.endpoints.Get(id); !ok {
 		return nil
 	}
 	if err := r.commitLocked(ctx, record.Delete(record.StateEndpoint+id)); err != nil {
 		return err
 	}
-	delete(r.endpoints, id)
+	r.endpoints.Delete(id)
 	r.changedLocally()
 	return nil
-}
-
-func (h *holdings) endpointDeletesLocked(network string) []kvstore.Op {
-	var ops []kvstore.Op
-	for id, e := range h.endpoints {
-		if e.Network == network {
-			ops = append(ops, record.Delete(record.StateEndpoint+id))
-		}
-	}
-	return ops
 }
 
 // Endpoint finds an endpoint of this host.
 func (r *Registry) Endpoint(id string) (overlay.Endpoint, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	e, ok := r.endpoints[id]
-	return e, ok
+	return r.endpoints.Get(id)
 }
 
 func owner(id, name, host string) string {

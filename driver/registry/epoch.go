@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/endpoints"
 	"github.com/weft-net/weft/driver/registry/epoch"
 	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/driver/registry/record"
@@ -23,10 +24,10 @@ const (
 type epochs struct {
 	*core
 	epoch.State
-	own     *holdings
-	peers   *peers.Peers
-	rebuild *rebuild
-	wake    chan struct{} // there is something to do, see epochKeeper
+	endpoints *endpoints.Endpoints
+	peers     *peers.Peers
+	rebuild   *rebuild
+	wake      chan struct{} // there is something to do, see epochKeeper
 }
 
 // viewLocked is what the epoch's decisions go by besides.
@@ -80,11 +81,11 @@ func (e *epochs) compareClaimsLocked() {
 // noteClashLocked notes that another host says that it has an address which is
 // in use here.
 func (e *epochs) noteClashLocked(at overlay.Attachment) {
-	if len(e.own.endpoints) == 0 {
+	if e.endpoints.Count() == 0 {
 		return
 	}
 	for _, other := range at.Endpoints {
-		if slices.ContainsFunc(other.Addrs, e.own.usesLocked) {
+		if slices.ContainsFunc(other.Addrs, e.endpoints.Uses) {
 			e.CompareSoon()
 			wakeUp(e.wake)
 			return

@@ -28,5 +28,5 @@ func (r *Registry) RunTombstones(ctx context.Context) error {
 func (r *Registry) Settling(id string) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.remove[id]
+	return r.networks.IsRemoval(id)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
@@ -17,7 +16,7 @@ import (
 func (m maker) giveUp(n overlay.Network) {
 	m.mu.Lock()
 	if n.ID != "" {
-		m.halfMade[n.ID] = n
+		m.networks.GiveUp(n)
 		m.published.reread = true // the write may come late
 	}
 	m.mu.Unlock()
@@ -29,7 +28,7 @@ func (m maker) giveUp(n overlay.Network) {
 // Nobody else would: they have no name, so no host mirrors them.
 func (r *remover) settleHalfMade(ctx context.Context, lateWrites bool) error {
 	r.mu.RLock()
-	all := maps.Clone(r.halfMade)
+	all := r.networks.HalfMade()
 	r.mu.RUnlock()
 	for id, made := range all {
 		if err := r.takeBack(ctx, made, lateWrites); err != nil && !r.skips(id, err) {
@@ -74,6 +73,6 @@ func (r *remover) forgetHalfMade(ctx context.Context, id string) error {
 	if err := r.commitLocked(ctx, record.Delete(record.StateMaking+id)); err != nil {
 		return err
 	}
-	delete(r.halfMade, id)
+	r.networks.DropHalfMade(id)
 	return nil
 }

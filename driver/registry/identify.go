@@ -66,7 +66,9 @@ func Identify(ctx context.Context, state kvstore.Store, machine identity.Machine
 		case strings.HasPrefix(p.Key, record.StateNetwork):
 			id.nets[record.NetworkKey(p.Key[len(record.StateNetwork):])] = true
 		case strings.HasPrefix(p.Key, record.StateHost):
-			err = into(id.known, p.Key[len(record.StateHost):], func(v any) error { return json.Unmarshal(p.Value, v) })
+			var host overlay.Host
+			err = json.Unmarshal(p.Value, &host)
+			id.known[p.Key[len(record.StateHost):]] = host
 		}
 		if err != nil {
 			return id, fmt.Errorf("record %s is %w: %w", p.Key, ErrDamaged, err)

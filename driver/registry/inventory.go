@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -39,25 +38,16 @@ func (r *Registry) Inventory() Inventory {
 	defer r.mu.RUnlock()
 	_, _, err := r.claims.admitLocked()
 	v := Inventory{
-		Docker: make(map[string]InDocker, len(r.docker)),
+		Docker: map[string]InDocker{},
 		Lost:   r.rebuild.lost, Remains: slices.Clone(r.rebuild.remains),
 		Epoch: r.epochs.Epoch.At, Frozen: err != nil,
 	}
-	for id, at := range r.docker {
-		n := r.networks[at.Network]
+	for id, at := range r.networks.Docker() {
+		n, _ := r.networks.Record(at.Network)
 		n.ID = at.Network
-		v.Docker[id] = InDocker{Network: n, Earlier: at.earlier}
+		v.Docker[id] = InDocker{Network: n, Earlier: at.Earlier}
 	}
-	for _, n := range r.networks {
-		switch {
-		case !n.Deleted.IsZero():
-			v.Gone = append(v.Gone, n)
-		case !r.remove[n.ID]:
-			v.Live = append(v.Live, n)
-		}
-	}
-	for _, list := range [][]overlay.Network{v.Live, v.Gone} {
-		slices.SortFunc(list, func(a, b overlay.Network) int { return cmp.Compare(a.ID, b.ID) })
-	}
+	v.Gone = r.networks.Where(func(n overlay.Network) bool { return !n.Deleted.IsZero() })
+	v.Live = r.networks.Where(func(n overlay.Network) bool { return n.Deleted.IsZero() && !r.networks.IsRemoval(n.ID) })
 	return v
 }

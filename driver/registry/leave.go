@@ -29,7 +29,7 @@ func (d *Departure) MayLeave(ctx context.Context, force bool) error {
 	if d.rebuild.lost && !force {
 		return fmt.Errorf("host %q has lost its state and is finding out from Docker which containers it has: try again in a minute, or leave with --force", d.self.Name)
 	}
-	if n := len(d.own.endpoints); n > 0 && !force {
+	if n := d.endpoints.Count(); n > 0 && !force {
 		return fmt.Errorf("host %q has %d containers attached to networks of weft's, which would lose their addresses: stop them first, or leave with --force", d.self.Name, n)
 	}
 	return nil

@@ -119,33 +119,3 @@ func (d *directory) freeStaleName(ctx context.Context, name string) error {
 	}
 	return nil
 }
-
-// readNetwork reads the record from the cluster's store. A format.Fault in the error
-// says why it cannot be used.
-func (d *directory) readNetwork(ctx context.Context, id string) (overlay.Network, uint64, error) {
-	p, err := d.cluster.Get(ctx, record.NetworkKey(id))
-	if err != nil {
-		return overlay.Network{}, 0, err
-	}
-	n, err := record.DecodeNetwork(p)
-	if err != nil {
-		return n, p.Revision, fmt.Errorf("its record %s %w: see `weft doctor`", p.Key, err)
-	}
-	return n, p.Revision, nil
-}
-
-// learn takes a network's record into the replica, unless the store has told a
-// later one meanwhile.
-func (d *directory) learn(ctx context.Context, n overlay.Network) error {
-	defer d.change()()
-	if now, known := d.networks[n.ID]; known && record.Outdated(n, now) {
-		return nil
-	}
-	if err := d.putLocked(ctx, record.StateNetwork+n.ID, n); err != nil {
-		return err
-	}
-	d.networks[n.ID] = n
-	delete(d.unsaved, record.StateNetwork+n.ID)
-	d.changedLocally()
-	return nil
-}

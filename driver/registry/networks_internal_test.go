@@ -28,8 +28,8 @@ func TestTombstonesCostNothing(t *testing.T) {
 		if err := r.follower().applyNetworks(t.Context(), pairs); err != nil {
 			t.Fatal(err)
 		}
-		if got := r.networks["000000000001"].Name; got != fmt.Sprint("new", round) {
-			t.Fatalf("the changed record is read as %q", got)
+		if got, _ := r.networks.Record("000000000001"); got.Name != fmt.Sprint("new", round) {
+			t.Fatalf("the changed record is read as %q", got.Name)
 		}
 	}
 	change()

@@ -12,6 +12,8 @@ import (
 
 	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/endpoints"
+	"github.com/weft-net/weft/driver/registry/networks"
 	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/driver/registry/sequence"
 	"github.com/weft-net/weft/driver/skipped"
@@ -26,8 +28,9 @@ const mostDocument = format.MaxBytes - 1<<10
 // and that of this process.
 type documents struct {
 	*core
-	own     *holdings
-	rebuild *rebuild
+	networks  *networks.Networks
+	endpoints *endpoints.Endpoints
+	rebuild   *rebuild
 
 	numbering sync.Mutex // taken before core.writes and core.mu; held over writes to state
 	sequence  sequence.Sequence
@@ -96,7 +99,7 @@ func (d *documents) contents() (map[string]sequence.Doc, error) {
 	pooled := d.pooled()
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	out := make(map[string]sequence.Doc, len(d.own.docker))
+	out := map[string]sequence.Doc{}
 	var large []skipped.Record
 	for _, at := range d.attachmentsLocked(pooled) {
 		b, cut, err := record.Fit(&at, mostDocument)
@@ -104,7 +107,7 @@ func (d *documents) contents() (map[string]sequence.Doc, error) {
 			return nil, fmt.Errorf("encode attachment: %w", err)
 		}
 		if cut != "" {
-			n := d.own.networks[at.Network]
+			n, _ := d.networks.Record(at.Network)
 			large = append(large, record.Cut(at, cmp.Or(n.Name, at.Network), cut))
 		}
 		out[at.Network] = sequence.Doc{Attachment: at, Digest: record.Digest(b)}

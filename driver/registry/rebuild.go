@@ -80,7 +80,7 @@ func (r *Registry) Rebuilt(ctx context.Context) error {
 // is unknown here. One that is known is fine.
 func (r *Registry) Adopt(ctx context.Context, e overlay.Endpoint) error {
 	defer r.change()()
-	if _, known := r.endpoints[e.ID]; known {
+	if _, known := r.endpoints.Get(e.ID); known {
 		return nil
 	}
 	if by := r.clashLocked(e); by != "" {
@@ -115,9 +115,9 @@ func (p *publisher) inherit(stored []kvstore.Pair) {
 func (d *documents) attachmentsLocked(of map[string]pooled) []overlay.Attachment {
 	var out []overlay.Attachment
 	done := map[string]bool{}
-	for _, at := range d.own.docker {
-		done[at.Network] = true
-		out = append(out, d.withInheritedLocked(d.attachmentLocked(at.Network, of[at.Network])))
+	for n := range d.networks.Here() {
+		done[n.ID] = true
+		out = append(out, d.withInheritedLocked(d.attachmentLocked(n.ID, of[n.ID])))
 	}
 	for network := range d.rebuild.inherited {
 		if !done[network] {

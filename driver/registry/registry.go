@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -15,7 +14,9 @@ import (
 
 	"github.com/weft-net/weft/driver/identity"
 	"github.com/weft-net/weft/driver/overlay"
+	"github.com/weft-net/weft/driver/registry/endpoints"
 	"github.com/weft-net/weft/driver/registry/epoch"
+	"github.com/weft-net/weft/driver/registry/networks"
 	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/driver/skipped"
@@ -125,22 +126,23 @@ func assemble(cfg Config, id Identity) *Registry {
 	if c.skipped == nil {
 		c.skipped = &skipped.List{}
 	}
-	own, others, rebuild := newHoldings(), peers.New(cfg.Self, cfg.Reap), &rebuild{core: c}
+	others, rebuild := peers.New(cfg.Self, cfg.Reap), &rebuild{core: c}
+	d := &directory{core: c, networks: networks.New(), endpoints: endpoints.New()}
 	r := &Registry{
-		directory: &directory{core: c, holdings: own}, rebuild: rebuild, peers: others, observe: cfg.Observe.filled(),
-		epochs:    &epochs{core: c, own: own, peers: others, rebuild: rebuild, State: epoch.New(time.Now()), wake: make(chan struct{}, 1)},
+		directory: d, rebuild: rebuild, peers: others, observe: cfg.Observe.filled(),
+		epochs:    &epochs{core: c, endpoints: d.endpoints, peers: others, rebuild: rebuild, State: epoch.New(time.Now()), wake: make(chan struct{}, 1)},
 		contact:   &contact{core: c, last: Contact{Since: time.Now(), Err: errors.New("not asked yet")}},
-		documents: &documents{core: c, own: own, rebuild: rebuild},
+		documents: &documents{core: c, networks: d.networks, endpoints: d.endpoints, rebuild: rebuild},
 	}
 	r.place = &place{core: c, epochs: r.epochs, id: id}
 	r.published = &publication{core: c, epochs: r.epochs, place: r.place, observe: r.observe}
-	r.claims = &Claims{directory: r.directory, epochs: r.epochs, place: r.place, contact: r.contact, peers: others, rebuild: rebuild}
+	r.claims = &Claims{directory: d, epochs: r.epochs, place: r.place, contact: r.contact, peers: others, rebuild: rebuild}
 	r.keyring = &Keyring{
 		core: c, epochs: r.epochs, place: r.place, contact: r.contact, claims: r.claims, peers: others, rebuild: rebuild, rotation: newRotation(),
 	}
 	r.direct = &Direct{core: c, documents: r.documents, contact: r.contact, epochs: r.epochs, keyring: r.keyring, peers: others}
-	r.departure = &Departure{core: c, own: own, contact: r.contact, rebuild: rebuild, direct: r.direct}
-	r.maker = maker{directory: r.directory, claims: r.claims, published: r.published, rebuild: rebuild}
+	r.departure = &Departure{core: c, endpoints: d.endpoints, contact: r.contact, rebuild: rebuild, direct: r.direct}
+	r.maker = maker{directory: d, claims: r.claims, published: r.published, rebuild: rebuild}
 	r.reaper = reaper{core: c, epochs: r.epochs, contact: r.contact, keyring: r.keyring, peers: others, silence: silence{core: c, peers: others}}
 	return r
 }
@@ -191,7 +193,7 @@ func (r *Registry) Snapshot() overlay.Snapshot {
 	defer r.mu.RUnlock()
 	s := overlay.Snapshot{
 		Self: r.self, Partial: r.rebuild.lost || r.epochs.Partial(), Hosts: map[string]overlay.Host{}, Networks: map[string]overlay.Network{},
-		Local: slices.Collect(maps.Values(r.endpoints)), Peers: map[string][]overlay.Attachment{},
+		Local: slices.Collect(r.endpoints.All()), Peers: map[string][]overlay.Attachment{},
 		Silent: r.peers.Silences(), Probes: r.peers.Probes(), Held: r.heldLocked(),
 	}
 	now := time.Now()
@@ -201,9 +203,9 @@ func (r *Registry) Snapshot() overlay.Snapshot {
 			s.Hosts[name] = p.Host
 		}
 	}
-	for id, n := range r.networks {
-		if n.Deleted.IsZero() || r.inUseLocked(id) {
-			s.Networks[id] = n
+	for n := range r.networks.All() {
+		if n.Deleted.IsZero() || r.endpoints.In(n.ID) {
+			s.Networks[n.ID] = n
 		}
 	}
 	for at := range r.peers.Attachments() {
@@ -219,12 +221,13 @@ func (r *Registry) heldLocked() map[string][]netip.Addr {
 	if r.addresses == nil {
 		return out
 	}
-	for _, e := range r.endpoints {
+	for e := range r.endpoints.All() {
 		if _, done := out[e.Network]; done {
 			continue
 		}
 		var held []netip.Addr
-		for _, p := range record.Prefixes(r.networks[e.Network]) {
+		n, _ := r.networks.Record(e.Network)
+		for _, p := range record.Prefixes(n) {
 			held = append(held, r.addresses.Held(p)...)
 		}
 		out[e.Network] = held

@@ -10,6 +10,7 @@ import (
 
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry/epoch"
+	"github.com/weft-net/weft/driver/registry/networks"
 	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
@@ -70,8 +71,8 @@ func (r *Registry) Remake(ctx context.Context, n overlay.Network) error {
 func (m maker) mayRemake(n overlay.Network) (kvstore.Op, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	for _, old := range m.networks {
-		if !old.Deleted.IsZero() && (old.ID == n.ID || old.Name == n.Name && n.Created.Before(old.Deleted) && samePrefixes(old, n)) {
+	for old := range m.networks.All() {
+		if !old.Deleted.IsZero() && (old.ID == n.ID || old.Name == n.Name && n.Created.Before(old.Deleted) && networks.SamePrefixes(old, n)) {
 			return kvstore.Op{}, fmt.Errorf("network %q was removed from the cluster while this host did not hear of it: remove it here with `docker network rm %s`", n.Name, n.Name)
 		}
 	}
@@ -94,13 +95,8 @@ func (m maker) beaten(ctx context.Context, n overlay.Network) (done bool, err er
 	if err != nil {
 		return false, fmt.Errorf("read network %q: %w", n.Name, err)
 	}
-	if !samePrefixes(first, n) {
+	if !networks.SamePrefixes(first, n) {
 		return false, fmt.Errorf("network %q of this host's Docker cannot be recorded again, since host %s has recorded one of that name with %s: disconnect its containers and remove it with `docker network rm`", n.Name, first.Host, record.Subnets(first))
 	}
 	return true, m.learn(ctx, first)
-}
-
-// samePrefixes says whether both networks have the same subnets.
-func samePrefixes(a, b overlay.Network) bool {
-	return len(a.Subnets) == len(b.Subnets) && sameSubnets(a, b) == nil
 }

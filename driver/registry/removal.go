@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -29,11 +28,11 @@ type remover struct {
 // seemed to fail may still be carried out.
 func (r *remover) settleRemovals(ctx context.Context, lateWrites bool) error {
 	r.mu.RLock()
-	asked := slices.Sorted(maps.Keys(r.remove))
+	asked := r.networks.Removals()
 	var revive []string
-	for id, n := range r.networks {
-		if !n.Deleted.IsZero() && r.inUseLocked(id) {
-			revive = append(revive, id)
+	for n := range r.networks.All() {
+		if !n.Deleted.IsZero() && r.endpoints.In(n.ID) {
+			revive = append(revive, n.ID)
 		}
 	}
 	r.mu.RUnlock()
@@ -133,17 +132,13 @@ func (r *remover) removalOps(ctx context.Context, n overlay.Network, revision ui
 // from now on until its end: the store is asked for it.
 func (r *remover) beginRemoval(id string) bool {
 	defer r.change()()
-	if !r.remove[id] {
-		return false
-	}
-	r.removing[id] = true
-	return true
+	return r.networks.BeginRemoval(id)
 }
 
 func (r *remover) endRemoval(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.removing, id)
+	r.networks.EndRemoval(id)
 }
 
 // users lists the hosts that have an endpoint in the network.
@@ -151,7 +146,7 @@ func (r *remover) users(id string) []string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var out []string
-	if r.inUseLocked(id) {
+	if r.endpoints.In(id) {
 		out = append(out, r.self.Name)
 	}
 	for host, at := range r.peers.In(id) {
@@ -168,8 +163,7 @@ func (r *remover) dropRemoval(ctx context.Context, id string) error {
 	if err := r.commitLocked(ctx, record.Delete(record.StateRemove+id)); err != nil {
 		return err
 	}
-	delete(r.remove, id)
-	delete(r.removing, id)
+	r.networks.DropRemoval(id)
 	r.any.send() // the mirror may bring the network back now
 	return nil
 }
@@ -178,9 +172,8 @@ func (r *remover) dropRemoval(ctx context.Context, id string) error {
 func (r *remover) revive(ctx context.Context, id string) error {
 	n, revision, err := r.readNetwork(ctx, id)
 	if errors.Is(err, kvstore.ErrNotFound) { // the store has lost the tombstone
-		r.mu.RLock()
-		n, revision, err = r.networks[id], 0, nil
-		r.mu.RUnlock()
+		n, _ = r.networkRecord(id)
+		revision, err = 0, nil
 	}
 	if err != nil {
 		return fmt.Errorf("take back the removal of network %q: %w", id, err)
@@ -201,10 +194,7 @@ func (r *remover) revive(ctx context.Context, id string) error {
 // as they were before.
 func (r *remover) reassert(ctx context.Context) error {
 	r.mu.RLock()
-	var lost []overlay.Network
-	for id := range r.absent {
-		lost = append(lost, r.networks[id])
-	}
+	lost := r.networks.Absent()
 	r.mu.RUnlock()
 	for _, n := range lost {
 		stored, revision, err := r.readNetwork(ctx, n.ID)
@@ -299,14 +289,6 @@ func (r *remover) leftPools(ctx context.Context, n overlay.Network) ([]kvstore.O
 	}
 	left := slices.DeleteFunc(record.Prefixes(n), func(s netip.Prefix) bool { _, live := r.NetworkOf(s); return live })
 	return r.addresses.PoolOps(ctx, left)
-}
-
-// networkRecord gives a network's record, or tombstone, as it is here.
-func (d *directory) networkRecord(id string) (n overlay.Network, known bool) {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	n, known = d.networks[id]
-	return n, known
 }
 
 // ended says whether the network is known here to be no more.

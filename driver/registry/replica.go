@@ -3,17 +3,13 @@ package registry
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/weft-net/weft/driver/format"
-	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/driver/skipped"
@@ -37,44 +33,19 @@ type follower struct {
 // are absent change nothing: see the package comment.
 func (f follower) applyNetworks(_ context.Context, pairs []kvstore.Pair) error {
 	defer f.change()()
-	read := record.ReadNetworks(pairs, f.networks, f.decoded)
-	f.decoded = read.Decoded
-	f.watchLossesLocked(record.NetPrefix, pairs, read.Unread)
-	f.passOver(record.NetPrefix, append(read.Passed, f.epochPassedLocked()...)...)
-	var ops []kvstore.Op
-	changed := map[string]overlay.Network{}
-	present, behind := map[string]bool{}, map[string]bool{}
-	for key := range read.Unread { // what it says is not known, so what was known stays
-		present[strings.TrimPrefix(key, record.NetPrefix)] = true
+	seen, err := f.networks.See(pairs)
+	if err != nil {
+		return err
 	}
-	for _, n := range read.Networks {
-		if !n.Deleted.IsZero() { // a tombstone's end is no loss, see tombstone.go
-			f.epochs.SeeTombstone(record.NetworkKey(n.ID))
-		}
-		old, known := f.networks[n.ID]
-		if known && record.Outdated(n, old) {
-			behind[n.ID] = true
-			continue
-		}
-		present[n.ID] = true
-		if known && (reflect.DeepEqual(old, n) || equalJSON(old, n)) {
-			f.networks[n.ID] = n // the very one, which is compared in no time
-			continue
-		}
-		op, err := record.Put(record.StateNetwork+n.ID, n)
-		if err != nil {
-			return err
-		}
-		ops, changed[n.ID] = append(ops, op), n
+	f.watchLossesLocked(record.NetPrefix, pairs, seen.Unread)
+	f.passOver(record.NetPrefix, append(seen.Passed, f.epochPassedLocked()...)...)
+	for _, key := range seen.Tombstones { // a tombstone's end is no loss, see tombstone.go
+		f.epochs.SeeTombstone(key)
 	}
-	absent := f.absentLocked(present)
-	maps.Copy(absent, behind)
-	if len(ops) == 0 && maps.Equal(absent, f.absent) {
+	if !seen.Changed {
 		return nil
 	}
-	f.keepLocked(ops...)
-	maps.Copy(f.networks, changed)
-	f.absent = absent
+	f.keepLocked(seen.Ops...)
 	f.changedLocally() // a tombstone may be wrong: the publisher looks at it
 	return nil
 }
@@ -85,24 +56,6 @@ func (f follower) epochPassedLocked() []skipped.Record {
 		return []skipped.Record{cannot}
 	}
 	return nil
-}
-
-// absentLocked gives the networks that this host's Docker has and the store
-// has lost.
-func (f follower) absentLocked(present map[string]bool) map[string]bool {
-	absent := map[string]bool{}
-	for _, at := range f.docker {
-		if n, ok := f.networks[at.Network]; ok && n.Deleted.IsZero() && !present[n.ID] {
-			absent[n.ID] = true
-		}
-	}
-	return absent
-}
-
-func equalJSON(a, b overlay.Network) bool {
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && string(x) == string(y)
 }
 
 // applyHosts takes the store's host/ records into the replica, after fetching

@@ -30,10 +30,6 @@ func (r *Registry) load(ctx context.Context, alone bool) error {
 			return fmt.Errorf("record %s is %w: %w", p.Key, ErrDamaged, err)
 		}
 	}
-	for id, at := range r.docker {
-		at.earlier = true
-		r.docker[id] = at
-	}
 	r.self.Incarnation = self.Incarnation
 	r.keyring.turnLocked(r.keyring.meta)
 	forgets, changed := r.epochs.Loaded(alone)
@@ -74,6 +70,9 @@ func (r *Registry) load(ctx context.Context, alone bool) error {
 
 func (r *Registry) loadOne(p kvstore.Pair, self *overlay.Host, seed *[]byte) error {
 	decode := func(v any) error { return json.Unmarshal(p.Value, v) }
+	if mine, err := r.networks.Load(p.Key, decode); mine || err != nil {
+		return err
+	}
 	switch {
 	case p.Key == record.StateSelf:
 		return decode(self)
@@ -91,21 +90,13 @@ func (r *Registry) loadOne(p kvstore.Pair, self *overlay.Host, seed *[]byte) err
 		return decode(&r.epochs.State)
 	case p.Key == record.StateSeen:
 		return r.epochs.LoadSeen(decode)
-	case p.Key == record.StateRan:
-		return decode(&r.graves.ran)
-	case strings.HasPrefix(p.Key, record.StateGrave):
-		return into(r.graves.seen, p.Key[len(record.StateGrave):], decode)
-	case strings.HasPrefix(p.Key, record.StateRemove):
-		r.remove[p.Key[len(record.StateRemove):]] = true
-		return nil
-	case strings.HasPrefix(p.Key, record.StateMaking):
-		return into(r.halfMade, p.Key[len(record.StateMaking):], decode)
-	case strings.HasPrefix(p.Key, record.StateDocker):
-		return into(r.docker, p.Key[len(record.StateDocker):], decode)
 	case strings.HasPrefix(p.Key, record.StateEndpoint):
-		return into(r.endpoints, p.Key[len(record.StateEndpoint):], decode)
-	case strings.HasPrefix(p.Key, record.StateNetwork):
-		return into(r.networks, p.Key[len(record.StateNetwork):], decode)
+		var e overlay.Endpoint
+		if err := decode(&e); err != nil {
+			return err
+		}
+		r.endpoints.Put(e)
+		return nil
 	case strings.HasPrefix(p.Key, record.StateHost):
 		var doc record.HostDoc
 		if err := decode(&doc); err != nil {
@@ -122,13 +113,4 @@ func (r *Registry) loadOne(p kvstore.Pair, self *overlay.Host, seed *[]byte) err
 		r.epochs.noteClashLocked(at)
 	}
 	return nil // another package's
-}
-
-func into[T any](m map[string]T, key string, decode func(any) error) error {
-	var v T
-	if err := decode(&v); err != nil {
-		return err
-	}
-	m[key] = v
-	return nil
 }

@@ -7,37 +7,13 @@ import (
 	"slices"
 	"time"
 
-	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
 
-// A tombstone is kept for so long that every host that still had the network when it was
-// removed has learned of the removal: a host that is away for longer may bring the network
-// back. If tombstones had no end, the records that each host reads with every change of a
-// network would grow for ever.
-//
-// Each host finds out by itself how old a tombstone is: it counts for how long weft has
-// run here since it first saw the tombstone as it is. So a clock that is set wrong has no
-// say, neither the remover's nor this host's own.
-const (
-	tombstoneTime = 30 * 24 * time.Hour
-	tombstoneLook = time.Hour
-)
-
-// graves are how old tombstones are here. They are durable.
-type graves struct {
-	ran  time.Duration    // for how long weft has run on this state, as of the last look
-	seen map[string]grave // by network id
-}
-
-// grave is a tombstone as it was seen at a look.
-type grave struct {
-	Since   time.Duration `json:"since"` // as graves.ran
-	Created time.Time     `json:"created"`
-	Version uint64        `json:"version"`
-}
+// tombstoneLook is how often the age of tombstones is looked at, see package networks.
+const tombstoneLook = time.Hour
 
 // tombstoneKeeper removes tombstones that are old.
 type tombstoneKeeper struct{ *directory }
@@ -68,62 +44,32 @@ func (t tombstoneKeeper) tendTombstones(ctx context.Context, passed time.Duratio
 		return err
 	}
 	var old []string
-	for _, n := range t.networksWhere(t.isOldLocked) {
+	t.mu.RLock()
+	for _, n := range t.networks.Where(t.isOldLocked) {
 		old = append(old, n.ID)
 	}
+	t.mu.RUnlock()
 	return t.bury(ctx, old)
 }
 
 // countTombstones adds what has passed to the age of each tombstone.
 func (t tombstoneKeeper) countTombstones(ctx context.Context, passed time.Duration) error {
 	defer t.change()()
-	t.graves.ran += passed
-	seen := map[string]grave{}
-	var ops []kvstore.Op
-	for id, n := range t.networks {
-		if n.Deleted.IsZero() {
-			continue
-		}
-		g, known := t.graves.seen[id]
-		if !known || !g.is(n) {
-			g = grave{Since: t.graves.ran, Created: n.Created, Version: n.Version}
-			op, err := record.Put(record.StateGrave+id, g)
-			if err != nil {
-				return err
-			}
-			ops = append(ops, op)
-		}
-		seen[id] = g
-	}
-	for id := range t.graves.seen {
-		if _, still := seen[id]; !still {
-			ops = append(ops, record.Delete(record.StateGrave+id))
-		}
-	}
-	if len(seen) == 0 && len(ops) == 0 {
-		return nil
-	}
-	ran, err := record.Put(record.StateRan, t.graves.ran)
-	if err != nil {
+	now, ops, err := t.networks.Count(passed)
+	if err != nil || len(ops) == 0 {
 		return err
 	}
-	if err := t.commitLocked(ctx, append(ops, ran)...); err != nil {
+	if err := t.commitLocked(ctx, ops...); err != nil {
 		return err
 	}
-	t.graves.seen = seen
+	t.networks.Counted(now)
 	return nil
-}
-
-func (g grave) is(n overlay.Network) bool {
-	return g.Version == n.Version && g.Created.Equal(n.Created)
 }
 
 // isOldLocked says whether n is a tombstone that may go, of a network of which this
 // host has nothing left.
-func (h *holdings) isOldLocked(n overlay.Network) bool {
-	g, known := h.graves.seen[n.ID]
-	return known && g.is(n) && h.graves.ran-g.Since > tombstoneTime && !n.Deleted.IsZero() && format.Writable(n.Rest) == nil &&
-		!h.inUseLocked(n.ID) && !h.attachedLocked(n.ID) && !h.remove[n.ID]
+func (t tombstoneKeeper) isOldLocked(n overlay.Network) bool {
+	return t.networks.IsOld(n) && !t.endpoints.In(n.ID)
 }
 
 // bury removes the networks' tombstones, in the store and then here. What is none
@@ -181,7 +127,10 @@ func (t tombstoneKeeper) storedTombstones(ctx context.Context) (map[string]uint6
 
 func (t tombstoneKeeper) forgetTombstones(ctx context.Context, ids []string) error {
 	defer t.change()()
-	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !t.isOldLocked(t.networks[id]) })
+	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
+		n, _ := t.networks.Record(id)
+		return !t.isOldLocked(n)
+	})
 	ops := make([]kvstore.Op, 0, len(ids))
 	for _, id := range ids {
 		ops = append(ops, record.Delete(record.StateNetwork+id), record.Delete(record.StateGrave+id))
@@ -190,8 +139,7 @@ func (t tombstoneKeeper) forgetTombstones(ctx context.Context, ids []string) err
 		return err
 	}
 	for _, id := range ids {
-		delete(t.networks, id)
-		delete(t.graves.seen, id)
+		t.networks.Bury(id)
 		delete(t.unsaved, record.StateNetwork+id)
 	}
 	return nil

@@ -56,9 +56,9 @@ func (r *Registry) Own() []overlay.Attachment {
 	pooled := r.documents.pooled()
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	out := make([]overlay.Attachment, 0, len(r.docker))
-	for _, at := range r.docker {
-		out = append(out, r.documents.attachmentLocked(at.Network, pooled[at.Network]))
+	out := []overlay.Attachment{}
+	for n := range r.networks.Here() {
+		out = append(out, r.documents.attachmentLocked(n.ID, pooled[n.ID]))
 	}
 	slices.SortFunc(out, func(a, b overlay.Attachment) int { return cmp.Compare(a.Network, b.Network) })
 	return out

@@ -13,7 +13,7 @@ const (
 	StateRemove   = "remove/"      // network id: to be removed everywhere if unused
 	StateNetwork  = "replica/net/" // network id → overlay.Network
 	StateHost     = "replica/host/"
-	StateYield    = "yield"       // there while Registry.Yields is true
+	StateYield    = "yield"       // there while Claims.Yields is true
 	StateEpoch    = "epoch"       // the epoch that this host goes by
 	StateSeen     = "seen"        // revisions of lasting records
 	StateSequence = "sequence"    // numbers of this host's attachments
