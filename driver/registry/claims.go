@@ -130,4 +130,4 @@ func (c *Claims) Held() map[netip.Prefix][]netip.Addr {
 
 // Rebuilding says whether this host may have endpoints that it has lost its records of,
 // see Registry.Rebuilding.
-func (c *Claims) Rebuilding() (lost, ready bool) { return c.rebuild.far() }
+func (c *Claims) Rebuilding() (lost, ready bool) { return c.rebuild.progress() }

@@ -198,56 +198,9 @@ func (d *Direct) Vacant(host overlay.Host) {
 	d.peers.Vacant(host)
 }
 
-// flushAfter is how long pushed documents wait for more before they are
-// written to this host's state: what a crash loses is asked for again.
-const flushAfter = 100 * time.Millisecond
-
-// flushLocked has run write what was pushed.
+// flushLocked has flusher write what was pushed.
 func (d *Direct) flushLocked() {
 	if d.peers.Dirty() {
 		wakeUp(d.flushes)
 	}
-}
-
-// run makes other hosts' records durable until ctx ends. What could not be
-// written is tried again.
-func (f flusher) run(ctx context.Context) error {
-	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-f.flushes:
-		case <-ticker.C:
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(flushAfter):
-		}
-		if err := f.flush(ctx); err != nil && ctx.Err() == nil {
-			f.log.WithError(err).Warn("What other hosts told could not be kept for the next start.")
-		}
-	}
-}
-
-func (f flusher) flush(ctx context.Context) error {
-	if err := f.keepPushed(); err != nil {
-		return err
-	}
-	f.save(ctx)
-	return nil
-}
-
-// keepPushed puts what was pushed to what is to be saved.
-func (f flusher) keepPushed() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	ops, err := f.peers.Pushed()
-	if err != nil {
-		return err
-	}
-	f.keepLocked(ops...)
-	return nil
 }

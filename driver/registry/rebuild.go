@@ -52,10 +52,10 @@ func (r *rebuild) remaining(vtep netip.Addr) []netip.Addr {
 
 // Rebuilding says whether this host may have endpoints that it has lost its
 // records of; ready, whether the cluster's records are here to match them with.
-func (r *Registry) Rebuilding() (lost, ready bool) { return r.rebuild.far() }
+func (r *Registry) Rebuilding() (lost, ready bool) { return r.rebuild.progress() }
 
-// far is how far it has come, see Registry.Rebuilding.
-func (r *rebuild) far() (lost, ready bool) {
+// progress is how far it has come, see Registry.Rebuilding.
+func (r *rebuild) progress() (lost, ready bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.lost, r.hosts && r.networks

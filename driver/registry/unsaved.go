@@ -5,10 +5,15 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/kvstore"
 )
+
+// flushAfter is how long pushed documents wait for more before they are
+// written to this host's state: what a crash loses is asked for again.
+const flushAfter = 100 * time.Millisecond
 
 // flusher makes copies of other hosts' records durable.
 type flusher struct {
@@ -26,6 +31,49 @@ func (c *core) keepLocked(ops ...kvstore.Op) {
 		c.unsaved[op.Key] = op
 		wakeUp(c.flushes)
 	}
+}
+
+// run makes other hosts' records durable until ctx ends. What could not be
+// written is tried again.
+func (f flusher) run(ctx context.Context) error {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-f.flushes:
+		case <-ticker.C:
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(flushAfter):
+		}
+		if err := f.flush(ctx); err != nil && ctx.Err() == nil {
+			f.log.WithError(err).Warn("What other hosts told could not be kept for the next start.")
+		}
+	}
+}
+
+func (f flusher) flush(ctx context.Context) error {
+	if err := f.keepPushed(); err != nil {
+		return err
+	}
+	f.save(ctx)
+	return nil
+}
+
+// keepPushed puts what was pushed to what is to be saved.
+func (f flusher) keepPushed() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ops, err := f.peers.Pushed()
+	if err != nil {
+		return err
+	}
+	f.keepLocked(ops...)
+	return nil
 }
 
 // save writes what was not written before.
