@@ -4,28 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"sync/atomic"
 	"time"
 
-	"github.com/weft-net/weft/driver/overlay"
-	"github.com/weft-net/weft/driver/registry/networks"
-	"github.com/weft-net/weft/driver/registry/peers"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/kvstore"
 )
-
-// Claims is what this host may claim, and what other hosts and it have claimed as far as
-// this host knows: the IPAM side asks it, see ipam.Permits and ipam.Networks.
-type Claims struct {
-	*directory
-	rebuild *rebuild
-	epochs  *epochs
-	place   *place
-	contact *contact
-	peers   *peers.Peers
-
-	yields atomic.Bool // see Yields; durable
-}
 
 // ErrFrozen is in Admit's error.
 var ErrFrozen = errors.New("nothing new is claimed at the moment")
@@ -55,59 +38,49 @@ func (m maker) admitted(ctx context.Context) (checks []kvstore.Op, err error) {
 	return checks, err
 }
 
-// Claimed gives the addresses in the subnet that other hosts have, by host,
-// according to what each has said last: in use or in stock. A host that was
-// declared dead or has left has none.
-func (c *Claims) Claimed(subnet netip.Prefix) map[netip.Addr]string {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	out := map[netip.Addr]string{}
-	for n := range c.networks.All() {
-		if !networks.HasSubnet(n, subnet) {
-			continue
-		}
-		for host, at := range c.peers.In(n.ID) {
-			add := func(a netip.Addr) {
-				if subnet.Contains(a) {
-					out[a] = host
-				}
-			}
-			for _, a := range at.Stock {
-				add(a)
-			}
-			for _, e := range at.Endpoints {
-				for _, a := range e.Addrs {
-					add(a)
-				}
-			}
-		}
+// Changes is signalled after every change of what Admit answers.
+func (c *Claims) Changes() (changes <-chan struct{}, stop func()) { return c.admission.subscribe() }
+
+// Fence is what a transaction that claims an address for this host must hold:
+// nobody has declared this host dead, or taken its place.
+func (c *Claims) Fence() []kvstore.Op {
+	return []kvstore.Op{{Kind: kvstore.Check, Key: record.DeadKey(c.Self().Name)}, c.place.fence()}
+}
+
+// NotDeadSince gives a condition that holds until this host comes back after having been
+// declared dead, from the call on.
+func (c *Claims) NotDeadSince(ctx context.Context) (kvstore.Op, error) {
+	key := record.BackKey(c.Self().Name)
+	p, err := c.cluster.Get(ctx, key)
+	if err != nil && !errors.Is(err, kvstore.ErrNotFound) {
+		return kvstore.Op{}, fmt.Errorf("look when this host was declared dead last: %w", err)
 	}
-	return out
+	return kvstore.Op{Kind: kvstore.Check, Key: key, Revision: p.Revision}, nil
 }
 
-// Asked gives the addresses in the network that other hosts ask for: whoever has one in
-// stock is to give it back. Who may be dead asks for nothing.
-func (c *Claims) Asked(network string) []netip.Addr {
+// Yields says whether this host was declared dead and has not compared all its
+// claims since. What another host has claimed meanwhile is that one's, whatever
+// looks at it first, and although this host claimed it earlier: the mark has no
+// say any more, and the store had not lost anything.
+func (c *Claims) Yields() bool { return c.yields.Load() }
+
+// ConfirmStoreIntact reads the hosts' records, and fails if they show that the store has
+// lost data. Claims that were made just before are worth nothing then: the store had
+// lost who else has the addresses.
+func (c *Claims) ConfirmStoreIntact(ctx context.Context) error {
 	c.mu.RLock()
-	defer c.mu.RUnlock()
-	var out []netip.Addr
-	for host, at := range c.peers.In(network) {
-		if len(at.Asks) > 0 && c.livesLocked(host) {
-			out = append(out, at.Asks[:min(len(at.Asks), overlay.MostAsks)]...)
-		}
+	id, before := c.epochs.Epoch.ID, c.epochs.Seen()
+	c.mu.RUnlock()
+	pairs, _, err := c.cluster.List(ctx, record.HostPrefix)
+	if err != nil {
+		return fmt.Errorf("look whether the store has lost data: %w", err)
 	}
-	return out
-}
-
-// Lives says whether another host is alive and can be told something: the store shows its
-// lease, and it is not silent.
-func (c *Claims) Lives(host string) bool {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.livesLocked(host)
-}
-
-func (c *Claims) livesLocked(host string) bool {
-	peer, known := c.peers.Peer(host)
-	return known && peer.Live && !c.peers.Silent(host)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	intact, due := c.epochs.Confirm(id, before, pairs)
+	c.epochs.tendLocked(due)
+	if !intact {
+		return fmt.Errorf("%w, since the store has lost data", ErrFrozen)
+	}
+	return nil
 }
