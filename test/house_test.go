@@ -20,6 +20,10 @@ const root = ".."
 // Lines that a Go file may have, tests excepted.
 const maxLines = 500
 
+// Methods that a type may have. One with more is asked about everything: divide it by idea,
+// as driver/registry is.
+const maxMethods = 60
+
 // Names that say nothing about what a package is.
 var vague = []string{"common", "helper", "helpers", "manager", "misc", "util", "utils"}
 
@@ -67,6 +71,27 @@ func TestNoFileIsLong(t *testing.T) {
 		}
 		if n := bytes.Count(read(t, file), []byte("\n")); n > maxLines {
 			t.Errorf("%s: %d lines, at most %d; a second noun in it wants a file of its own", file, n, maxLines)
+		}
+	}
+}
+
+func TestNoTypeKnowsEverything(t *testing.T) {
+	method := regexp.MustCompile(`(?m)^func \(\w* ?\*?(\w+)(?:\[.*?\])?\) `)
+	count := map[string]int{} // by folder and type
+	for _, file := range files(t, ".go") {
+		if strings.HasSuffix(file, "_test.go") || strings.HasPrefix(file, "test/") {
+			continue
+		}
+		for _, m := range method.FindAllSubmatch(read(t, file), -1) {
+			count[filepath.Dir(file)+"."+string(m[1])]++
+		}
+	}
+	if len(count) < 100 {
+		t.Errorf("%d types with methods were found: methods are written otherwise than this test reads them", len(count))
+	}
+	for _, name := range slices.Sorted(maps.Keys(count)) {
+		if n := count[name]; n > maxMethods {
+			t.Errorf("%s has %d methods, and no type may have more than %d: give what is one idea a type of its own", name, n, maxMethods)
 		}
 	}
 }
