@@ -28,11 +28,24 @@ func trafficOf(hosts ...*host) (out traffic) {
 	return out
 }
 
+// quiet waits until no message is under way between the hosts, and gives the traffic so
+// far: a message that is counted on one side only would make the counts differ for good.
+func quiet(t *testing.T, hosts ...*host) (now traffic) {
+	t.Helper()
+	within(t, 20*time.Second, "no message is under way", func() bool {
+		was := trafficOf(hosts...)
+		time.Sleep(50 * time.Millisecond) // messages take far less, and come a few times a second
+		now = trafficOf(hosts...)
+		return now == was
+	})
+	return now
+}
+
 // lossless starts to count, and gives what fails if since then one message was lost or
 // refused between the hosts.
 func lossless(t *testing.T, hosts ...*host) (end func()) {
 	t.Helper()
-	before := trafficOf(hosts...)
+	before := quiet(t, hosts...)
 	return func() {
 		t.Helper()
 		var now traffic
