@@ -96,26 +96,27 @@ func (d *daemon) close() {
 	}
 }
 
+// listen opens what others come to. Docker's socket is the last, so that whoever sees that
+// weft serves Docker can ask it anything else too.
 func (d *daemon) listen(ctx context.Context) (err error) {
-	if d.plugin, err = plugin.Listen(ctx, d.cfg.Socket); err != nil {
-		return err
-	}
-	d.onClose(d.plugin.Close)
 	if d.control, err = plugin.Listen(ctx, d.cfg.Control); err != nil {
 		return err
 	}
 	d.onClose(d.control.Close)
-	if d.cfg.Metrics == "" {
-		return nil
+	if d.cfg.Metrics != "" {
+		if d.scrapes, err = metrics.Listen(ctx, d.cfg.Metrics); err != nil {
+			return err
+		}
+		d.onClose(d.scrapes.Close)
+		if at, ok := d.scrapes.Addr().(*net.TCPAddr); ok && at.IP.IsUnspecified() {
+			d.log.WithField("address", d.cfg.Metrics).Warnf("Metrics are served on all addresses of this host, where its containers can read them too; "+
+				"serve them with --metrics 127.0.0.1:%d, or on an address that a firewall keeps for Prometheus.", at.Port)
+		}
 	}
-	if d.scrapes, err = metrics.Listen(ctx, d.cfg.Metrics); err != nil {
+	if d.plugin, err = plugin.Listen(ctx, d.cfg.Socket); err != nil {
 		return err
 	}
-	d.onClose(d.scrapes.Close)
-	if at, ok := d.scrapes.Addr().(*net.TCPAddr); ok && at.IP.IsUnspecified() {
-		d.log.WithField("address", d.cfg.Metrics).Warnf("Metrics are served on all addresses of this host, where its containers can read them too; "+
-			"serve them with --metrics 127.0.0.1:%d, or on an address that a firewall keeps for Prometheus.", at.Port)
-	}
+	d.onClose(d.plugin.Close)
 	return nil
 }
 
