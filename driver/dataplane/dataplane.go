@@ -53,6 +53,8 @@ type Dataplane struct {
 	host   *handle // its requests lock themselves
 	border borderKeeper
 
+	arrived arrived
+
 	mu           sync.Mutex         // one pass at a time; guards all below
 	applied      map[string]applied // by network id
 	surroundings surroundings
@@ -164,7 +166,8 @@ func (d *Dataplane) Set(ctx context.Context, cfg overlay.Config, verify bool) (R
 		old, known := d.applied[n.ID]
 		known = known && old.vtep == cfg.VTEP && old.port == cfg.Port
 		same := known && old.config.Equal(n)
-		if same && !verify && noBorder == nil {
+		late := d.arrived.take(n.ID) && d.fast.late[n.ID]
+		if same && !verify && noBorder == nil && !late {
 			continue
 		}
 		if !known {

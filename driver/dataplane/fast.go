@@ -39,11 +39,12 @@ const tunnelOverhead = 14 + 8 + 8 + 20
 
 // fast is the fast path of this host.
 type fast struct {
-	tried  bool            // to load the programs, which is done once
-	plane  *fastpath.Plane // nil: they are not loaded
+	tried  bool              // to load the programs, which is done once
+	plane  *fastpath.Plane   // nil: they are not loaded
 	uplink int               // index of the link at whose ingress it hangs; 0: nowhere
 	why    string            // why there is none, or ""
 	slow   map[string]string // why networks do without, by id
+	late   map[string]bool   // networks with ports that have not arrived, by id
 	ways   map[netip.Addr]hop
 	told   atomic.Pointer[toldFast]
 	swept  bool // what an earlier process left at the interface is gone
@@ -59,7 +60,7 @@ type toldFast struct {
 // loaded at once: else the first pass does so, for that takes a while on a busy machine,
 // and Docker waits half a second for weft to listen.
 func (d *Dataplane) openFast(mode FastPath) error {
-	d.fast.slow, d.fast.ways = map[string]string{}, map[netip.Addr]hop{}
+	d.fast.slow, d.fast.late, d.fast.ways = map[string]string{}, map[string]bool{}, map[netip.Addr]hop{}
 	switch mode {
 	case FastOff:
 		d.fast.tried, d.fast.why = true, "it is off, see --fast-path"
@@ -211,6 +212,9 @@ func (d *Dataplane) fastEnd(cfg overlay.Config, open bool) {
 			delete(f.slow, id)
 		}
 	}
+	maps.DeleteFunc(f.late, func(id string, _ bool) bool {
+		return !slices.ContainsFunc(cfg.Networks, func(n overlay.NetworkConfig) bool { return n.ID == id })
+	})
 	f.told.Store(&toldFast{FastState{Why: f.why, Slow: maps.Clone(f.slow)}, f.plane})
 	if f.plane == nil || cfg.Partial {
 		return

@@ -18,6 +18,7 @@ func (p *pass) fast(want []entry, open bool) {
 	if p.cfg.Partial {
 		return
 	}
+	delete(f.late, p.n.ID)
 	why := p.fastHinders(open)
 	var err error
 	if why == "" {
@@ -186,7 +187,13 @@ func (p *pass) fastPlaces(want []entry) []fastpath.Place {
 		}
 		switch vtep := behind[e.mac]; {
 		case overlay.IsPortLink(e.link):
-			if l := p.links[e.link]; l != nil {
+			// Before the container's end is up the program would drop what is for it. The
+			// bridge refuses it.
+			switch l := p.links[e.link]; {
+			case l == nil:
+			case !hasCarrier(l):
+				p.d.fast.late[p.n.ID] = true
+			default:
 				out = append(out, fastpath.Place{MAC: e.mac, Link: l.Attrs().Index})
 			}
 		case e.link == overlay.VXLAN && vtep.IsValid():

@@ -42,7 +42,9 @@ func pair(t *testing.T) (hosts []*host, near, alsoNear, far *container) {
 	for _, h := range hosts {
 		h.set()
 	}
-	return hosts, c[0], hosts[0].fetch(second), c[1]
+	third := hosts[0].fetch(second)
+	hosts[0].arrive(second)
+	return hosts, c[0], third, c[1]
 }
 
 // echo answers on TCP and UDP port 7000 of both addresses until the test ends.

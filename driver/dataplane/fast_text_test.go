@@ -41,7 +41,9 @@ func (h *host) wantFast(n overlay.NetworkConfig, say func(string, ...any)) {
 			continue
 		}
 		say("%s: %s weft_from_port", n.ID, overlay.PortLink(p.Endpoint))
-		say("fast %d: %s at %s", n.VNI, p.MAC, overlay.PortLink(p.Endpoint))
+		if h.arrived(n.ID, p) {
+			say("fast %d: %s at %s", n.VNI, p.MAC, overlay.PortLink(p.Endpoint))
+		}
 		var addrs []string
 		for _, a := range p.Addrs {
 			addrs = append(addrs, a.Addr().String())
@@ -54,6 +56,16 @@ func (h *host) wantFast(n overlay.NetworkConfig, say func(string, ...any)) {
 	for _, m := range n.Members {
 		say("fast %d: member %s", n.VNI, m)
 	}
+}
+
+// arrived says whether the container's end of the port is up.
+func (h *host) arrived(network string, p overlay.Port) (up bool) {
+	h.netlink(network, func(nl *netlink.Handle) error {
+		l, err := nl.LinkByName(overlay.PortLink(p.Endpoint))
+		up = err == nil && l.Attrs().OperState == netlink.OperUp
+		return nil
+	})
+	return up
 }
 
 // fastText writes what the kernel has of it.

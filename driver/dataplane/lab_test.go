@@ -258,6 +258,17 @@ func (h *host) settle(p overlay.Port) {
 	}
 }
 
+// arrive is what follows when the container's link is up.
+func (h *host) arrive(p overlay.Port) {
+	h.tb.Helper()
+	if err := h.dp.AwaitCarrier(h.tb.Context(), h.networkOf(p), p.Endpoint); err != nil {
+		h.tb.Fatal(err)
+	}
+	if r := h.set(); r.Repairs != 0 {
+		h.tb.Errorf("an arrival is taken for drift: %q", r.Repaired)
+	}
+}
+
 // run runs a command in the container and gives its output and whether it succeeded.
 func run(ns *netns.NS, args ...string) (string, bool) {
 	out, err := exec.Command("nsenter", append([]string{"--net=" + ns.Path()}, args...)...).CombinedOutput()

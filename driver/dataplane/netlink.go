@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -119,6 +120,7 @@ func (h *handle) removeAll(list []netlink.Link) error {
 type portFlags struct {
 	learning, flood, suppress bool
 	quiet                     bool // neither broadcast nor multicast is sent to it
+	backup                    int  // index of the port that gets what is for it while it has no carrier; 0: none
 }
 
 // bridgePorts gives the flags of every bridge port of the namespace by link index.
@@ -149,6 +151,10 @@ func (h *handle) bridgePorts() (map[int]portFlags, error) {
 				var f portFlags
 				broadcast, multicast := true, true // as on a kernel that does not tell
 				for _, i := range inner {
+					if i.Attr.Type == nl.IFLA_BRPORT_BACKUP_PORT && len(i.Value) >= 4 {
+						f.backup = int(binary.NativeEndian.Uint32(i.Value))
+						continue
+					}
 					on := len(i.Value) > 0 && i.Value[0] != 0
 					switch i.Attr.Type {
 					case nl.IFLA_BRPORT_LEARNING:
@@ -183,6 +189,7 @@ func (h *handle) setBridgePort(index int, f portFlags) error {
 	info.AddRtAttr(nl.IFLA_BRPORT_NEIGH_SUPPRESS, flag(f.suppress))
 	info.AddRtAttr(nl.IFLA_BRPORT_BCAST_FLOOD, flag(!f.quiet))
 	info.AddRtAttr(nl.IFLA_BRPORT_MCAST_FLOOD, flag(!f.quiet))
+	info.AddRtAttr(nl.IFLA_BRPORT_BACKUP_PORT, nl.Uint32Attr(uint32(f.backup))) //nolint:gosec // an index
 	req.AddData(info)
 	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: h.raw}}
 	_, err := req.Execute(unix.NETLINK_ROUTE, 0)

@@ -27,6 +27,8 @@ type pass struct {
 	flags map[int]portFlags // bridge ports as found, by link index; nil until needed
 	fresh map[string]bool   // links whose tables this pass emptied, most by making them
 	fixed []string          // what was not as wanted
+
+	refuses int // index of the port that refuses; 0: there is none
 }
 
 // setNetwork makes the kernel hold n. old is what the last pass left, zero if
@@ -66,6 +68,9 @@ func (d *Dataplane) setNetwork(ctx context.Context, cfg overlay.Config, n overla
 		return applied{}, p.fixed, err
 	}
 	refuses, refusalErr := p.refusal()
+	if refuses {
+		p.refuses = p.links[overlay.RefusePort].Attrs().Index
+	}
 	portErr := p.ports(ctx)
 	guardErr := p.guard(old)
 	upErr := p.portsUp(guardErr)

@@ -73,7 +73,7 @@ func (p *pass) port(ctx context.Context, port overlay.Port) error {
 
 	oldMTU := p.links[name].Attrs().MTU
 	err := errors.Join(
-		p.attach(name, portFlags{learning: !p.n.Guarded, flood: !p.n.Guarded}),
+		p.attach(name, portFlags{learning: !p.n.Guarded, flood: !p.n.Guarded, backup: p.refuses}),
 		p.mtu(name),
 	)
 	if err == nil && (p.verify || oldMTU != p.n.MTU) && !p.fresh[name] {

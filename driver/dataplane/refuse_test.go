@@ -295,3 +295,55 @@ func TestRefusalsAreRepaired(t *testing.T) {
 		})
 	}
 }
+
+// From Join on the container's address is known everywhere, and Docker takes a while
+// to bring its link up. Who has the address from before does not wait for that, and is
+// let in as soon as the link is up.
+func TestAContainerThatHasNotArrivedIsRefused(t *testing.T) {
+	hosts := newHosts(t, 2)
+	c := spread(t, hosts, true)
+	hold(hosts, 0, "10.9.0.50", "10.9.0.77", "fd00:9::50")
+	comes := port("net1", "comes", "10.9.0.50/24", "fd00:9::50/64")
+	ask := func(when string) {
+		t.Helper()
+		for i, from := range c {
+			for _, to := range comes.Addrs {
+				for _, network := range []string{"tcp", "udp"} {
+					if err := connects(from.ns, network, to.Addr()); !refused(err) {
+						t.Errorf("%s, %s from host %d to %s: %v", when, network, i+1, to, err)
+					}
+				}
+			}
+		}
+	}
+	ask("in stock")
+	n := &hosts[0].cfg.Networks[0]
+	n.Ports, n.Gone = append(slices.Clone(n.Ports), comes), []netip.Addr{ip("10.9.0.77")}
+	hosts[0].set()
+	there := &hosts[1].cfg.Networks[0]
+	there.Remotes = slices.DeleteFunc(slices.Clone(there.Remotes), func(r overlay.Remote) bool {
+		return slices.Contains(r.Addrs, ip("10.9.0.50")) || slices.Contains(r.Addrs, ip("fd00:9::50"))
+	})
+	there.Remotes = append(there.Remotes, remote(comes, hosts[0].cfg.VTEP))
+	slices.SortFunc(there.Remotes, func(a, b overlay.Remote) int { return slices.Compare(a.MAC[:], b.MAC[:]) })
+	hosts[1].set()
+	ask("before its link is in its sandbox")
+	if r := hosts[0].verify(); r.Repairs != 0 {
+		t.Errorf("repaired what was right: %q", r.Repaired)
+	}
+	ask("after a look at everything")
+	here := hosts[0].fetch(comes)
+	for i, from := range c {
+		for _, to := range comes.Addrs {
+			if !from.pings(to.Addr()) {
+				t.Errorf("the container of host %d does not reach the new one at %s", i+1, to)
+			}
+		}
+	}
+	must(t, here.ns, "ip", "link", "set", "eth0", "down")
+	for hosts[0].arrived("net1", comes) { // the kernel may take a second to notice
+		time.Sleep(10 * time.Millisecond)
+	}
+	hosts[0].verify() // for the fast path
+	ask("when its link is down again")
+}

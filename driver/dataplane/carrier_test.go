@@ -1,0 +1,85 @@
+package dataplane_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/weft-net/weft/driver/overlay"
+)
+
+// What waits for a container is told when Docker has brought its link up, and not
+// before: not by the network's namespace, nor by the pair.
+func TestACarrierIsToldWhenTheContainersLinkIsUp(t *testing.T) {
+	h := newHosts(t, 1)[0]
+	p := port("net1", "comes", "10.9.0.50/24")
+	var up atomic.Bool
+	early, done := make(chan error, 1), make(chan error, 1)
+	wait := func() error {
+		err := h.dp.AwaitCarrier(t.Context(), "net1", p.Endpoint)
+		if err == nil && !up.Load() {
+			err = errors.New("the container's link is down")
+		}
+		return err
+	}
+	go func() { early <- wait() }() // before there is a namespace
+	h.cfg.Networks = []overlay.NetworkConfig{{ID: "net1", VNI: 4097, MTU: 1450, Guarded: true, Ports: []overlay.Port{p}}}
+	h.set()
+	go func() { done <- wait() }()
+	h.ns.Netlink(func(nl *netlink.Handle) error { // another change of the link
+		l, err := nl.LinkByName(overlay.ContainerLink(p.Endpoint))
+		if err != nil {
+			return err
+		}
+		return nl.LinkSetMTU(l, 1400)
+	})
+	select {
+	case err := <-early:
+		t.Fatalf("told before the link is up: %v", err)
+	case err := <-done:
+		t.Fatalf("told before the link is up: %v", err)
+	case <-time.After(300 * time.Millisecond):
+	}
+	up.Store(true)
+	h.fetch(p)
+	for _, told := range []chan error{early, done} {
+		select {
+		case err := <-told:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(soon):
+			t.Fatal("the link is up, and nobody is told")
+		}
+	}
+	if err := wait(); err != nil {
+		t.Errorf("of a link that is up: %v", err)
+	}
+}
+
+func TestAWaitForACarrierEnds(t *testing.T) {
+	h := newHosts(t, 1)[0]
+	p := port("net1", "comes", "10.9.0.50/24")
+	for _, made := range []bool{false, true} {
+		if made {
+			h.cfg.Networks = []overlay.NetworkConfig{{ID: "net1", VNI: 4097, MTU: 1450, Guarded: true, Ports: []overlay.Port{p}}}
+			h.set()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if err := h.dp.AwaitCarrier(ctx, "net1", p.Endpoint); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("with a namespace (%t): %v", made, err)
+		}
+		cancel()
+	}
+	// Nothing is held any more: the namespace goes with its network.
+	h.cfg.Networks = nil
+	h.set()
+	if _, err := os.Stat(h.path("net1")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the namespace is left: %v", err)
+	}
+}
