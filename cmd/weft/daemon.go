@@ -15,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/weft-net/weft/driver"
+	"github.com/weft-net/weft/driver/arrival"
 	"github.com/weft-net/weft/driver/control"
 	"github.com/weft-net/weft/driver/dataplane"
 	"github.com/weft-net/weft/driver/dns"
@@ -51,6 +52,7 @@ type daemon struct {
 	skipped         skipped.List // records of cluster that are passed over
 	id              registry.Identity
 	registry        *registry.Registry
+	arrivals        *arrival.Arrivals
 	push            *push.Push
 	allocator       *ipam.Allocator
 	kernel          *dataplane.Dataplane
@@ -138,6 +140,7 @@ func (d *daemon) openKernel(context.Context) (err error) {
 }
 
 func (d *daemon) readRecords(ctx context.Context) error {
+	d.arrivals = arrival.New()
 	var err error
 	d.registry, err = registry.Open(ctx, registry.Config{
 		Self: overlay.Host{
@@ -145,7 +148,7 @@ func (d *daemon) readRecords(ctx context.Context) error {
 		},
 		Identity: d.id, Cluster: d.cluster, State: d.state, Alone: d.cfg.bolt != "", Reap: d.cfg.Reap, Log: d.log,
 		Observe: registry.Observer{Applied: d.metrics.Applied, Returned: d.metrics.Returned}, Remains: d.kernel.Remains,
-		Skipped: &d.skipped,
+		Skipped: &d.skipped, Arrivals: d.arrivals,
 	})
 	if err != nil {
 		return err

@@ -36,6 +36,9 @@ func (d *daemon) tasks(commands *control.Server) []task {
 		{name: "border watch", needs: []string{"passes"}, run: func(ctx context.Context) error {
 			return d.kernel.WatchBorder(ctx, d.reconciler.Verify)
 		}},
+		{name: "arrivals", needs: []string{"passes"}, run: func(ctx context.Context) error {
+			return d.arrivals.Run(ctx, d.kernel.AwaitCarrier, d.registry.Arrived)
+		}},
 		{name: "names", needs: []string{"registry", "passes"}, run: func(ctx context.Context) error { return d.names.Run(ctx) }},
 		{name: "probes", needs: []string{"registry", "passes"}, run: func(ctx context.Context) error { return d.prober.Run(ctx) }},
 

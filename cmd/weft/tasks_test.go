@@ -24,6 +24,7 @@ func TestTasks(t *testing.T) {
 		"passes: registry",
 		"underlay watch: passes",
 		"border watch: passes",
+		"arrivals: passes",
 		"names: registry, passes",
 		"probes: registry, passes",
 		"driver calls: addresses, passes",

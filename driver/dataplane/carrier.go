@@ -113,9 +113,13 @@ func hasCarrier(l netlink.Link) bool { return l.Attrs().OperState == netlink.Ope
 
 // runs says whether the message tells that the link of that name is up at both ends.
 func runs(m mnetlink.Message, name string) bool {
-	const flags = 8 // where ifinfomsg has them (linux/rtnetlink.h)
-	if m.Header.Type != unix.RTM_NEWLINK || len(m.Data) < unix.SizeofIfInfomsg ||
-		binary.NativeEndian.Uint32(m.Data[flags:])&unix.IFF_RUNNING == 0 {
+	const at = 8 // where ifinfomsg has the flags (linux/rtnetlink.h)
+	if m.Header.Type != unix.RTM_NEWLINK || len(m.Data) < unix.SizeofIfInfomsg {
+		return false
+	}
+	// A link whose state the kernel has not looked at yet runs as well, without a carrier.
+	const both = unix.IFF_RUNNING | unix.IFF_LOWER_UP
+	if binary.NativeEndian.Uint32(m.Data[at:])&both != both {
 		return false
 	}
 	attrs, err := mnetlink.NewAttributeDecoder(m.Data[unix.SizeofIfInfomsg:])

@@ -78,7 +78,7 @@ func (z *Zone) outlived(old *Zone, now time.Time) map[string]time.Time {
 }
 
 func (a around) equal(o around) bool {
-	return a.whole == o.whole && slices.Equal(a.subnets, o.subnets) && slices.Equal(a.held, o.held)
+	return a.whole == o.whole && slices.Equal(a.subnets, o.subnets) && slices.Equal(a.held, o.held) && slices.Equal(a.coming, o.coming)
 }
 
 // surroundings are the network's subnets, and the addresses that somebody has.
@@ -91,6 +91,9 @@ func surroundings(snapshot overlay.Snapshot, id string) around {
 		if e.Network == id && e.Phase != overlay.Left {
 			a.held = append(a.held, e.Addrs...)
 		}
+		if e.Network == id && e.Arriving {
+			a.coming = append(a.coming, e.Addrs...)
+		}
 	}
 	for _, at := range snapshot.Peers[id] {
 		for _, e := range at.Endpoints {
@@ -98,6 +101,7 @@ func surroundings(snapshot overlay.Snapshot, id string) around {
 		}
 	}
 	slices.SortFunc(a.held, netip.Addr.Compare)
+	slices.SortFunc(a.coming, netip.Addr.Compare)
 	return a
 }
 
@@ -106,7 +110,7 @@ func (r Record) equal(o Record) bool {
 }
 
 // records are the network's endpoints that have names, on all hosts that are
-// neither down nor silent.
+// neither down nor silent, but for those that have not arrived.
 func records(snapshot overlay.Snapshot, id string) []Record {
 	type keyed struct {
 		id string
@@ -114,7 +118,7 @@ func records(snapshot overlay.Snapshot, id string) []Record {
 	}
 	var list []keyed
 	for _, e := range snapshot.Local {
-		if e.Network == id && e.Phase != overlay.Left {
+		if e.Network == id && e.Phase != overlay.Left && !e.Arriving {
 			list = append(list, keyed{e.ID, Record{names(e.Name, e.Names), e.Addrs, true}})
 		}
 	}

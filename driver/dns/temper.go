@@ -19,7 +19,8 @@ const latelyFor = 600 * time.Second
 
 // temper gives an answer of Docker's resolver as the container is to get it: that of
 // a name or address of the view's networks may be kept no longer than weft's own, and
-// an address that the name had and nobody has any more is left out. All others are
+// an address that the name had and nobody has any more is left out, and one of a
+// container that has not arrived. All others are
 // unchanged.
 func (v View) temper(q question, answer []byte, now time.Time) []byte {
 	var m dns.Msg
@@ -27,13 +28,11 @@ func (v View) temper(q question, answer []byte, now time.Time) []byte {
 		return answer
 	}
 	lately, had := v.lately(q.name, now), len(m.Answer)
-	if lately {
-		m.Answer = slices.DeleteFunc(m.Answer, v.stale)
-	}
+	m.Answer = slices.DeleteFunc(m.Answer, func(rr dns.RR) bool { return lately && v.stale(rr) || v.arriving(rr) })
 	switch {
 	case len(m.Answer) < had && !slices.ContainsFunc(m.Answer, isData):
 		m.Answer, m.Rcode = nil, dns.RcodeNameError // as Docker says it a moment later
-	case !lately && !slices.ContainsFunc(m.Answer, v.concerns):
+	case len(m.Answer) == had && !lately && !slices.ContainsFunc(m.Answer, v.concerns):
 		return answer
 	}
 	for _, section := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {
@@ -78,6 +77,16 @@ func (v View) stale(rr dns.RR) bool {
 	return ok && slices.ContainsFunc(v, func(z *Zone) bool {
 		_, held := slices.BinarySearchFunc(z.held, a, netip.Addr.Compare)
 		return z.whole && z.contains(a) && !held
+	})
+}
+
+// arriving says whether a record has an address of an endpoint that has not arrived.
+// Docker tells its names before it has brought its link up.
+func (v View) arriving(rr dns.RR) bool {
+	a, ok := addressOf(rr)
+	return ok && slices.ContainsFunc(v, func(z *Zone) bool {
+		_, coming := slices.BinarySearchFunc(z.coming, a, netip.Addr.Compare)
+		return coming
 	})
 }
 

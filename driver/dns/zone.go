@@ -30,6 +30,7 @@ type Zone struct {
 type around struct {
 	subnets []netip.Prefix
 	held    []netip.Addr // by endpoints of all hosts, whether they have names or not; sorted
+	coming  []netip.Addr // of this host's endpoints that have not arrived; sorted
 	whole   bool         // held is all of them
 }
 

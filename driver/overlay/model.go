@@ -116,6 +116,9 @@ type Endpoint struct {
 	Name    string       `json:"name,omitempty"`    // container name, once Docker's API has told it
 	Names   []string     `json:"names,omitempty"`   // all names it is found by, Name first
 	Created time.Time    `json:"created"`
+
+	// Arriving: Docker has not brought its link up yet, so nobody is told its names.
+	Arriving bool `json:"-"`
 }
 
 // Attachment is what one host has in one network: the document that peers

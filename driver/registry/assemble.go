@@ -24,10 +24,10 @@ func assemble(cfg Config, id Identity) *Registry {
 	others, rebuild := peers.New(cfg.Self, cfg.Reap), &rebuild{core: c}
 	d := &directory{core: c, networks: networks.New(), endpoints: endpoints.New()}
 	r := &Registry{
-		directory: d, rebuild: rebuild, peers: others, observe: cfg.Observe.filled(),
+		directory: d, rebuild: rebuild, peers: others, arrivals: cfg.Arrivals, observe: cfg.Observe.filled(),
 		epochs:    &epochs{core: c, endpoints: d.endpoints, peers: others, rebuild: rebuild, State: epoch.New(time.Now()), wake: make(chan struct{}, 1)},
 		contact:   &contact{core: c, last: Contact{Since: time.Now(), Err: errors.New("not asked yet")}},
-		documents: &documents{core: c, networks: d.networks, endpoints: d.endpoints, rebuild: rebuild},
+		documents: &documents{core: c, networks: d.networks, endpoints: d.endpoints, arrivals: cfg.Arrivals, rebuild: rebuild},
 	}
 	r.place = &place{core: c, epochs: r.epochs, id: id}
 	r.published = &publication{core: c, epochs: r.epochs, place: r.place, observe: r.observe}

@@ -44,7 +44,7 @@ func (d *documents) attachmentLocked(network string, of pooled) overlay.Attachme
 		if e.Network != network || e.Phase == overlay.Left || e.Phase == overlay.Lost {
 			continue
 		}
-		at.Endpoints = append(at.Endpoints, overlay.PeerEndpoint{ID: e.ID, MAC: e.MAC, Addrs: e.Addrs, Name: e.Name, Names: e.Names})
+		at.Endpoints = append(at.Endpoints, toldOf(e, d.arrivals))
 		for _, a := range e.Addrs {
 			used[a.String()] = true
 		}

@@ -46,6 +46,7 @@ func (r *Registry) clashLocked(e overlay.Endpoint) string {
 // Join records that the endpoint is being put into the sandbox at path.
 func (r *Registry) Join(ctx context.Context, id, sandbox string) (overlay.Endpoint, error) {
 	return r.changeEndpoint(ctx, id, func(e *overlay.Endpoint) {
+		r.arrivals.Expect(e.Network, e.ID)
 		e.Phase, e.Sandbox = overlay.Joined, sandbox
 	})
 }
@@ -53,6 +54,7 @@ func (r *Registry) Join(ctx context.Context, id, sandbox string) (overlay.Endpoi
 // Leave records that Docker is taking the endpoint out of its sandbox.
 func (r *Registry) Leave(ctx context.Context, id string) (overlay.Endpoint, error) {
 	return r.changeEndpoint(ctx, id, func(e *overlay.Endpoint) {
+		r.arrivals.Forget(e.ID)
 		if e.Phase != overlay.Lost {
 			e.Phase, e.Sandbox = overlay.Left, ""
 		}
@@ -128,6 +130,7 @@ func (r *Registry) DeleteEndpoint(ctx context.Context, id string) error {
 		return err
 	}
 	r.endpoints.Delete(id)
+	r.arrivals.Forget(id)
 	r.changedLocally()
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/weft-net/weft/driver/arrival"
 	"github.com/weft-net/weft/driver/format"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry/endpoints"
@@ -30,6 +31,7 @@ type documents struct {
 	*core
 	networks  *networks.Networks
 	endpoints *endpoints.Endpoints
+	arrivals  *arrival.Arrivals
 	rebuild   *rebuild
 
 	numbering sync.Mutex // taken before core.writes and core.mu; held over writes to state

@@ -6,11 +6,11 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/weft-net/weft/driver/arrival"
 	"github.com/weft-net/weft/driver/identity"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry/peers"
@@ -29,6 +29,9 @@ type Config struct {
 	Log     logrus.FieldLogger
 	Observe Observer
 	Skipped *skipped.List // gets what is passed over; nil: nobody asks
+
+	// Arrivals are this host's endpoints that are on their way; nil: all have arrived.
+	Arrivals *arrival.Arrivals
 
 	// Identity is what Identify and Bind found; zero: of an unknown machine.
 	Identity Identity
@@ -53,6 +56,7 @@ type Registry struct {
 	contact   *contact
 	published *publication
 	documents *documents
+	arrivals  *arrival.Arrivals
 	observe   Observer
 	maker     maker
 	reaper    reaper
@@ -147,7 +151,7 @@ func (r *Registry) Snapshot() overlay.Snapshot {
 	defer r.mu.RUnlock()
 	s := overlay.Snapshot{
 		Self: r.self, Partial: r.rebuild.lost || r.epochs.Partial(), Hosts: map[string]overlay.Host{}, Networks: map[string]overlay.Network{},
-		Local: slices.Collect(r.endpoints.All()), Peers: map[string][]overlay.Attachment{},
+		Local: r.localLocked(), Peers: map[string][]overlay.Attachment{},
 		Silent: r.peers.Silences(), Probes: r.peers.Probes(), Held: r.heldLocked(),
 	}
 	now := time.Now()

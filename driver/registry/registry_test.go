@@ -16,6 +16,7 @@ import (
 	"github.com/sirupsen/logrus/hooks/test"
 	"go.uber.org/goleak"
 
+	"github.com/weft-net/weft/driver/arrival"
 	"github.com/weft-net/weft/driver/identity"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
@@ -65,6 +66,7 @@ type machine struct {
 	remains  []overlay.Remains // what its kernel has at the start
 	real     bool              // with an IPAM side of its own instead of verified
 	addrs    *ipam.Allocator   // then
+	arrivals *arrival.Arrivals // nil: all have arrived
 	skipped  *skipped.List     // what this process passes over
 	id       string            // of the machine itself; "": not known
 	adopt    string            // the machine whose place it takes
@@ -96,7 +98,7 @@ func (m *machine) start(cluster kvstore.Store) {
 		Identity: id,
 		Self:     overlay.Host{Name: m.name, VTEP: netip.MustParseAddr(cmp.Or(m.vtep, vtepOf(m.name))), Port: 4789, MTU: 1500, Push: m.push},
 		Cluster:  cluster, State: m.state, Alone: m.alone, Reap: m.reap, Log: log,
-		Remains: func() ([]overlay.Remains, error) { return m.remains, nil }, Skipped: m.skipped,
+		Remains: func() ([]overlay.Remains, error) { return m.remains, nil }, Skipped: m.skipped, Arrivals: m.arrivals,
 	})
 	if err != nil {
 		m.t.Fatal(err)
