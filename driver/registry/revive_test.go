@@ -65,6 +65,9 @@ func TestReviveWithoutTheTombstone(t *testing.T) {
 func TestAConflictIsAnAnswer(t *testing.T) {
 	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
+	for _, m := range []*machine{h1, h2} {
+		eventually(t, m.name+" has asked the store", func() bool { return m.Contact().Err == nil })
+	}
 	for range 5 {
 		n := h1.create("d1", want(subnetA))
 		h2.create("d2", overlay.Network{ID: waitID(t, h2, n), Subnets: n.Subnets})
