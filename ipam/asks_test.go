@@ -207,7 +207,11 @@ func TestAnAskEnds(t *testing.T) {
 	if got := h1.networks.Asked("n"); len(got) > 0 {
 		t.Errorf("who is not heard asks for %v", got)
 	}
-	if err := h2.named(id, "10.1.0.250"); err != nil {
+	free := netip.MustParseAddr("10.1.0.250")
+	for slices.Contains(h1.Stock(id.Subnet), free) {
+		free = free.Prev()
+	}
+	if err := h2.named(id, free.String()); err != nil {
 		t.Errorf("another address meanwhile: %v", err)
 	}
 	cancel()
