@@ -171,7 +171,7 @@ func (p *Peers) Hear(b Beat, ring keys.Ring, now time.Time) (out Heard) {
 		changed, asks := p.asked(&host, b.Probe, len(l.spoken) == 0)
 		out.Changed, out.Asks = out.Changed || changed, asks
 	}
-	host.vacant = 0
+	host.vacant, host.answers = 0, 0
 	p.hosts[b.Host] = host
 	l.note(b.Number, host.Runs, now)
 	l.heard, l.quiet = now, 0

@@ -22,6 +22,18 @@ type killed struct {
 
 func newKilled(t *testing.T) *killed {
 	t.Helper()
+	k := newSilent(t, true)
+	k.endLease()
+	if !k.hosts["h2"].Down || !k.sentTo() {
+		t.Fatalf("h2 is down: %v, and sent to: %v", k.hosts["h2"].Down, k.sentTo())
+	}
+	return k
+}
+
+// newSilent is a host that has not heard h2 for so long that its names may go. refuses
+// says whether h2's machine refused connections meanwhile.
+func newSilent(t *testing.T, refuses bool) *killed {
+	t.Helper()
 	self := overlay.Host{Name: "h1", VTEP: netip.MustParseAddr("192.0.2.1"), Push: netip.MustParseAddrPort("192.0.2.1:7947")}
 	k := &killed{Peers: New(self, time.Minute), t: t, now: time.Unix(1000, 0), doc: record.HostDoc{Runs: 1, Host: overlay.Host{
 		Name: "h2", Incarnation: "before", VTEP: netip.MustParseAddr("192.0.2.2"), Push: netip.MustParseAddrPort("192.0.2.2:7947"),
@@ -31,14 +43,16 @@ func newKilled(t *testing.T) *killed {
 		t.Fatal("h2 is not heard")
 	}
 	for range silentTicks {
-		k.tick(true)
-	}
-	k.see(record.HostUpdate{Lease: 1})
-	k.Judge(k.now.Add(SilentDownAfter), true)
-	if !k.hosts["h2"].Down || !k.sentTo() {
-		t.Fatalf("h2 is down: %v, and sent to: %v", k.hosts["h2"].Down, k.sentTo())
+		k.tick(refuses)
 	}
 	return k
+}
+
+// endLease has h2's lease end, until h2 is down.
+func (k *killed) endLease() {
+	k.t.Helper()
+	k.see(record.HostUpdate{Lease: 1})
+	k.Judge(k.now.Add(SilentDownAfter), true)
 }
 
 // see is what the store says of h2 now.

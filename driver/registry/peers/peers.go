@@ -36,7 +36,8 @@ type Peer struct {
 	Veto    record.Veto // whether somebody hears it though its lease is free
 
 	marked  bool      // it has the mark of a dead host
-	vacant  int       // silence's ticks for which its machine counts as one that lives, see vacant.go
+	vacant  int       // silence's ticks for which only its weft counts as dead, see vacant.go
+	answers int       // silence's ticks for which its machine counts as one that lives; never less
 	unheard time.Time // when Veto last changed, or this host last heard it so
 
 	// It had left, or was declared dead, and has had no lease since: it has not

@@ -81,7 +81,7 @@ func (p *Peers) updateHost(name string, u record.HostUpdate, first bool, now tim
 	host.Live, host.Lease, host.Since, host.Down = u.Live, u.Lease, old.Since, old.Down && !u.Live
 	host.marked = u.Marked
 	host.Resting = old.Resting && !u.Live && host.Rests
-	host.vacant = p.vacantOf(host.HostDoc, now)
+	host.vacant, host.answers = p.vacantOf(host.HostDoc, now)
 	if host.Veto, host.unheard = u.Veto, old.unheard; !known || old.Veto != u.Veto {
 		host.unheard = now
 	}

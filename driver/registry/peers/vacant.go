@@ -16,8 +16,10 @@ import (
 // the containers run on, so the host's names stay, and packets still go there when its
 // lease has ended and it is down. It is reaped as any host that is down: from then on its
 // addresses may be others', and nobody sends to it. A weft that hangs listens and refuses
-// nothing: its names go. And a machine that answers again after it did not has started
-// anew, without its containers: nothing comes back before its weft is heard.
+// nothing: its names go. And a machine that answers again after it did not may have
+// started anew, without its containers: its names do not come back before its weft is
+// heard. Packets to it harm nobody, so as long as they go there such an answer keeps them
+// going: the way may have been cut when its weft was killed.
 //
 // A weft whose state is lost or was set back begins with another incarnation. Nothing is
 // heard of that before its record is seen, and the record comes before its lease. Whether
@@ -40,7 +42,7 @@ const (
 func (p *Peers) Quiet() []overlay.Host {
 	var out []overlay.Host
 	for name, l := range p.links {
-		if host := p.hosts[name]; quiet(host, l) && host.Push.IsValid() && !host.returning && !p.nameless(name) {
+		if host := p.hosts[name]; quiet(host, l) && host.Push.IsValid() && p.mayAnswer(name) {
 			out = append(out, host.Host)
 		}
 	}
@@ -48,40 +50,50 @@ func (p *Peers) Quiet() []overlay.Host {
 	return out
 }
 
+// mayAnswer says whether it matters that the host's machine answers: not if it goes on
+// purpose, or nothing is sent to it.
+func (p *Peers) mayAnswer(name string) bool {
+	host := p.hosts[name]
+	return !host.returning && !p.away(name) && (!host.Down || host.answers > 0 || p.Hears(name))
+}
+
 // quiet says whether the host was heard and is not any more, or its machine counted as
 // one that lives and it has not been heard since.
 func quiet(host Peer, l *link) bool {
-	return host.vacant > 0 || l.incarnation == host.Incarnation && !l.heard.IsZero() && l.quiet >= vacantAsk
+	return host.answers > 0 || l.incarnation == host.Incarnation && !l.heard.IsZero() && l.quiet >= vacantAsk
 }
 
 // Vacant says that the host's machine answers, and that no weft runs on it.
 func (p *Peers) Vacant(asked overlay.Host) {
 	l, host := p.links[asked.Name], p.hosts[asked.Name]
-	if l == nil || host.Host != asked || !quiet(host, l) || p.nameless(asked.Name) {
+	if l == nil || host.Host != asked || !quiet(host, l) || !p.mayAnswer(asked.Name) {
 		return
 	}
-	host.vacant = vacantTicks
+	host.answers = vacantTicks
+	if !p.nameless(asked.Name) {
+		host.vacant = vacantTicks
+	}
 	p.hosts[asked.Name] = host
 }
 
 // vacantOf is what counts of the host's machine when the store has this record of the
 // host.
-func (p *Peers) vacantOf(doc record.HostDoc, now time.Time) int {
+func (p *Peers) vacantOf(doc record.HostDoc, now time.Time) (vacant, answers int) {
 	old := p.hosts[doc.Name]
 	switch {
 	case old.VTEP != doc.VTEP || old.Push != doc.Push:
-		return 0
+		return 0, 0
 	case old.Incarnation != doc.Incarnation && p.SentTo(doc.Name, now):
-		return vacantTicks
+		return vacantTicks, vacantTicks
 	}
-	return old.vacant
+	return old.vacant, old.answers
 }
 
 // countVacant counts a tick of what counts of the host's machine, and says whether
 // nothing is sent to the host from then on.
 func (p *Peers) countVacant(name string, now time.Time) bool {
 	host, sent := p.hosts[name], p.SentTo(name, now)
-	host.vacant = max(0, host.vacant-1)
+	host.vacant, host.answers = max(0, host.vacant-1), max(0, host.answers-1)
 	p.hosts[name] = host
 	return sent && !p.SentTo(name, now)
 }
@@ -93,7 +105,7 @@ func (p *Peers) SentTo(name string, now time.Time) bool {
 	if !host.Down {
 		return true
 	}
-	return (host.vacant > 0 || p.Hears(name)) && !host.returning && !p.away(name) && (p.reapAfter == 0 || now.Sub(host.Since) < p.reapAfter)
+	return (host.answers > 0 || p.Hears(name)) && !host.returning && !p.away(name) && (p.reapAfter == 0 || now.Sub(host.Since) < p.reapAfter)
 }
 
 // nameless says whether the host's names are withdrawn: it is silent, and not just

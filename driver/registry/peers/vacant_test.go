@@ -19,18 +19,18 @@ func TestAVacantHostIsSentToUntilItMayBeReaped(t *testing.T) {
 	}{
 		"its machine answers":     {func(*Peer, *link) {}, time.Minute, true},
 		"it is never reaped":      {func(p *Peer, _ *link) { p.Since = time.Unix(1, 0) }, 0, true},
-		"its weft is heard again": {func(p *Peer, l *link) { l.quiet, p.vacant = 0, 0 }, time.Minute, true},
-		"it does not answer":      {func(p *Peer, _ *link) { p.vacant = 0 }, time.Minute, false},
+		"its weft is heard again": {func(p *Peer, l *link) { l.quiet, p.answers = 0, 0 }, time.Minute, true},
+		"it does not answer":      {func(p *Peer, _ *link) { p.answers = 0 }, time.Minute, false},
 		"it may be reaped":        {func(p *Peer, _ *link) { p.Since = time.Now().Add(-time.Minute) }, time.Minute, false},
 		"it was declared dead":    {func(p *Peer, _ *link) { p.returning = true }, time.Minute, false},
 		"it shuts down":           {func(p *Peer, _ *link) { p.Away = true }, time.Minute, false},
-		"it is another by now":    {func(p *Peer, l *link) { l.incarnation, l.quiet, p.vacant = "before", 0, 0 }, time.Minute, false},
-		"it is down no more":      {func(p *Peer, _ *link) { p.Down, p.vacant = false, 0 }, time.Minute, true},
-		"it was never heard here": {func(p *Peer, l *link) { *l, p.vacant = link{}, 0 }, time.Minute, false},
+		"it is another by now":    {func(p *Peer, l *link) { l.incarnation, l.quiet, p.answers = "before", 0, 0 }, time.Minute, false},
+		"it is down no more":      {func(p *Peer, _ *link) { p.Down, p.answers = false, 0 }, time.Minute, true},
+		"it was never heard here": {func(p *Peer, l *link) { *l, p.answers = link{}, 0 }, time.Minute, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			push := netip.MustParseAddrPort("192.0.2.1:7947")
-			p := Peer{HostDoc: record.HostDoc{Host: overlay.Host{Name: "h2", Incarnation: "i", Push: push}}, Down: true, Since: time.Now().Add(-time.Second), vacant: vacantTicks}
+			p := Peer{HostDoc: record.HostDoc{Host: overlay.Host{Name: "h2", Incarnation: "i", Push: push}}, Down: true, Since: time.Now().Add(-time.Second), vacant: vacantTicks, answers: vacantTicks}
 			l := &link{incarnation: "i", heard: time.Now(), quiet: silentTicks}
 			c.change(&p, l)
 			all := New(overlay.Host{Push: push}, c.reap)
@@ -39,5 +39,45 @@ func TestAVacantHostIsSentToUntilItMayBeReaped(t *testing.T) {
 				t.Errorf("sent to: %v", got)
 			}
 		})
+	}
+}
+
+// The way to a host was cut when its weft was killed, and is there again before its lease
+// ends. Its machine may have started anew meanwhile, so its names do not come back. But
+// its packets have never stopped, and go on.
+func TestAMachineThatAnswersAgainKeepsItsPacketsAndNotItsNames(t *testing.T) {
+	k := newSilent(t, false)
+	if !k.nameless("h2") || !k.sentTo() {
+		t.Fatalf("h2 has no names: %v, and is sent to: %v", k.nameless("h2"), k.sentTo())
+	}
+	k.tick(true)
+	k.endLease()
+	for range 3 * vacantTicks {
+		if k.tick(true); !k.nameless("h2") || !k.sentTo() {
+			t.Fatalf("h2 has no names: %v, and is sent to: %v", k.nameless("h2"), k.sentTo())
+		}
+	}
+	for range vacantTicks {
+		k.tick(false)
+	}
+	if k.sentTo() {
+		t.Error("h2 is sent to, and its machine does not answer")
+	}
+	for range vacantTicks {
+		if k.tick(true); k.sentTo() {
+			t.Fatal("h2 is sent to again before its weft is heard")
+		}
+	}
+}
+
+// A machine that does not answer is asked as long as packets go there.
+func TestAHostThatIsDownIsAskedNoMore(t *testing.T) {
+	k := newSilent(t, false)
+	if len(k.Quiet()) != 1 {
+		t.Error("the machine of a host that is silent and not down is not asked")
+	}
+	k.endLease()
+	if k.tick(false); len(k.Quiet()) != 0 || k.sentTo() {
+		t.Errorf("of a host that is down, %d are asked, and it is sent to: %v", len(k.Quiet()), k.sentTo())
 	}
 }
