@@ -479,22 +479,27 @@ func TestSilentConnections(t *testing.T) {
 	cluster.cut()
 	// On a busy machine the document may come after what is lost instead of it. Then
 	// h2 need not fetch it, and nothing was tested.
-	for i, tested := 0, 0; tested < 5; i++ {
+	var times []time.Duration
+	for i := 0; len(times) < 5; i++ {
 		if i == 20 {
-			t.Fatalf("of %d documents, %d were fetched", i, tested)
+			t.Fatalf("of %d documents, %d were fetched", i, len(times))
 		}
 		id, fetched, lost := fmt.Sprintf("e%d", i), h2.push.Stats().Fetches, h2.lost.Load()
 		h2.loss.Store(100) // so that the document is lost and has to be fetched
 		h1.endpoint(id, n, fmt.Sprintf("10.1.0.%d", i+1))
 		within(t, 3*time.Second, "it is lost, with a beat before and one after", func() bool { return h2.lost.Load() >= lost+3 })
 		h2.loss.Store(0)
-		took := within(t, 3*time.Second, "h2 sees "+id, func() bool { return h2.sees(h1, n, id) })
+		took := within(t, 20*time.Second, "h2 sees "+id, func() bool { return h2.sees(h1, n, id) })
 		if h2.push.Stats().Fetches > fetched {
-			tested++
+			times = append(times, took)
 		}
 		t.Logf("%s after %v, with %d connections of strangers", id, took, came.Load())
 	}
-	if f := h2.push.Stats().FetchesFailed; f > 1 { // a busy machine may lose one
+	// A busy machine may lose one of them, which then waits for the next beat.
+	if slices.Sort(times); times[len(times)/2] > 3*time.Second {
+		t.Errorf("documents came after %v", times)
+	}
+	if f := h2.push.Stats().FetchesFailed; f > 1 {
 		t.Errorf("%d fetches failed", f)
 	}
 }
