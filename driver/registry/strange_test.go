@@ -170,6 +170,7 @@ func TestWhatBecomesUnusableStays(t *testing.T) {
 	if !h1.sees(n.ID) || !h1.peerHas(n.ID, "h2", "e2") {
 		t.Error("what cannot be read is taken for deleted")
 	}
+	eventually(t, "h1 may claim again", h1.mayClaim)
 	h1.do("a name for it", errOf(h1.Name(t.Context(), n.ID, registry.Naming{Name: "net"}), func(err error) bool { return format.AsFault(err) != nil }))
 	remove(t, cluster, "net/"+n.ID)
 	eventually(t, "h1 records it again", func() bool {
