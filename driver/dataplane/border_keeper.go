@@ -108,7 +108,7 @@ func borderError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("make the border, nftables table inet weft: %w; no tunnel of this host is up until that is mended: see `weft doctor` for what the kernel lacks", err)
+	return fmt.Errorf("set up the border, nftables table inet weft: %w; no tunnel of this host is up until that is mended: see `weft doctor` for what the kernel lacks", err)
 }
 
 func (k *borderKeeper) connect() (*nftables.Conn, error) {
