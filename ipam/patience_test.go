@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,15 +44,15 @@ func TestRefusalsComeInTime(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				cluster := &kvtest.Mute{Store: newMemory()}
-				h := newHost(t, "h1", cluster)
+				var mute atomic.Bool
+				h := newHost(t, "h1", kvtest.Mute(newMemory(), &mute))
 				id := h.network("n", "10.1.0.0/24", "10.1.0.0/25") // .200 is nobody's
 				h.mustPool("10.4.0.0/24", "")
 				h.work()
 				for range h.stock(id) {
 					h.mustAny(id)
 				}
-				cluster.Now.Store(true)
+				mute.Store(true)
 				began := time.Now()
 				err := ask(h, id)
 				if took := time.Since(began); took > 2600*time.Millisecond {

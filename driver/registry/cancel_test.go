@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,42 +14,21 @@ import (
 	"github.com/weft-net/weft/kvstore/kvtest"
 )
 
-// around is a Store whose transactions run inside a function.
-type around struct {
-	kvstore.Store
-	txn atomic.Pointer[func(ops []kvstore.Op, run func() ([]kvstore.Pair, error)) ([]kvstore.Pair, error)]
-}
-
-func (s *around) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
-	run := func() ([]kvstore.Pair, error) { return s.Store.Txn(ctx, ops...) }
-	if f := s.txn.Load(); f != nil {
-		return (*f)(ops, run)
-	}
-	return run()
-}
-
-// each has every transaction that writes the key run inside f.
-func (s *around) each(key string, f func(op kvstore.Op, run func() ([]kvstore.Pair, error)) ([]kvstore.Pair, error)) {
-	txn := func(ops []kvstore.Op, run func() ([]kvstore.Pair, error)) ([]kvstore.Pair, error) {
-		for _, op := range ops {
-			if op.Key == key && op.Kind == kvstore.CAS {
-				return f(op, run)
-			}
-		}
-		return run()
-	}
-	s.txn.Store(&txn)
+// writes says whether the request writes the key.
+func writes(r kvtest.Request, key string) bool {
+	return slices.ContainsFunc(r.Ops, func(op kvstore.Op) bool { return op.Key == key && op.Kind == kvstore.CAS })
 }
 
 // A removal that is not settled yet is cancelled by a person who makes the network
 // again, and by nobody else.
 func TestOnlyAPersonCancelsARemoval(t *testing.T) {
 	cluster := registrytest.OpenStore(t, "cluster.db")
-	mute := &kvtest.Mute{Store: cluster}
+	var muted atomic.Bool
+	mute := kvtest.Mute(cluster, &muted)
 	h1, h2 := newMachine(t, "h1", mute), newMachine(t, "h2", cluster)
 	n := h1.create("d1", want(subnetA))
 	h1.do("name", h1.Name(t.Context(), n.ID, registry.Naming{Name: "net"}))
-	mute.Now.Store(true)
+	muted.Store(true)
 	h1.do("delete", h1.Delete(t.Context(), "d1"))
 
 	mirrored := h1.Mirroring(n.ID)
@@ -63,7 +43,7 @@ func TestOnlyAPersonCancelsARemoval(t *testing.T) {
 		t.Fatalf("h1 has %+v", in)
 	}
 	h1.create("d3", overlay.Network{ID: n.ID, Subnets: n.Subnets})
-	mute.Now.Store(false)
+	muted.Store(false)
 	h1.join("e", n.ID, "10.1.0.6")
 	eventually(t, "h2 hears of h1 again", func() bool { return h2.peerHas(n.ID, "h1", "e") })
 	// Hosts and networks are watched by themselves, so one may be shown before the other.
@@ -73,21 +53,23 @@ func TestOnlyAPersonCancelsARemoval(t *testing.T) {
 // Once the store is asked for a removal, whoever makes the network again is told so,
 // since his network would be gone a moment later.
 func TestARemovalUnderWayIsNotCancelled(t *testing.T) {
-	cluster := &around{Store: registrytest.OpenStore(t, "cluster.db")}
-	h1 := newMachine(t, "h1", cluster)
-	n := h1.create("d1", overlay.Network{ID: "blue", Subnets: want(subnetA).Subnets})
+	var removing atomic.Bool
 	asked, answer := make(chan struct{}), make(chan struct{})
-	cluster.each("net/blue", func(_ kvstore.Op, run func() ([]kvstore.Pair, error)) ([]kvstore.Pair, error) {
-		close(asked)
-		<-answer
-		return run()
-	})
+	h1 := newMachine(t, "h1", kvtest.Before(registrytest.OpenStore(t, "cluster.db"), func(_ context.Context, r kvtest.Request) error {
+		if removing.Load() && writes(r, "net/blue") {
+			close(asked)
+			<-answer
+		}
+		return nil
+	}))
+	n := h1.create("d1", overlay.Network{ID: "blue", Subnets: want(subnetA).Subnets})
+	removing.Store(true)
 	h1.do("delete", h1.Delete(t.Context(), "d1"))
 	<-asked
 	if _, err := h1.Create(t.Context(), "d2", n); err == nil || !strings.Contains(err.Error(), "try again") {
 		t.Errorf("a network that is being removed was made: %v", err)
 	}
-	cluster.txn.Store(nil)
+	removing.Store(false)
 	close(answer)
 	eventually(t, "the network can be made again", func() bool {
 		_, err := h1.Create(t.Context(), "d2", n)
@@ -114,18 +96,24 @@ func TestChosenIDRemovedWhileItIsMirrored(t *testing.T) {
 // What a host has written itself does not replace what others have written over it
 // since, such as a tombstone.
 func TestALateAnswerBringsNothingBack(t *testing.T) {
-	cluster := &around{Store: registrytest.OpenStore(t, "cluster.db")}
-	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster.Store)
-	n := h1.create("d1", want(subnetA))
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	var h1, h2 *machine
+	var n overlay.Network
+	var naming atomic.Bool
+	h1 = newMachine(t, "h1", kvtest.Around(cluster, func(ctx context.Context, r kvtest.Request, do kvtest.Do) (kvtest.Answer, error) {
+		a, err := do(ctx)
+		if naming.Load() && writes(r, "net/"+n.ID) {
+			naming.Store(false)
+			h2.do("delete", h2.Delete(t.Context(), "d2"))
+			eventually(t, "h1 has the tombstone", func() bool { return !h1.knows(n.ID) })
+		}
+		return a, err
+	}))
+	h2 = newMachine(t, "h2", cluster)
+	n = h1.create("d1", want(subnetA))
 	eventually(t, "h2 sees the network", func() bool { return h2.knows(n.ID) })
 	h2.create("d2", overlay.Network{ID: n.ID, Subnets: n.Subnets})
-	cluster.each("net/"+n.ID, func(_ kvstore.Op, run func() ([]kvstore.Pair, error)) ([]kvstore.Pair, error) {
-		pairs, err := run()
-		cluster.txn.Store(nil)
-		h2.do("delete", h2.Delete(t.Context(), "d2"))
-		eventually(t, "h1 has the tombstone", func() bool { return !h1.knows(n.ID) })
-		return pairs, err
-	})
+	naming.Store(true)
 	h1.do("name", h1.Name(t.Context(), n.ID, registry.Naming{Name: "net"}))
 	if h1.knows(n.ID) {
 		t.Error("the network is back on h1")
@@ -135,19 +123,20 @@ func TestALateAnswerBringsNothingBack(t *testing.T) {
 // A removal counts even if the store has lost the network meanwhile: others know it.
 func TestRemovalOfANetworkThatTheStoreHasLost(t *testing.T) {
 	cluster := registrytest.OpenStore(t, "cluster.db")
-	mute := &kvtest.Mute{Store: cluster}
+	var muted atomic.Bool
+	mute := kvtest.Mute(cluster, &muted)
 	h1, h2 := newMachine(t, "h1", mute), newMachine(t, "h2", mute)
 	n := h1.create("d1", want(subnetA))
 	h1.do("name", h1.Name(t.Context(), n.ID, registry.Naming{Name: "net"}))
 	eventually(t, "h2 sees the network", func() bool { return h2.sees("net") })
-	mute.Now.Store(true)
+	muted.Store(true)
 	h1.do("delete", h1.Delete(t.Context(), "d1"))
 	for _, key := range []string{"net/" + n.ID, "name/net"} {
 		if _, err := cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Delete, Key: key}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	mute.Now.Store(false)
+	muted.Store(false)
 	eventually(t, "the network is gone on both", func() bool {
 		return !h1.Settling(n.ID) && !h1.sees("net") && !h2.sees("net")
 	})

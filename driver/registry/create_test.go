@@ -3,6 +3,7 @@ package registry_test
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,10 +18,11 @@ import (
 // does not answer, and is one that nobody has.
 func TestANetworkIsRefusedInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cluster := &kvtest.Mute{Store: registrytest.OpenStore(t, "cluster.db")}
+		var mute atomic.Bool
+		cluster := kvtest.Mute(registrytest.OpenStore(t, "cluster.db"), &mute)
 		h1 := newMachine(t, "h1", cluster)
 		eventually(t, "h1 may claim", h1.mayClaim)
-		cluster.Now.Store(true)
+		mute.Store(true)
 		for _, n := range []overlay.Network{want(subnetA), {ID: "blue", VNI: 7, Subnets: want(subnetA).Subnets}} {
 			began := time.Now()
 			_, err := h1.Create(t.Context(), "d1", n)
@@ -31,7 +33,7 @@ func TestANetworkIsRefusedInTime(t *testing.T) {
 				t.Errorf("it is refused with %v", err)
 			}
 		}
-		cluster.Now.Store(false)
+		mute.Store(false)
 		time.Sleep(time.Minute)
 		if len(h1.Networks()) > 0 || len(h1.Inventory().Docker) > 0 {
 			t.Errorf("there are %+v, in Docker %v", h1.Networks(), h1.Inventory().Docker)

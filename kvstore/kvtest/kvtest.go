@@ -1,6 +1,6 @@
 // Package kvtest is the suite that every implementation of kvstore.Store
 // passes. Its test functions say, one property each, what weft relies on. And it has
-// a store with a fault, for tests of who uses one.
+// stores with faults, for tests of who uses one.
 package kvtest
 
 import (
