@@ -4,7 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +13,7 @@ import (
 	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 )
 
 // hostLive says whether the other host has its lease, as far as this one knows.
@@ -95,45 +96,28 @@ func TestAWeftThatEndsLeavesItsContainersReachable(t *testing.T) {
 	}
 }
 
-// slow is a store that once slow keeps every write until its client gives up,
-// and carries it out behind the next look at a record.
-type slow struct {
-	kvstore.Store
-	mu   sync.Mutex
-	slow bool
-	kept []kvstore.Op
-}
-
-func (s *slow) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
-	s.mu.Lock()
-	if !s.slow {
-		s.mu.Unlock()
-		return s.Store.Txn(ctx, ops...)
-	}
-	s.kept = ops
-	s.mu.Unlock()
-	<-ctx.Done()
-	return nil, ctx.Err()
-}
-
-func (s *slow) Get(ctx context.Context, key string) (kvstore.Pair, error) {
-	pair, err := s.Store.Get(ctx, key)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if kept := s.kept; kept != nil {
-		s.kept = nil
-		if _, err := s.Store.Txn(ctx, kept...); err != nil {
-			return kvstore.Pair{}, err
-		}
-	}
-	return pair, err
-}
-
 // A weft that is ended in the middle of a write says so no less: the write was
 // broken off here, which is no fault of the store, and may come in between.
 func TestAWeftThatEndsInTheMiddleOfAWriteSaysSo(t *testing.T) {
 	cluster := registrytest.OpenStore(t, "cluster.db")
-	mine := &slow{Store: cluster}
+	var slow atomic.Bool // every write is kept until its client gives up
+	var kept atomic.Pointer[[]kvstore.Op]
+	mine := kvtest.Around(cluster, func(ctx context.Context, r kvtest.Request, do kvtest.Do) (kvtest.Answer, error) {
+		if r.Method == kvtest.Txn && slow.Load() {
+			kept.Store(&r.Ops)
+			<-ctx.Done()
+			return kvtest.Answer{}, ctx.Err()
+		}
+		a, err := do(ctx)
+		if r.Method == kvtest.Get {
+			if ops := kept.Swap(nil); ops != nil { // it is carried out behind a look at a record
+				if _, err := cluster.Txn(ctx, *ops...); err != nil {
+					return kvtest.Answer{}, err
+				}
+			}
+		}
+		return a, err
+	})
 	h1 := newMachine(t, "h1", mine)
 	n := h1.create("d1", want(subnetA))
 	h1.join("e1", n.ID, "10.1.0.5")
@@ -141,22 +125,14 @@ func TestAWeftThatEndsInTheMiddleOfAWriteSaysSo(t *testing.T) {
 		p, err := cluster.Get(t.Context(), "at/h1/"+n.ID)
 		return err == nil && strings.Contains(string(p.Value), "10.1.0.5") && h1.Contact().Err == nil
 	})
-	mine.mu.Lock()
-	mine.slow = true
-	mine.mu.Unlock()
+	slow.Store(true)
 	h1.join("e2", n.ID, "10.1.0.6")
-	eventually(t, "a write is under way", func() bool {
-		mine.mu.Lock()
-		defer mine.mu.Unlock()
-		return mine.kept != nil
-	})
+	eventually(t, "a write is under way", func() bool { return kept.Load() != nil })
 	h1.stop()
 	if err := h1.Contact().Err; err != nil {
 		t.Errorf("the store is said not to answer: %v", err)
 	}
-	mine.mu.Lock()
-	mine.slow = false
-	mine.mu.Unlock()
+	slow.Store(false)
 	h1.do("say so", h1.Departure().Rest(t.Context()))
 	doc, err := cluster.Get(t.Context(), "host/h1/doc")
 	if err != nil || !strings.Contains(string(doc.Value), "rests") {

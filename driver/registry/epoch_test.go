@@ -12,6 +12,7 @@ import (
 	"github.com/weft-net/weft/driver/registry"
 	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 )
 
 func (m *machine) mayClaim() bool {
@@ -126,16 +127,6 @@ func TestARestoredNetworkStaysRemoved(t *testing.T) {
 	}
 }
 
-// slowNetworks is a store whose networks are read late.
-type slowNetworks struct{ kvstore.Store }
-
-func (s slowNetworks) List(ctx context.Context, prefix string) ([]kvstore.Pair, uint64, error) {
-	if prefix == "net/" {
-		time.Sleep(time.Second)
-	}
-	return s.Store.List(ctx, prefix)
-}
-
 // A process that starts while claims wait compares its own, in whichever order it
 // reads the records.
 func TestAProcessThatStartsInAnUnsettledEpochRecordsAgain(t *testing.T) {
@@ -156,7 +147,12 @@ func TestAProcessThatStartsInAnUnsettledEpochRecordsAgain(t *testing.T) {
 	}
 	eventually(t, "h1 waits for h2", waitsForH2)
 	h1.stop()
-	h1.start(slowNetworks{cluster})
+	h1.start(kvtest.Before(cluster, func(_ context.Context, r kvtest.Request) error {
+		if r.Method == kvtest.List && r.Key == "net/" {
+			time.Sleep(time.Second)
+		}
+		return nil
+	}))
 	eventually(t, "h1 waits for h2 again, and not for itself", waitsForH2)
 	h2.start(cluster)
 }

@@ -3,6 +3,7 @@ package registry_test
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,20 +11,8 @@ import (
 	"github.com/weft-net/weft/driver/registry"
 	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 )
-
-// full is a state that cannot take the record of a Docker network: what a
-// process leaves that dies at that moment.
-type full struct{ kvstore.Store }
-
-func (s full) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
-	for _, op := range ops {
-		if strings.HasPrefix(op.Key, "docker/") {
-			return nil, context.Canceled
-		}
-	}
-	return s.Store.Txn(ctx, ops...)
-}
 
 func TestAHalfMadeNetworkIsTakenBack(t *testing.T) {
 	for name, dies := range map[string]bool{"a call that fails": false, "a process that dies": true} {
@@ -33,7 +22,14 @@ func TestAHalfMadeNetworkIsTakenBack(t *testing.T) {
 			eventually(t, "h1 is there", func() bool { _, err := cluster.Get(t.Context(), "host/h1/doc"); return err == nil })
 			whole := h1.state
 			h1.stop()
-			h1.state = full{whole}
+			// It cannot take the record of a Docker network: what a process leaves that
+			// dies at that moment.
+			h1.state = kvtest.Before(whole, func(_ context.Context, r kvtest.Request) error {
+				if slices.ContainsFunc(r.Ops, func(op kvstore.Op) bool { return strings.HasPrefix(op.Key, "docker/") }) {
+					return context.Canceled
+				}
+				return nil
+			})
 			h1.start(cluster)
 			eventually(t, "h1 may claim", h1.mayClaim)
 			if dies {

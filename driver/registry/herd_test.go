@@ -1,14 +1,18 @@
 package registry_test
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 )
 
 // Fifty hosts that wait for the store do not fall on it when it is back: their
@@ -22,7 +26,16 @@ func TestTheReturnOfTheStoreIsNoStampede(t *testing.T) {
 		slice = 100 * time.Millisecond
 	)
 	synctest.Test(t, func(t *testing.T) {
-		cluster := newOutage(registrytest.OpenStore(t, "cluster.db"))
+		store := registrytest.OpenStore(t, "cluster.db")
+		cable := kvtest.NewCable(store)
+		var mu sync.Mutex
+		var asked []time.Time // when each request came
+		cluster := kvtest.Before(cable, func(context.Context, kvtest.Request) error {
+			mu.Lock()
+			defer mu.Unlock()
+			asked = append(asked, time.Now())
+			return nil
+		})
 		var all []*machine
 		for i := range hosts {
 			all = append(all, newMachine(t, fmt.Sprintf("h%d", i), cluster))
@@ -33,15 +46,15 @@ func TestTheReturnOfTheStoreIsNoStampede(t *testing.T) {
 				t.Fatalf("%s knows %d other hosts", m.name, len(m.HostStates()))
 			}
 		}
-		cluster.goes()
+		cable.Cut()
 		for _, m := range all {
 			m.SetUnderlay(m.Self().VTEP, 1400)
 		}
 		time.Sleep(away)
-		cluster.returns()
+		cable.Mend()
 		back := time.Now()
 		for _, m := range all {
-			for time.Since(back) < 5*time.Second && !m.published(cluster.Store, `"mtu":1400`) {
+			for time.Since(back) < 5*time.Second && !m.published(store, `"mtu":1400`) {
 				time.Sleep(10 * time.Millisecond)
 			}
 		}
@@ -49,7 +62,9 @@ func TestTheReturnOfTheStoreIsNoStampede(t *testing.T) {
 			t.Errorf("it took %v until all was published", took)
 		}
 		time.Sleep(10 * time.Second)
-		requests := cluster.requests()
+		mu.Lock()
+		requests := slices.DeleteFunc(slices.Clone(asked), func(at time.Time) bool { return at.Before(back) })
+		mu.Unlock()
 		counts := make([]int, 10*time.Second/slice)
 		for _, at := range requests {
 			counts[min(int(at.Sub(back)/slice), len(counts)-1)]++

@@ -8,43 +8,23 @@ import (
 
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry/registrytest"
-	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 )
-
-// hung is a state whose writes may hang.
-type hung struct {
-	kvstore.Store
-	free    atomic.Pointer[chan struct{}] // not nil: writes wait until it is closed
-	waiting atomic.Int64
-}
-
-func (h *hung) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
-	if free := h.free.Load(); free != nil {
-		h.waiting.Add(1)
-		<-*free
-	}
-	return h.Store.Txn(ctx, ops...)
-}
-
-// hang has writes wait until free is called, or the test ends.
-func (h *hung) hang(t *testing.T) (free func()) {
-	t.Helper()
-	c := make(chan struct{})
-	h.free.Store(&c)
-	free = sync.OnceFunc(func() {
-		h.free.Store(nil)
-		close(c)
-	})
-	t.Cleanup(free)
-	return free
-}
 
 // While the disk hangs, what this host has and what others say is known all the same:
 // only what is to be recorded waits.
 func TestAHungDiskHoldsNobodyUp(t *testing.T) {
 	cluster := registrytest.OpenStore(t, "cluster.db")
-	disk := &hung{Store: registrytest.OpenStore(t, "h1.db")}
-	h1 := &machine{t: t, name: "h1", state: disk}
+	var hangs, waits atomic.Bool
+	ends := make(chan struct{})
+	h1 := &machine{t: t, name: "h1"}
+	h1.state = kvtest.Before(registrytest.OpenStore(t, "h1.db"), func(_ context.Context, r kvtest.Request) error {
+		if r.Method == kvtest.Txn && hangs.Load() {
+			waits.Store(true)
+			<-ends
+		}
+		return nil
+	})
 	h1.start(cluster)
 	t.Cleanup(func() { h1.stop() })
 	h2 := newMachine(t, "h2", cluster)
@@ -53,10 +33,12 @@ func TestAHungDiskHoldsNobodyUp(t *testing.T) {
 	h1.join("e1", n.ID, "10.1.0.5")
 	eventually(t, "h1 sees h2", func() bool { return h1.attachedPeer(n.ID, "h2") })
 
-	free := disk.hang(t)
+	hangs.Store(true)
+	free := sync.OnceFunc(func() { close(ends) })
+	t.Cleanup(free)
 	named := make(chan error, 1)
 	go func() { named <- h1.NameEndpoint(context.Background(), "e1", []string{"web"}) }()
-	eventually(t, "the disk hangs", func() bool { return disk.waiting.Load() > 0 })
+	eventually(t, "the disk hangs", waits.Load)
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)

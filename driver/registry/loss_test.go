@@ -25,6 +25,7 @@ import (
 	"github.com/weft-net/weft/kvstore"
 	"github.com/weft-net/weft/kvstore/bolt"
 	"github.com/weft-net/weft/kvstore/consul"
+	"github.com/weft-net/weft/kvstore/kvtest"
 	"github.com/weft-net/weft/kvstore/kvtest/consultest"
 )
 
@@ -49,51 +50,24 @@ type losses struct {
 type lossHost struct {
 	*registry.Registry
 	*ipam.Allocator
-	all  *losses
-	name string
-	cut  *cutStore
+	all   *losses
+	name  string
+	store kvstore.Store
+	cut   atomic.Bool // off from the store
 }
 
-// cutStore is a Store that can be out of reach.
-type cutStore struct {
-	kvstore.Store
-	away atomic.Bool
-}
-
-func (c *cutStore) err() error {
-	if c.away.Load() {
-		return fmt.Errorf("cut: %w", kvstore.ErrUnavailable)
-	}
-	return nil
-}
-
-func (c *cutStore) Get(ctx context.Context, key string) (kvstore.Pair, error) {
-	if err := c.err(); err != nil {
-		return kvstore.Pair{}, err
-	}
-	return c.Store.Get(ctx, key)
-}
-
-func (c *cutStore) List(ctx context.Context, prefix string) ([]kvstore.Pair, uint64, error) {
-	if err := c.err(); err != nil {
-		return nil, 0, err
-	}
-	return c.Store.List(ctx, prefix)
-}
-
-func (c *cutStore) Wait(ctx context.Context, prefix string, revision uint64) ([]kvstore.Pair, uint64, error) {
-	pairs, next, err := c.Store.Wait(ctx, prefix, revision)
-	if away := c.err(); away != nil {
-		return nil, 0, away
-	}
-	return pairs, next, err
-}
-
-func (c *cutStore) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
-	if err := c.err(); err != nil {
-		return nil, err
-	}
-	return c.Store.Txn(ctx, ops...)
+// cutOff is the store, which is out of reach while cut is set, for all but leases.
+func cutOff(store kvstore.Store, cut *atomic.Bool) kvstore.Store {
+	return kvtest.Around(store, func(ctx context.Context, r kvtest.Request, do kvtest.Do) (kvtest.Answer, error) {
+		if r.Method == kvtest.Wait { // it may be cut meanwhile
+			a, err := do(ctx)
+			do = func(context.Context) (kvtest.Answer, error) { return a, err }
+		}
+		if r.Method != kvtest.Hold && cut.Load() {
+			return kvtest.Answer{}, fmt.Errorf("cut: %w", kvstore.ErrUnavailable)
+		}
+		return do(ctx)
+	})
 }
 
 // blind is what an allocator knows that goes by the store alone.
@@ -178,16 +152,17 @@ func (l *losses) open(name, dir string) *lossHost {
 		l.t.Fatal(err)
 	}
 	log := l.log.WithField("on", name)
-	h := &lossHost{all: l, name: name, cut: &cutStore{Store: store}}
+	h := &lossHost{all: l, name: name}
+	h.store = cutOff(store, &h.cut)
 	h.Registry, err = registry.Open(l.t.Context(), registry.Config{
 		Self:    overlay.Host{Name: name, VTEP: netip.MustParseAddr(vtepOf(name)), Port: 4789, MTU: 1500},
-		Cluster: h.cut, State: state, Log: log,
+		Cluster: h.store, State: state, Log: log,
 	})
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	cfg := ipam.Config{
-		Host: name, Incarnation: h.Self().Incarnation, Cluster: h.cut, State: state, Networks: h.Registry.Claims(),
+		Host: name, Incarnation: h.Self().Incarnation, Cluster: h.store, State: state, Networks: h.Registry.Claims(),
 		Permits: h.Registry.Claims(), Log: log, Stock: stock.Default,
 		Lost: func(a netip.Addr, by string) {
 			l.lost.Add(1)
@@ -304,7 +279,7 @@ func (l *losses) lose(round int) {
 	}
 	time.Sleep(time.Second)
 	cut := l.hosts[round%len(l.hosts)]
-	cut.cut.away.Store(true) // it records nothing again for a while
+	cut.cut.Store(true) // it records nothing again for a while
 	if round%2 == 0 {
 		err = l.server.Load(l.t.Context(), snapshot)
 	} else if err = l.server.Wipe(); err == nil {
@@ -314,7 +289,7 @@ func (l *losses) lose(round int) {
 		l.t.Fatal(err)
 	}
 	time.Sleep(2 * time.Second)
-	cut.cut.away.Store(false)
+	cut.cut.Store(false)
 }
 
 func (h *lossHost) work(done chan struct{}, rng *rand.Rand) {
@@ -375,7 +350,7 @@ func (h *lossHost) end(a netip.Addr) {
 func (l *losses) whole() {
 	l.t.Helper()
 	eventually(l.t, "the store is whole", func() bool {
-		pairs, _, err := l.hosts[0].cut.List(l.t.Context(), "addr/")
+		pairs, _, err := l.hosts[0].store.List(l.t.Context(), "addr/")
 		if err != nil {
 			return false
 		}

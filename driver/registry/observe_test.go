@@ -13,26 +13,22 @@ import (
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
 	"github.com/weft-net/weft/driver/registry/registrytest"
-	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 )
 
-// deaf is a store whose watch shows nothing new while it is closed.
-type deaf struct {
-	kvstore.Store
-	open chan struct{}
-}
-
-func (d *deaf) Wait(ctx context.Context, prefix string, revision uint64) ([]kvstore.Pair, uint64, error) {
-	select {
-	case <-d.open:
-	case <-ctx.Done():
-		return nil, 0, ctx.Err()
-	}
-	return d.Store.Wait(ctx, prefix, revision)
-}
-
 func TestTheWatchIsTimed(t *testing.T) {
-	cluster := &deaf{Store: registrytest.OpenStore(t, "cluster.db"), open: make(chan struct{})}
+	open := make(chan struct{}) // until it is closed, the watch shows nothing new
+	cluster := kvtest.Before(registrytest.OpenStore(t, "cluster.db"), func(ctx context.Context, r kvtest.Request) error {
+		if r.Method != kvtest.Wait {
+			return nil
+		}
+		select {
+		case <-open:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
 	var mu sync.Mutex
 	var lags []time.Duration
 	applied := map[string]int{}
@@ -76,7 +72,7 @@ func TestTheWatchIsTimed(t *testing.T) {
 	})
 	r.SetUnderlay(netip.MustParseAddr("192.0.2.2"), 1400)
 	eventually(t, "a write that the watch does not show", func() bool { return r.Behind() > 20*time.Millisecond })
-	close(cluster.open)
+	close(open)
 	eventually(t, "the watch to catch up", func() bool { return r.Behind() == 0 })
 	mu.Lock()
 	defer mu.Unlock()

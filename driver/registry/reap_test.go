@@ -14,6 +14,7 @@ import (
 	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 )
 
 // A host whose lease stays free is down for its peers, then dead: everything of
@@ -65,7 +66,7 @@ func TestADeadHostIsReapedAndComesBack(t *testing.T) {
 // deletes nothing any more.
 func TestReapingEndsWithTheReturn(t *testing.T) {
 	cluster := registrytest.OpenStore(t, "cluster.db")
-	paused := &pausing{Store: cluster, key: "at/h2/", reached: make(chan struct{}), resume: make(chan struct{})}
+	paused, reached, resume := pausing(cluster, "at/h2/")
 	h1, h2 := newMachine(t, "h1", paused), newMachine(t, "h2", cluster)
 	n := h1.create("d1", want(subnetA))
 	h2.create("d2", overlay.Network{ID: waitID(t, h2, n), Subnets: n.Subnets})
@@ -76,14 +77,14 @@ func TestReapingEndsWithTheReturn(t *testing.T) {
 	})
 	failed := make(chan error, 1)
 	go func() { failed <- h1.Forget(context.Background(), "h2") }()
-	<-paused.reached // h1 has made the mark and is about to delete
+	<-reached // h1 has made the mark and is about to delete
 	h2.start(cluster)
 	eventually(t, "h2 is back", func() bool {
 		_, err := cluster.Txn(t.Context(), h2.Claims().Fence()...)
 		p, getErr := cluster.Get(t.Context(), "host/h2/live")
 		return err == nil && getErr == nil && p.Held
 	})
-	close(paused.resume)
+	close(resume)
 	if err := <-failed; !errors.Is(err, kvstore.ErrConflict) {
 		t.Errorf("the reaper went on: %v", err)
 	}
@@ -92,20 +93,18 @@ func TestReapingEndsWithTheReturn(t *testing.T) {
 	}
 }
 
-// pausing is a store whose List of one prefix waits.
-type pausing struct {
-	kvstore.Store
-	key             string
-	reached, resume chan struct{}
-}
-
-func (p *pausing) List(ctx context.Context, prefix string) ([]kvstore.Pair, uint64, error) {
-	pairs, revision, err := p.Store.List(ctx, prefix)
-	if prefix == p.key {
-		close(p.reached)
-		<-p.resume
-	}
-	return pairs, revision, err
+// pausing is the store, whose List of the prefix waits before it returns: then reached
+// is closed, and resume is to be.
+func pausing(store kvstore.Store, prefix string) (paused kvstore.Store, reached, resume chan struct{}) {
+	reached, resume = make(chan struct{}), make(chan struct{})
+	return kvtest.Around(store, func(ctx context.Context, r kvtest.Request, do kvtest.Do) (kvtest.Answer, error) {
+		a, err := do(ctx)
+		if r.Method == kvtest.List && r.Key == prefix {
+			close(reached)
+			<-resume
+		}
+		return a, err
+	}), reached, resume
 }
 
 func TestForgetRefuses(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"github.com/weft-net/weft/ipam"
 	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 )
 
 // reapTime is that of the tests here, whose clock is that of a synctest bubble.
@@ -66,7 +67,7 @@ func (w *watched) marks() []change {
 type trio struct {
 	t          *testing.T
 	cluster    *watched
-	store      *outage // below it
+	store      *kvtest.Cable // below it
 	h1, h2, h3 *machine
 	net        overlay.Network
 	keys       []string // what h3 has in the store beside its own record
@@ -82,7 +83,7 @@ func (m *machine) claim(a netip.Addr) error {
 
 func newTrio(t *testing.T) *trio {
 	t.Helper()
-	s := &trio{t: t, store: newOutage(registrytest.OpenStore(t, "cluster.db"))}
+	s := &trio{t: t, store: kvtest.NewCable(registrytest.OpenStore(t, "cluster.db"))}
 	s.cluster = &watched{Store: s.store}
 	for i, name := range []string{"h1", "h2", "h3"} {
 		m := &machine{t: t, name: name, state: registrytest.OpenStore(t, name+".db"), reap: reapTime, real: true, vtep: "192.0.2." + string(rune('1'+i))}
@@ -262,10 +263,10 @@ func TestAnOutageOfTheStoreIsNobodysDeath(t *testing.T) {
 		s := newTrio(t)
 		s.h3.stop()
 		time.Sleep(reapTime - 30*time.Second)
-		s.store.goes()
+		s.store.Cut()
 		s.h3.start(s.cluster)
 		time.Sleep(time.Minute)
-		s.store.returns()
+		s.store.Mend()
 		for range 100 {
 			time.Sleep(100 * time.Millisecond)
 			if marks := s.cluster.marks(); len(marks) > 0 {
@@ -279,9 +280,9 @@ func TestAnOutageOfTheStoreIsNobodysDeath(t *testing.T) {
 
 		s.h3.stop()
 		time.Sleep(time.Minute)
-		s.store.goes()
+		s.store.Cut()
 		time.Sleep(time.Minute)
-		s.store.returns()
+		s.store.Mend()
 		for end := time.Now().Add(reapTime - time.Second); time.Now().Before(end); time.Sleep(time.Second) {
 			if s.h1.sends("h3", s.net.ID) {
 				t.Fatal("an outage has raised h3 from the dead")

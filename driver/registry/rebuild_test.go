@@ -11,7 +11,7 @@ import (
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
 	"github.com/weft-net/weft/driver/registry/registrytest"
-	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 )
 
 // peerSays gives the incarnation in which m knows the host.
@@ -77,33 +77,24 @@ func TestAHostThatLostItsStateIsNotForgotten(t *testing.T) {
 	}
 }
 
-// disk is a state on a disk that may be full.
-type disk struct {
-	kvstore.Store
-	full atomic.Bool
-}
-
-var errFull = errors.New("no space left on device")
-
-func (d *disk) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
-	if d.full.Load() {
-		return nil, errFull
-	}
-	return d.Store.Txn(ctx, ops...)
-}
-
 func TestFullDisk(t *testing.T) {
 	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
-	d := &disk{Store: h1.state}
-	h1.state = d
+	var full atomic.Bool
+	errFull := errors.New("no space left on device")
+	h1.state = kvtest.Before(h1.state, func(_ context.Context, r kvtest.Request) error {
+		if r.Method == kvtest.Txn && full.Load() {
+			return errFull
+		}
+		return nil
+	})
 	h1.restart(cluster)
 	n := h1.create("d1", want(subnetA))
 	h1.join("before", n.ID, "10.1.0.2")
 	eventually(t, "h2 has the network", func() bool { return h2.sees(n.ID) })
 	h2.do("attach", h2.Attach(t.Context(), "d2", n.ID))
 
-	d.full.Store(true)
+	full.Store(true)
 	for what, err := range map[string]error{
 		"create endpoint": h1.CreateEndpoint(t.Context(), endpoint("new", n.ID, "10.1.0.3")),
 		"adopt":           h1.Adopt(t.Context(), endpoint("new", n.ID, "10.1.0.3")),
@@ -128,10 +119,10 @@ func TestFullDisk(t *testing.T) {
 	m := h2.create("d3", want(subnetB))
 	eventually(t, "h1 follows", func() bool { return h1.peerHas(n.ID, "h2", "theirs") && h1.sees(m.ID) })
 
-	d.full.Store(false)
+	full.Store(false)
 	h1.do("create endpoint", h1.CreateEndpoint(t.Context(), endpoint("new", n.ID, "10.1.0.3")))
 	eventually(t, "it is kept", func() bool {
-		pairs, _, err := d.List(t.Context(), "replica/")
+		pairs, _, err := h1.state.List(t.Context(), "replica/")
 		var all strings.Builder
 		for _, p := range pairs {
 			all.Write(p.Value)

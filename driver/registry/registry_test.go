@@ -25,6 +25,7 @@ import (
 	"github.com/weft-net/weft/ipam"
 	"github.com/weft-net/weft/ipam/stock"
 	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -422,7 +423,7 @@ func TestRestartWithoutStore(t *testing.T) {
 	eventually(t, "h1 sees e2", func() bool { return h1.peerHas(n.ID, "h2", "e2") })
 
 	before := h1.Snapshot()
-	h1.restart(unreachable{})
+	h1.restart(kvtest.Before(cluster, func(context.Context, kvtest.Request) error { return kvstore.ErrUnavailable }))
 	after := h1.Snapshot()
 	if after.Self != before.Self || len(after.Local) != 1 || len(after.Networks) != 1 {
 		t.Errorf("own records changed from %+v to %+v", before, after)
@@ -439,29 +440,6 @@ func waitID(t *testing.T, m *machine, n overlay.Network) string {
 	t.Helper()
 	eventually(t, m.name+" sees the network", func() bool { return m.sees(n.ID) })
 	return n.ID
-}
-
-// unreachable is a store that nobody answers for.
-type unreachable struct{ kvstore.Store }
-
-func (unreachable) Get(context.Context, string) (kvstore.Pair, error) {
-	return kvstore.Pair{}, kvstore.ErrUnavailable
-}
-
-func (unreachable) List(context.Context, string) ([]kvstore.Pair, uint64, error) {
-	return nil, 0, kvstore.ErrUnavailable
-}
-
-func (unreachable) Wait(context.Context, string, uint64) ([]kvstore.Pair, uint64, error) {
-	return nil, 0, kvstore.ErrUnavailable
-}
-
-func (unreachable) Txn(context.Context, ...kvstore.Op) ([]kvstore.Pair, error) {
-	return nil, kvstore.ErrUnavailable
-}
-
-func (unreachable) Hold(context.Context, string, string, []byte, time.Duration, func(), ...kvstore.Op) error {
-	return kvstore.ErrUnavailable
 }
 
 // A store that comes back empty gets everything again and costs nobody anything.

@@ -12,26 +12,20 @@ import (
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 )
-
-// reader is a store that takes no writes while it is closed.
-type reader struct {
-	kvstore.Store
-	closed atomic.Bool
-}
-
-func (s *reader) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
-	if s.closed.Load() {
-		return nil, kvstore.ErrUnavailable
-	}
-	return s.Store.Txn(ctx, ops...)
-}
 
 // A network that was removed while a container of this host uses it comes back,
 // also if the store has lost the tombstone before this host could write.
 func TestReviveWithoutTheTombstone(t *testing.T) {
 	cluster := registrytest.OpenStore(t, "cluster.db")
-	mine := &reader{Store: cluster}
+	var closed atomic.Bool // to h1's writes
+	mine := kvtest.Before(cluster, func(_ context.Context, r kvtest.Request) error {
+		if r.Method == kvtest.Txn && closed.Load() {
+			return kvstore.ErrUnavailable
+		}
+		return nil
+	})
 	h1 := &machine{t: t, name: "h1", state: registrytest.OpenStore(t, "h1.db")}
 	h1.start(mine)
 	t.Cleanup(func() { h1.stop() })
@@ -39,7 +33,7 @@ func TestReviveWithoutTheTombstone(t *testing.T) {
 	h1.join("e1", n.ID, "10.1.0.5")
 	key := "net/" + n.ID
 
-	mine.closed.Store(true)
+	closed.Store(true)
 	gone := n
 	gone.Deleted, gone.Version = time.Now(), n.Version+1
 	value, err := json.Marshal(gone)
@@ -49,7 +43,7 @@ func TestReviveWithoutTheTombstone(t *testing.T) {
 	eventually(t, "h1 knows the tombstone", func() bool { got, _ := h1.OfDocker("d1"); return !got.Deleted.IsZero() })
 	_, err = cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Delete, Key: key})
 	h1.do("lose the tombstone", err)
-	mine.closed.Store(false)
+	closed.Store(false)
 
 	eventually(t, "the network is recorded again, and the store answers", func() bool {
 		p, err := cluster.Get(t.Context(), key)

@@ -10,42 +10,26 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 	"github.com/weft-net/weft/test/policy"
 )
 
-// token is a store as a host sees it whose token has these rules.
-type token struct {
-	kvstore.Store
-	rules  string
-	denied *atomic.Int64
-}
-
-// allows judges operations as Consul does: who looks whether a key is absent needs the
-// right to write it.
-func (k token) allows(ops ...kvstore.Op) error {
-	for _, op := range ops {
-		if (op.Kind != kvstore.Check || op.Revision == 0) && !policy.Writes(k.rules, op.Key) {
-			k.denied.Add(1)
-			return fmt.Errorf("write %s: %w", op.Key, kvstore.ErrDenied)
+// withToken is the store as a host sees it whose token has these rules. They are applied
+// as Consul does: who looks whether a key is absent needs the right to write it.
+func withToken(store kvstore.Store, rules string, denied *atomic.Int64) kvstore.Store {
+	return kvtest.Before(store, func(_ context.Context, r kvtest.Request) error {
+		ops := r.Ops
+		if r.Method == kvtest.Hold {
+			ops = append([]kvstore.Op{{Kind: kvstore.Set, Key: r.Key}}, ops...)
 		}
-	}
-	return nil
-}
-
-// Txn implements kvstore.Store.
-func (k token) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
-	if err := k.allows(ops...); err != nil {
-		return nil, err
-	}
-	return k.Store.Txn(ctx, ops...)
-}
-
-// Hold implements kvstore.Store.
-func (k token) Hold(ctx context.Context, name, key string, value []byte, ttl time.Duration, held func(), guards ...kvstore.Op) error {
-	if err := k.allows(append([]kvstore.Op{{Kind: kvstore.Set, Key: key}}, guards...)...); err != nil {
-		return err
-	}
-	return k.Store.Hold(ctx, name, key, value, ttl, held, guards...)
+		for _, op := range ops {
+			if (op.Kind != kvstore.Check || op.Revision == 0) && !policy.Writes(rules, op.Key) {
+				denied.Add(1)
+				return fmt.Errorf("write %s: %w", op.Key, kvstore.ErrDenied)
+			}
+		}
+		return nil
+	})
 }
 
 // tokens gives each host a token of its own, and h2 the right to reap beside.
@@ -60,12 +44,12 @@ func (s *trio) tokens() (denied map[string]*atomic.Int64) {
 	return denied
 }
 
-func (s *trio) as(host string, denied *atomic.Int64) token {
+func (s *trio) as(host string, denied *atomic.Int64) kvstore.Store {
 	rules := policy.Host(s.t, host)
 	if host == "h2" {
 		rules += policy.Reaper(s.t)
 	}
-	return token{s.cluster, rules, denied}
+	return withToken(s.cluster, rules, denied)
 }
 
 // A host whose token is for its own records leaves a dead one to those that may free

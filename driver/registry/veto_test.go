@@ -11,15 +11,16 @@ import (
 
 	"github.com/weft-net/weft/driver/registry/peers"
 	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 )
 
 // heardKey is h3's.
 const heardKey = "host/.heard/h3"
 
 // without cuts h3 off from the store, and from nothing else. All have ears.
-func (s *trio) without() *outage {
+func (s *trio) without() {
 	s.t.Helper()
-	cable := newOutage(s.cluster)
+	cable := kvtest.NewCable(s.cluster)
 	for _, m := range []*machine{s.h1, s.h2} {
 		m.push = netip.AddrPortFrom(netip.MustParseAddr(m.vtep), 7947)
 		m.restart(s.cluster)
@@ -27,8 +28,7 @@ func (s *trio) without() *outage {
 	s.h3.push = netip.AddrPortFrom(netip.MustParseAddr(s.h3.vtep), 7947)
 	s.h3.restart(cable)
 	time.Sleep(5 * time.Second)
-	cable.goes()
-	return cable
+	cable.Cut()
 }
 
 // beats has the hosts hear h3 each second for so long.
@@ -108,29 +108,19 @@ func TestAVetoGoesWithItsHolder(t *testing.T) {
 	})
 }
 
-// before is a store before each transaction of which something happens.
-type before struct {
-	kvstore.Store
-	txn func([]kvstore.Op)
-}
-
-func (b before) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
-	b.txn(ops)
-	return b.Store.Txn(ctx, ops...)
-}
-
 // A veto that comes after a host has looked for one, and before it declares the other
 // host dead, is not overlooked.
 func TestAVetoBetweenLookAndMark(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newTrio(t)
 		s.without()
-		s.h2.restart(before{s.cluster, func(ops []kvstore.Op) {
-			if ops[0].Key == "host/h3/dead" {
+		s.h2.restart(kvtest.Before(s.cluster, func(_ context.Context, r kvtest.Request) error {
+			if r.Method == kvtest.Txn && r.Ops[0].Key == "host/h3/dead" {
 				_, err := s.cluster.Txn(t.Context(), kvstore.Op{Kind: kvstore.Set, Key: heardKey, Value: []byte(`{"by":"h9"}`)})
 				s.h1.do("veto", err)
 			}
-		}})
+			return nil
+		}))
 		time.Sleep(20 * time.Second)
 		if err := s.h2.Forget(t.Context(), "h3"); err == nil || !strings.Contains(err.Error(), "another host hears it") {
 			t.Errorf("h3 was forgotten: %v", err)
@@ -144,12 +134,12 @@ func TestAVetoAfterTheMarkIsNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newTrio(t)
 		s.without()
-		paused := &pausing{Store: s.cluster, key: "at/h3/", reached: make(chan struct{}), resume: make(chan struct{})}
+		paused, reached, resume := pausing(s.cluster, "at/h3/")
 		s.h2.restart(paused)
 		time.Sleep(20 * time.Second)
 		failed := make(chan error, 1)
 		go func() { failed <- s.h2.Forget(context.Background(), "h3") }()
-		<-paused.reached // h3 is marked, and has all yet
+		<-reached // h3 is marked, and has all yet
 		var number uint64
 		s.beats(&number, 20*time.Second, s.h1)
 		if p, err := s.cluster.Get(t.Context(), heardKey); !errors.Is(err, kvstore.ErrNotFound) {
@@ -158,7 +148,7 @@ func TestAVetoAfterTheMarkIsNone(t *testing.T) {
 		if s.h1.sends("h3", s.net.ID) {
 			t.Error("h1 believes a host that was declared dead")
 		}
-		close(paused.resume)
+		close(resume)
 		s.h2.do("forget", <-failed)
 		s.fenced()
 	})
