@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/ipam/stock"
 	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 )
 
 // holds gives who has the address according to the cluster.
@@ -258,19 +260,16 @@ func TestClockJumps(t *testing.T) {
 	}
 }
 
-// full is a State on a disk that may be full.
-type full struct {
-	kvstore.Store
-	now bool
-}
-
 var errFull = errors.New("no space left on device")
 
-func (f *full) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
-	if f.now {
-		return nil, errFull
-	}
-	return f.Store.Txn(ctx, ops...)
+// onDisk is a State on a disk that may be full.
+func onDisk(state kvstore.Store, full *atomic.Bool) kvstore.Store {
+	return kvtest.Before(state, func(_ context.Context, r kvtest.Request) error {
+		if r.Method == kvtest.Txn && full.Load() {
+			return errFull
+		}
+		return nil
+	})
 }
 
 // On a full disk nothing is handed out or taken back, however often Docker
@@ -278,8 +277,8 @@ func (f *full) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, erro
 func TestFullDisk(t *testing.T) {
 	cluster := newMemory()
 	h := newHost(t, "h1", cluster)
-	disk := &full{Store: h.state}
-	h.state = disk
+	var full atomic.Bool
+	h.state = onDisk(h.state, &full)
 	h.open()
 	id := h.network("n", "10.1.0.0/16", "10.1.1.0/24")
 	h.work()
@@ -289,7 +288,7 @@ func TestFullDisk(t *testing.T) {
 	before := h.Claims(id.Subnet)
 	claimed := len(cluster.keys(record.AddrPrefix))
 
-	disk.now = true
+	full.Store(true)
 	for range 50 {
 		if a, err := h.any(id); !errors.Is(err, errFull) {
 			t.Fatalf("any address: %v, %v", a, err)
@@ -310,7 +309,7 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("%d addresses were claimed before, %d now", claimed, n)
 	}
 
-	disk.now = false
+	full.Store(false)
 	h.work()
 	if a := h.mustAny(id); a == used {
 		t.Errorf("%v was handed out twice", a)
@@ -329,11 +328,11 @@ func TestFullDisk(t *testing.T) {
 func TestFullDiskWithoutStock(t *testing.T) {
 	cluster := newMemory()
 	h := newHost(t, "h1", cluster)
-	disk := &full{Store: h.state}
-	h.state = disk
+	var full atomic.Bool
+	h.state = onDisk(h.state, &full)
 	h.open()
 	id := h.network("n", "10.1.0.0/24", "")
-	disk.now = true
+	full.Store(true)
 	for range 50 {
 		if a, err := h.any(id); !errors.Is(err, errFull) {
 			t.Fatalf("any address: %v, %v", a, err)
@@ -342,7 +341,7 @@ func TestFullDiskWithoutStock(t *testing.T) {
 	if n := len(cluster.keys(record.AddrPrefix)); n > 2*stock.Default {
 		t.Errorf("%d addresses were claimed", n)
 	}
-	disk.now = false
+	full.Store(false)
 	h.mustAny(id)
 }
 
@@ -352,7 +351,9 @@ func TestFullDiskRemovesNoPool(t *testing.T) {
 	cluster := newMemory()
 	h := newHost(t, "h1", cluster)
 	id := h.mustPool("10.1.0.0/24", "", "weft.id=lan")
-	h.state, h.config.Incarnation = &full{Store: newMemory(), now: true}, "2"
+	var full atomic.Bool
+	full.Store(true)
+	h.state, h.config.Incarnation = onDisk(newMemory(), &full), "2"
 	h.open()
 	if a, err := h.any(id); !errors.Is(err, errFull) {
 		t.Fatalf("any address: %v, %v", a, err)

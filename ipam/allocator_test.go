@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -19,20 +20,14 @@ import (
 
 func TestStartFromStockNeedsNoCluster(t *testing.T) {
 	cluster := newMemory()
-	var down bool
-	f := &flaky{Store: cluster, next: func() fault {
-		if down {
-			return before
-		}
-		return none
-	}}
-	h := newHost(t, "h1", f)
+	var down atomic.Bool
+	h := newHost(t, "h1", cutOff(cluster, &down))
 	id := h.network("n", "10.1.0.0/16", "")
 	h.work()
 	if got := h.stock(id); got != stock.Default {
 		t.Fatalf("stock is %d, want %d", got, stock.Default)
 	}
-	down = true
+	down.Store(true)
 	seen := space.Set{}
 	for range stock.Default {
 		a := h.mustAny(id)
@@ -51,7 +46,7 @@ func TestStartFromStockNeedsNoCluster(t *testing.T) {
 	if _, err := h.pass(context.Background()); !errors.Is(err, kvstore.ErrUnavailable) {
 		t.Errorf("got %v, want an unavailable store", err)
 	}
-	down = false
+	down.Store(false)
 	h.work()
 	if h.stock(id) == 0 {
 		t.Error("stock is not filled after the store came back")
@@ -59,7 +54,9 @@ func TestStartFromStockNeedsNoCluster(t *testing.T) {
 }
 
 func TestMirroredNetworkNeedsNoCluster(t *testing.T) {
-	h := newHost(t, "h2", &flaky{Store: newMemory(), next: func() fault { return before }})
+	var down atomic.Bool
+	down.Store(true)
+	h := newHost(t, "h2", cutOff(newMemory(), &down))
 	s := overlay.Subnet{
 		Prefix: netip.MustParsePrefix("10.1.0.0/16"), Gateway: netip.MustParseAddr("10.1.0.9"),
 		Range: netip.MustParsePrefix("10.1.8.0/24"), Aux: map[string]netip.Addr{"r": netip.MustParseAddr("10.1.8.5")},

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,17 +58,12 @@ func TestGroupSharesOnePool(t *testing.T) {
 // that is at.
 func TestGroupOfThisHostNeedsNoCluster(t *testing.T) {
 	cluster, g := newMemory(), &gate{epoch: 1}
-	down := false
-	h := newHost(t, "h1", &flaky{Store: cluster, next: func() fault {
-		if down {
-			return before
-		}
-		return none
-	}})
+	var down atomic.Bool
+	h := newHost(t, "h1", cutOff(cluster, &down))
 	h.permits.admit, h.permits.changes = g.admit, g.changes
 	h.open()
 	id := h.mustPool("10.1.0.0/24", "", "weft.id=lan")
-	down = true
+	down.Store(true)
 	g.set(errors.New("the store does not answer"))
 	began := time.Now()
 	if got := h.mustPool("", "", "weft.id=lan"); got != id {

@@ -15,7 +15,7 @@ import (
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
-	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 )
 
 // theSubnet is the one pool of a world.
@@ -26,7 +26,8 @@ type world struct {
 	t       *testing.T
 	rng     *rand.Rand
 	cluster *memory
-	flaky   *flaky // what the hosts have of cluster
+	flaky   flaky     // what the hosts have of cluster
+	states  []*memory // what the hosts keep
 	hosts   []*host
 	dead    map[*host]bool
 	use     map[netip.Addr]*host
@@ -43,38 +44,17 @@ func newWorld(t *testing.T, seed uint64, hosts int) *world {
 		use: map[netip.Addr]*host{}, dead: map[*host]bool{},
 		fault: func(bool) (fault, bool) { return none, false },
 	}
-	w.flaky = &flaky{Store: w.cluster}
 	for i := range hosts {
 		h := newHost(t, fmt.Sprintf("h%d", i+1), nil)
 		h.networks.hosts, h.networks.before = hosts, i
-		h.cluster = &partOf{flaky: w.flaky, next: func() fault { return w.next(h, false) }}
-		h.state = &flaky{Store: h.state, next: func() fault { return w.next(h, true) }}
-		w.hosts = append(w.hosts, h)
+		state := newMemory()
+		h.cluster = w.flaky.store(w.cluster, func(kvtest.Request) fault { return w.next(h, false) })
+		h.state = new(flaky).store(state, func(kvtest.Request) fault { return w.next(h, true) })
+		w.hosts, w.states = append(w.hosts, h), append(w.states, state)
 		w.open(h)
 	}
 	return w
 }
-
-// partOf is one host's way to a flaky store.
-type partOf struct {
-	*flaky
-	next func() fault
-}
-
-func (p *partOf) Get(ctx context.Context, key string) (kvstore.Pair, error) {
-	return p.via().Get(ctx, key)
-}
-
-func (p *partOf) List(ctx context.Context, prefix string) ([]kvstore.Pair, uint64, error) {
-	return p.via().List(ctx, prefix)
-}
-
-func (p *partOf) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
-	p.flaky.next = p.next
-	return p.flaky.Txn(ctx, ops...)
-}
-
-func (p *partOf) via() *flaky { return &flaky{Store: p.Store, next: p.next} }
 
 func (w *world) next(h *host, state bool) fault {
 	if w.dead[h] {
@@ -244,7 +224,7 @@ func (w *world) end() {
 	for a, h := range w.use {
 		h.release(w.id, a)
 	}
-	for _, h := range w.hosts {
+	for i, h := range w.hosts {
 		h.networks.remove("n")
 		for range w.calls { // more often than it was asked for
 			if err := h.ReleasePool(context.Background(), space.PoolID{Subnet: theSubnet}); err != nil {
@@ -254,7 +234,7 @@ func (w *world) end() {
 		h.work()
 		h.clock.add(scanTime)
 		h.work()
-		if got := h.state.(*flaky).Store.(*memory).keys(""); len(got) > 0 {
+		if got := w.states[i].keys(""); len(got) > 0 {
 			w.t.Errorf("%s keeps %v, after\n%q", h.name, got, w.trace)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 )
 
 // lateHost has a Cluster store whose next transaction fails, and is carried out
@@ -19,27 +20,15 @@ import (
 func lateHost(t *testing.T) (h *host, cluster *memory, f *flaky, cut func()) {
 	cluster = newMemory()
 	cuts := 0
-	f = &flaky{Store: cluster}
-	f.next = func() fault {
-		if cuts > 0 {
+	f = &flaky{}
+	h = newHost(t, "h1", f.store(cluster, func(r kvtest.Request) fault {
+		if r.Method == kvtest.Txn && cuts > 0 {
 			cuts--
 			return late
 		}
 		return none
-	}
-	h = newHost(t, "h1", &readable{f})
+	}))
 	return h, cluster, f, func() { cuts = 1 }
-}
-
-// readable fails transactions only.
-type readable struct{ *flaky }
-
-func (r *readable) Get(ctx context.Context, key string) (kvstore.Pair, error) {
-	return r.Store.Get(ctx, key)
-}
-
-func (r *readable) List(ctx context.Context, prefix string) ([]kvstore.Pair, uint64, error) {
-	return r.Store.List(ctx, prefix)
 }
 
 func TestLateCreationOfAPoolIsFenced(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 
 	"github.com/weft-net/weft/ipam/claim"
@@ -73,13 +74,8 @@ func TestALostAddressIsNotHandedOutAgain(t *testing.T) {
 	})
 	t.Run("without its pool", func(t *testing.T) {
 		cluster := newMemory()
-		down := false
-		h := newHost(t, "h1", &flaky{Store: cluster, next: func() fault {
-			if down {
-				return before
-			}
-			return none
-		}})
+		var down atomic.Bool
+		h := newHost(t, "h1", cutOff(cluster, &down))
 		id := h.network("n", "10.1.0.0/24", "")
 		network, _ := h.networks.Network("n")
 		h.work()
@@ -92,7 +88,7 @@ func TestALostAddressIsNotHandedOutAgain(t *testing.T) {
 		h.clock.add(goneTime)
 		h.work() // the stock is given back
 		h.clock.add(leakTime)
-		down = true
+		down.Store(true)
 		_, _ = h.pass(t.Context())
 		h.mirror("n", network.Subnets[0])
 		if got, err := h.any(id); err == nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/weft-net/weft/ipam/record"
 	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 )
 
 func TestPoolsNeverOverlap(t *testing.T) {
@@ -155,16 +156,16 @@ func TestFailedCreationOfACopyLeavesTheNetworkAlone(t *testing.T) {
 // Hosts that make networks all the time hold a request up and do not make it fail.
 func TestAPoolIsMadeWhileOthersKeepMakingThem(t *testing.T) {
 	cluster := newMemory()
-	rival := func(until time.Time) *flaky {
-		return &flaky{Store: cluster, next: func() fault {
+	rival := func(until time.Time) kvstore.Store {
+		return kvtest.Before(cluster, func(context.Context, kvtest.Request) error {
 			if time.Now().Before(until) {
 				made := kvstore.Op{Kind: kvstore.Set, Key: record.PoolSeq, Value: []byte(time.Now().String())}
 				if _, err := cluster.Txn(context.Background(), made); err != nil {
 					t.Error(err)
 				}
 			}
-			return none
-		}}
+			return nil
+		})
 	}
 	h := newHost(t, "h1", rival(time.Now().Add(300*time.Millisecond)))
 	h.config.Auto = []space.Auto{{Base: netip.MustParsePrefix("10.128.0.0/16"), Bits: 24}}

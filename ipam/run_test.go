@@ -53,13 +53,7 @@ func TestStockIsThereSoonAfterTheNetwork(t *testing.T) {
 func TestRunCatchesUpOnceTheStoreIsBack(t *testing.T) {
 	cluster := newMemory()
 	var down atomic.Bool
-	f := &flaky{Store: cluster, next: func() fault {
-		if down.Load() {
-			return before
-		}
-		return none
-	}}
-	h := newHost(t, "h1", f)
+	h := newHost(t, "h1", cutOff(cluster, &down))
 	h.config.Now = time.Now
 	h.open()
 	h.start()

@@ -10,10 +10,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 )
 
 // memory is a model of a Store: what the contract says, and nothing else.
@@ -118,54 +120,48 @@ const (
 
 var errCut = fmt.Errorf("cut: %w", kvstore.ErrUnavailable)
 
-// flaky is a Store whose calls fail as next says.
+// cutOff is the store, of which nobody has anything while down is set.
+func cutOff(store kvstore.Store, down *atomic.Bool) kvstore.Store {
+	return kvtest.Before(store, func(context.Context, kvtest.Request) error {
+		if down.Load() {
+			return errCut
+		}
+		return nil
+	})
+}
+
+// flaky makes stores whose requests fail, and keeps their transactions that are late.
 type flaky struct {
-	kvstore.Store
-	next func() fault
-
 	mu      sync.Mutex
-	delayed [][]kvstore.Op
+	delayed []kvtest.Do
 }
 
-func (f *flaky) Get(ctx context.Context, key string) (kvstore.Pair, error) {
-	if f.next() != none {
-		return kvstore.Pair{}, errCut
-	}
-	return f.Store.Get(ctx, key)
+// store is the store, whose requests fail as next says.
+func (f *flaky) store(store kvstore.Store, next func(kvtest.Request) fault) kvstore.Store {
+	return kvtest.Around(store, func(ctx context.Context, r kvtest.Request, do kvtest.Do) (kvtest.Answer, error) {
+		switch fate := next(r); {
+		case fate == none:
+			return do(ctx)
+		case fate == after && r.Method == kvtest.Txn:
+			_, err := do(ctx)
+			return kvtest.Answer{}, errors.Join(errCut, err)
+		case fate == late && r.Method == kvtest.Txn:
+			f.mu.Lock()
+			f.delayed = append(f.delayed, do)
+			f.mu.Unlock()
+		}
+		return kvtest.Answer{}, errCut
+	})
 }
 
-func (f *flaky) List(ctx context.Context, prefix string) ([]kvstore.Pair, uint64, error) {
-	if f.next() != none {
-		return nil, 0, errCut
-	}
-	return f.Store.List(ctx, prefix)
-}
-
-func (f *flaky) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
-	switch f.next() {
-	case before:
-		return nil, errCut
-	case after:
-		_, err := f.Store.Txn(ctx, ops...)
-		return nil, errors.Join(errCut, err)
-	case late:
-		f.mu.Lock()
-		f.delayed = append(f.delayed, ops)
-		f.mu.Unlock()
-		return nil, errCut
-	case none:
-	}
-	return f.Store.Txn(ctx, ops...)
-}
-
-// flush carries out what was delayed.
+// flush carries out what is late.
 func (f *flaky) flush() {
 	f.mu.Lock()
 	delayed := f.delayed
 	f.delayed = nil
 	f.mu.Unlock()
-	for _, ops := range delayed {
-		_, _ = f.Store.Txn(context.Background(), ops...)
+	for _, do := range delayed {
+		_, _ = do(context.Background())
 	}
 }
 

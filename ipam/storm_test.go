@@ -27,6 +27,7 @@ import (
 	"github.com/weft-net/weft/kvstore"
 	"github.com/weft-net/weft/kvstore/bolt"
 	"github.com/weft-net/weft/kvstore/consul"
+	"github.com/weft-net/weft/kvstore/kvtest"
 	"github.com/weft-net/weft/kvstore/kvtest/consultest"
 )
 
@@ -75,39 +76,30 @@ type stormHost struct {
 // transaction is carried out before that, later or not at all.
 type weakStore struct {
 	kvstore.Store
-	cut     atomic.Bool
-	late    bool
-	delayed *sync.WaitGroup
+	cut atomic.Bool
 }
 
-func (w *weakStore) Get(ctx context.Context, key string) (kvstore.Pair, error) {
-	if w.cut.Load() {
-		return kvstore.Pair{}, errCut
-	}
-	return w.Store.Get(ctx, key)
-}
-
-func (w *weakStore) List(ctx context.Context, prefix string) ([]kvstore.Pair, uint64, error) {
-	if w.cut.Load() {
-		return nil, 0, errCut
-	}
-	return w.Store.List(ctx, prefix)
-}
-
-func (w *weakStore) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
-	if !w.cut.Load() {
-		return w.Store.Txn(ctx, ops...)
-	}
-	switch fate := rand.IntN(3); { //nolint:gosec // a test's
-	case fate == 0:
-		_, _ = w.Store.Txn(ctx, ops...)
-	case fate == 1 && w.late:
-		w.delayed.Go(func() {
-			time.Sleep(time.Duration(rand.IntN(300)) * time.Millisecond) //nolint:gosec // a test's
-			_, _ = w.Store.Txn(context.Background(), ops...)
-		})
-	}
-	return nil, errCut
+// weak makes the store weak. Transactions that are carried out later are counted in
+// delayed; there are none if it is nil.
+func weak(store kvstore.Store, delayed *sync.WaitGroup) *weakStore {
+	w := &weakStore{}
+	w.Store = kvtest.Around(store, func(ctx context.Context, r kvtest.Request, do kvtest.Do) (kvtest.Answer, error) {
+		if !w.cut.Load() {
+			return do(ctx)
+		}
+		switch fate := rand.IntN(3); { //nolint:gosec // a test's
+		case r.Method != kvtest.Txn:
+		case fate == 0:
+			_, _ = do(ctx)
+		case fate == 1 && delayed != nil:
+			delayed.Go(func() {
+				time.Sleep(time.Duration(rand.IntN(300)) * time.Millisecond) //nolint:gosec // a test's
+				_, _ = do(context.Background())
+			})
+		}
+		return kvtest.Answer{}, errCut
+	})
+	return w
 }
 
 func TestStorm(t *testing.T) {
@@ -140,7 +132,7 @@ func TestStorm(t *testing.T) {
 		h := &stormHost{storm: s, name: fmt.Sprintf("h%d", i+1), networks: newNetworks(), log: log, doubt: 10 * time.Second}
 		h.path = filepath.Join(dir, h.name)
 		h.networks.hosts, h.networks.before = stormHosts, i
-		h.cluster = &weakStore{Store: store, late: true, delayed: &s.delayed}
+		h.cluster = weak(store, &s.delayed)
 		h.open()
 		hosts[i] = h
 	}
@@ -198,9 +190,9 @@ func (h *stormHost) open() {
 		h.storm.t.Error(err)
 		return
 	}
-	h.state = &weakStore{Store: file}
+	h.state = weak(file, nil)
 	ctx, cancel := context.WithCancel(context.Background())
-	cluster := &weakStore{Store: h.cluster, late: true, delayed: &h.storm.delayed} // this process's, see crash
+	cluster := weak(h.cluster, &h.storm.delayed) // this process's, see crash
 	h.Allocator, err = Open(ctx, Config{
 		Host: h.name, Incarnation: "1", Cluster: cluster, State: h.state, Networks: h.networks, Log: h.log, lateWrites: h.doubt, Stock: stock.Default,
 		Lost: func(a netip.Addr, by string) { h.storm.t.Errorf("%s lost %v to %s", h.name, a, by) },
@@ -364,7 +356,7 @@ func (s *storm) end(h *stormHost, c container) {
 func (s *storm) drain(hosts []*stormHost) {
 	s.t.Helper()
 	ctx := context.Background()
-	store := hosts[0].cluster.Store
+	store := hosts[0].cluster
 	for _, h := range hosts {
 		h.cluster.cut.Store(false)
 	}
