@@ -3,7 +3,6 @@ package push_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -27,89 +26,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// cable is the way to the store, which may be cut.
-type cable struct {
-	kvstore.Store
-	mu   sync.Mutex
-	gone chan struct{} // closed: cut
-}
-
-func newCable(s kvstore.Store) *cable { return &cable{Store: s, gone: make(chan struct{})} }
-
-func (c *cable) cut() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	close(c.gone)
-}
-
-func (c *cable) mend() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.gone = make(chan struct{})
-}
-
-// over runs f, whose context ends with the cable.
-func (c *cable) over(ctx context.Context, f func(context.Context) error) error {
-	c.mu.Lock()
-	gone := c.gone
-	c.mu.Unlock()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- f(ctx) }()
-	select {
-	case err := <-done:
-		return err
-	case <-gone:
-		cancel()
-		return errors.Join(kvstore.ErrUnavailable, <-done)
-	}
-}
-
-func (c *cable) isCut() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	select {
-	case <-c.gone:
-		return true
-	default:
-		return false
-	}
-}
-
-func (c *cable) Get(ctx context.Context, key string) (kvstore.Pair, error) {
-	if c.isCut() {
-		return kvstore.Pair{}, kvstore.ErrUnavailable
-	}
-	return c.Store.Get(ctx, key)
-}
-
-func (c *cable) List(ctx context.Context, prefix string) ([]kvstore.Pair, uint64, error) {
-	if c.isCut() {
-		return nil, 0, kvstore.ErrUnavailable
-	}
-	return c.Store.List(ctx, prefix)
-}
-
-func (c *cable) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
-	if c.isCut() {
-		return nil, kvstore.ErrUnavailable
-	}
-	return c.Store.Txn(ctx, ops...)
-}
-
-func (c *cable) Wait(ctx context.Context, prefix string, after uint64) (pairs []kvstore.Pair, revision uint64, err error) {
-	err = c.over(ctx, func(ctx context.Context) (err error) {
-		pairs, revision, err = c.Store.Wait(ctx, prefix, after)
-		return err
-	})
-	return pairs, revision, err
-}
-
-func (c *cable) Hold(ctx context.Context, name, key string, value []byte, ttl time.Duration, held func(), guards ...kvstore.Op) error {
-	return c.over(ctx, func(ctx context.Context) error { return c.Store.Hold(ctx, name, key, value, ttl, held, guards...) })
-}
 
 // lossy loses datagrams that come, and keeps the others.
 type lossy struct {

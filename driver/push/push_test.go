@@ -17,15 +17,15 @@ import (
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
 	"github.com/weft-net/weft/driver/registry/registrytest"
-	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 )
 
 func TestChangesReachPeersWithoutTheStore(t *testing.T) {
-	cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
+	cluster := kvtest.NewCable(registrytest.OpenStore(t, "cluster.db"))
 	h1, h2, h3 := newHost(t, "h1", cluster), newHost(t, "h2", cluster), newHost(t, "h3", cluster)
 	n := network(t, h1, h2, h3)
 	acquainted(t, h1, h2, h3)
-	cluster.cut()
+	cluster.Cut()
 
 	h1.endpoint("e1", n, "10.1.0.5")
 	for _, h := range []*host{h2, h3} {
@@ -49,7 +49,7 @@ func TestChangesReachPeersWithoutTheStore(t *testing.T) {
 		t.Error("h2 forgot e2 by a restart")
 	}
 	// And the store changes nothing of it when it is back.
-	cluster.mend()
+	cluster.Mend()
 	within(t, 20*time.Second, "the store has e2", func() bool {
 		p, err := cluster.Get(t.Context(), "at/h1/"+n.ID)
 		return err == nil && strings.Contains(string(p.Value), "e2")
@@ -61,14 +61,14 @@ func TestChangesReachPeersWithoutTheStore(t *testing.T) {
 // store's record of before does not bring it back.
 func TestWithdrawalOvertakesTheStore(t *testing.T) {
 	bolt := registrytest.OpenStore(t, "cluster.db")
-	one, two := newCable(bolt), newCable(bolt)
+	one, two := kvtest.NewCable(bolt), kvtest.NewCable(bolt)
 	h1, h2 := newHost(t, "h1", one), newHost(t, "h2", two)
 	n := network(t, h1, h2)
 	acquainted(t, h1, h2)
 	// A network that has no name yet would be removed with its last use by Docker.
 	h1.do("name", h1.Name(t.Context(), n.ID, registry.Naming{Name: "web"}))
 	within(t, time.Second, "h2 knows the name", func() bool { known, _ := h2.Network(n.ID); return known.Name == "web" })
-	one.cut()
+	one.Cut()
 	attached := func() bool {
 		return slices.ContainsFunc(h2.Snapshot().Peers[n.ID], func(at overlay.Attachment) bool { return at.Host == "h1" })
 	}
@@ -85,7 +85,7 @@ func TestWithdrawalOvertakesTheStore(t *testing.T) {
 	h1.do("attach", h1.Attach(t.Context(), "d", n.ID))
 	h1.endpoint("f1", n, "10.1.0.9")
 	within(t, time.Second, "h2 sees f1", func() bool { return h2.sees(h1, n, "f1") })
-	one.mend()
+	one.Mend()
 	within(t, 20*time.Second, "the store has f1", func() bool {
 		p, err := bolt.Get(t.Context(), "at/h1/"+n.ID)
 		return err == nil && strings.Contains(string(p.Value), "f1")
@@ -96,11 +96,11 @@ func TestWithdrawalOvertakesTheStore(t *testing.T) {
 }
 
 func TestLostDatagramsAreCaughtUpWith(t *testing.T) {
-	cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
+	cluster := kvtest.NewCable(registrytest.OpenStore(t, "cluster.db"))
 	h1, h2, h3 := newHost(t, "h1", cluster), newHost(t, "h2", cluster), newHost(t, "h3", cluster)
 	n := network(t, h1, h2, h3)
 	acquainted(t, h1, h2, h3)
-	cluster.cut()
+	cluster.Cut()
 	for _, h := range []*host{h1, h2, h3} {
 		h.loss.Store(20)
 	}
@@ -125,11 +125,11 @@ func TestLostDatagramsAreCaughtUpWith(t *testing.T) {
 
 // A document that fits no datagram is fetched.
 func TestLongDocuments(t *testing.T) {
-	cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
+	cluster := kvtest.NewCable(registrytest.OpenStore(t, "cluster.db"))
 	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
 	n := network(t, h1, h2)
 	acquainted(t, h1, h2)
-	cluster.cut()
+	cluster.Cut()
 	for i := range 100 {
 		h1.endpoint(fmt.Sprintf("e%d", i), n, fmt.Sprintf("10.1.0.%d", i+1))
 	}
@@ -142,7 +142,7 @@ func TestLongDocuments(t *testing.T) {
 func TestAsks(t *testing.T) {
 	for _, endpoints := range []int{1, 100} {
 		t.Run(fmt.Sprint(endpoints), func(t *testing.T) {
-			cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
+			cluster := kvtest.NewCable(registrytest.OpenStore(t, "cluster.db"))
 			h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
 			n := network(t, h1, h2)
 			acquainted(t, h1, h2)
@@ -155,7 +155,7 @@ func TestAsks(t *testing.T) {
 			})
 			side := &asking{}
 			h1.SetAddresses(side)
-			cluster.cut()
+			cluster.Cut()
 			fetches := h2.push.Stats().Fetches
 			for i := range 3 {
 				a := netip.AddrFrom4([4]byte{10, 1, 1, byte(1 + i)})
@@ -188,7 +188,7 @@ func (a *asking) Asks(netip.Prefix) []netip.Addr {
 
 // Of a long document only what is new is pushed.
 func TestChangesOfLongDocuments(t *testing.T) {
-	cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
+	cluster := kvtest.NewCable(registrytest.OpenStore(t, "cluster.db"))
 	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
 	n := network(t, h1, h2)
 	acquainted(t, h1, h2)
@@ -199,7 +199,7 @@ func TestChangesOfLongDocuments(t *testing.T) {
 		since, missing := h2.Direct().Missing("h1")
 		return h2.sees(h1, n, "e99") && !missing && since == h1.Direct().Seq()
 	})
-	cluster.cut()
+	cluster.Cut()
 	fetches := h2.push.Stats().Fetches
 	for i := range 20 {
 		id := fmt.Sprintf("f%d", i)
@@ -216,7 +216,7 @@ func TestChangesOfLongDocuments(t *testing.T) {
 
 // Many documents at once are announced, not pushed one by one.
 func TestManyDocuments(t *testing.T) {
-	cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
+	cluster := kvtest.NewCable(registrytest.OpenStore(t, "cluster.db"))
 	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
 	var nets []overlay.Network
 	for i := range 40 {
@@ -224,7 +224,7 @@ func TestManyDocuments(t *testing.T) {
 		nets = append(nets, networkOf(t, fmt.Sprintf("d%d", i), p, h1, h2))
 	}
 	acquainted(t, h1, h2)
-	cluster.cut()
+	cluster.Cut()
 	h1.stop()
 	for i, n := range nets {
 		h1.endpoint(fmt.Sprintf("e%d", i), n, n.Subnets[0].Prefix.Addr().Next().Next().String())
@@ -326,44 +326,33 @@ func TestKilledWeftKeepsItsNames(t *testing.T) {
 	within(t, 5*time.Second, "h2 hears h1", func() bool { return !h2.HostStates()[0].Silent })
 }
 
-// hung is a state whose writes wait until free is closed, once it hangs.
-type hung struct {
-	kvstore.Store
-	hangs, waits atomic.Bool
-	free         chan struct{}
-}
-
-func (h *hung) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
-	if h.hangs.Load() {
-		h.waits.Store(true)
-		<-h.free
-	}
-	return h.Store.Txn(ctx, ops...)
-}
-
 // A host whose disk hangs is not silent, neither while it records something nor while
 // it numbers a change.
 func TestAHungDiskIsNoSilence(t *testing.T) {
 	cluster := registrytest.OpenStore(t, "cluster.db")
 	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
 	n := network(t, h1, h2)
-	disk := &hung{Store: h1.state, free: make(chan struct{})}
+	var hangs, waits atomic.Bool
+	ends := make(chan struct{})
 	h1.stop()
-	h1.state = disk
+	h1.state = kvtest.Before(h1.state, func(_ context.Context, r kvtest.Request) error {
+		if r.Method == kvtest.Txn && hangs.Load() {
+			waits.Store(true)
+			<-ends
+		}
+		return nil
+	})
 	h1.start()
 	acquainted(t, h1, h2)
 	h1.endpoint("e1", n, "10.1.0.5")
 	within(t, 5*time.Second, "h2 sees e1", func() bool { return h2.sees(h1, n, "e1") })
 
-	free := sync.OnceFunc(func() {
-		disk.hangs.Store(false)
-		close(disk.free)
-	})
+	free := sync.OnceFunc(func() { close(ends) })
 	t.Cleanup(free)
-	disk.hangs.Store(true)
+	hangs.Store(true)
 	done := make(chan error, 1)
 	go func() { done <- h1.DeleteEndpoint(context.Background(), "e1") }()
-	within(t, 5*time.Second, "the disk hangs", disk.waits.Load)
+	within(t, 5*time.Second, "the disk hangs", waits.Load)
 	began := h2.HostStates()[0].Heard
 	within(t, 20*time.Second, "h2 hears h1 for longer than a silence takes", func() bool {
 		s := h2.HostStates()[0]
@@ -393,7 +382,7 @@ func TestRest(t *testing.T) {
 
 // Strangers are refused, and hold neither memory nor goroutines nor answers up.
 func TestStrangers(t *testing.T) {
-	cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
+	cluster := kvtest.NewCable(registrytest.OpenStore(t, "cluster.db"))
 	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
 	n := network(t, h1, h2)
 	acquainted(t, h1, h2)
@@ -438,7 +427,7 @@ func TestStrangers(t *testing.T) {
 		}
 	}
 
-	cluster.cut()
+	cluster.Cut()
 	h1.endpoint("e1", n, "10.1.0.5")
 	within(t, time.Second, "h2 sees e1", func() bool { return h2.sees(h1, n, "e1") })
 }
@@ -446,7 +435,7 @@ func TestStrangers(t *testing.T) {
 // Strangers that connect, say nothing and come again when they are thrown out
 // keep no host waiting.
 func TestSilentConnections(t *testing.T) {
-	cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
+	cluster := kvtest.NewCable(registrytest.OpenStore(t, "cluster.db"))
 	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
 	n := network(t, h1, h2)
 	acquainted(t, h1, h2)
@@ -476,7 +465,7 @@ func TestSilentConnections(t *testing.T) {
 		})
 	}
 	within(t, 5*time.Second, "150 strangers", func() bool { return came.Load() >= 150 })
-	cluster.cut()
+	cluster.Cut()
 	// On a busy machine the document may come after what is lost instead of it. Then
 	// h2 need not fetch it, and nothing was tested.
 	var times []time.Duration
@@ -506,11 +495,11 @@ func TestSilentConnections(t *testing.T) {
 
 // A datagram that comes again changes nothing.
 func TestReplay(t *testing.T) {
-	cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
+	cluster := kvtest.NewCable(registrytest.OpenStore(t, "cluster.db"))
 	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
 	n := network(t, h1, h2)
 	acquainted(t, h1, h2)
-	cluster.cut()
+	cluster.Cut()
 	h1.endpoint("e1", n, "10.1.0.5")
 	within(t, time.Second, "h2 sees e1", func() bool { return h2.sees(h1, n, "e1") })
 	h1.do("delete", h1.DeleteEndpoint(t.Context(), "e1"))

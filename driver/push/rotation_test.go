@@ -15,6 +15,7 @@ import (
 	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 )
 
 // traffic are counts of what hosts say to each other.
@@ -136,7 +137,7 @@ func deaf(t *testing.T, key string, hosts ...*host) {
 
 func TestAChangeOfTheKeyLosesNothing(t *testing.T) {
 	t.Parallel()
-	cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
+	cluster := kvtest.NewCable(registrytest.OpenStore(t, "cluster.db"))
 	h1, h2, h3 := newHost(t, "h1", cluster), newHost(t, "h2", cluster), newHost(t, "h3", cluster)
 	hosts := []*host{h1, h2, h3}
 	n := network(t, hosts...)
@@ -174,7 +175,7 @@ func TestAChangeOfTheKeyLosesNothing(t *testing.T) {
 		}
 	}
 	// A new process has the key from its state.
-	cluster.cut()
+	cluster.Cut()
 	h2.stop()
 	h2.start()
 	acquainted(t, h1, h2)
@@ -218,13 +219,13 @@ func TestWhoHasLeftReadsNothing(t *testing.T) {
 func TestAHostWithoutTheStoreIsNotLost(t *testing.T) {
 	t.Parallel()
 	store := registrytest.OpenStore(t, "cluster.db")
-	alone := newCable(store)
+	alone := kvtest.NewCable(store)
 	h1, h2, h3 := newHost(t, "h1", store), newHost(t, "h2", store), newHost(t, "h3", alone)
 	hosts := []*host{h1, h2, h3}
 	n := network(t, hosts...)
 	acquainted(t, hosts...)
 	former := h1.Keyring().Meta().PSK[0]
-	alone.cut()
+	alone.Cut()
 	end := lossless(t, hosts...)
 	for i := range 2 {
 		s, err := h1.Keyring().Rotate(t.Context())
@@ -250,7 +251,7 @@ func TestAHostWithoutTheStoreIsNotLost(t *testing.T) {
 	if opened, all := readable(t, h2, from, former); opened == all {
 		t.Errorf("all %d datagrams to h2 are sealed by the former key", all)
 	}
-	alone.mend()
+	alone.Mend()
 	turned(t, 2, hosts...)
 	deaf(t, former, hosts...)
 }

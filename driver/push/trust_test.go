@@ -23,6 +23,7 @@ import (
 	"github.com/weft-net/weft/driver/registry"
 	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 )
 
 // forger is somebody who has the cluster's key and is no member.
@@ -266,13 +267,13 @@ func TestWhoIsDeclaredDead(t *testing.T) {
 
 // A number that no host can have is no wall before the true ones.
 func TestAbsurdNumbers(t *testing.T) {
-	cluster := newCable(registrytest.OpenStore(t, "cluster.db"))
+	cluster := kvtest.NewCable(registrytest.OpenStore(t, "cluster.db"))
 	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
 	n := network(t, h1, h2)
 	h2.endpoint("e2", n, "10.1.0.6")
 	acquainted(t, h1, h2)
 	within(t, 5*time.Second, "h1 sees e2", func() bool { return h1.sees(h2, n, "e2") })
-	cluster.cut()
+	cluster.Cut()
 
 	f := forge(t, h2, hostsAddr).as(h2)
 	for _, number := range []uint64{1 << 63, h2.Direct().Runs()<<32 + 1<<31, (h2.Direct().Runs() + 1000) << 32} {
