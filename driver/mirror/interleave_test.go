@@ -23,6 +23,7 @@ import (
 	"github.com/weft-net/weft/driver/registry"
 	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/kvstore"
+	"github.com/weft-net/weft/kvstore/kvtest"
 )
 
 // turns lets one caller go at a time, in an order that a seed draws. A caller waits
@@ -96,33 +97,21 @@ func (s *turns) freeAll() {
 	s.waiting = nil
 }
 
-// turnStore is a host's way to the cluster's store.
-type turnStore struct {
-	kvstore.Store
-	turns *turns
-	host  string
-}
-
-func (s turnStore) Get(ctx context.Context, key string) (kvstore.Pair, error) {
-	s.turns.wait(s.host + " store")
-	return s.Store.Get(ctx, key)
-}
-
-func (s turnStore) List(ctx context.Context, prefix string) ([]kvstore.Pair, uint64, error) {
-	s.turns.wait(s.host + " store")
-	return s.Store.List(ctx, prefix)
-}
-
-func (s turnStore) Txn(ctx context.Context, ops ...kvstore.Op) ([]kvstore.Pair, error) {
-	s.turns.wait(s.host + " store")
-	defer s.turns.wait(s.host + " store's answer")
-	return s.Store.Txn(ctx, ops...)
-}
-
-func (s turnStore) Wait(ctx context.Context, prefix string, revision uint64) ([]kvstore.Pair, uint64, error) {
-	pairs, revision, err := s.Store.Wait(ctx, prefix, revision)
-	s.turns.wait(s.host + " hears")
-	return pairs, revision, err
+// way is the host's way to the cluster's store.
+func (s *turns) way(host string, store kvstore.Store) kvstore.Store {
+	return kvtest.Around(store, func(ctx context.Context, r kvtest.Request, do kvtest.Do) (kvtest.Answer, error) {
+		switch r.Method {
+		case kvtest.Get, kvtest.List:
+			s.wait(host + " store")
+		case kvtest.Txn:
+			s.wait(host + " store")
+			defer s.wait(host + " store's answer")
+		case kvtest.Wait:
+			defer s.wait(host + " hears")
+		case kvtest.Hold:
+		}
+		return do(ctx)
+	})
 }
 
 // turnRecords are a host's records as its mirror uses them.
@@ -215,7 +204,7 @@ func (c *turnCluster) start(h *turnHost) {
 	log, hook := test.NewNullLogger()
 	r, err := registry.Open(c.t.Context(), registry.Config{
 		Self:    overlay.Host{Name: h.name, VTEP: netip.MustParseAddr("192.0.2.1"), Port: 4789, MTU: 1500},
-		Cluster: turnStore{c.store, &c.turns, h.name}, State: h.state, Log: log,
+		Cluster: c.way(h.name, c.store), State: h.state, Log: log,
 	})
 	if err != nil {
 		c.t.Fatal(err)
