@@ -256,15 +256,19 @@ func (s *scene) survived() {
 	}
 }
 
-// published says how long after the call the store has the container.
+// published says how long after the call the store has the container. On a busy machine
+// the host's requests are as slow as the test's own: there are some ten of them.
 func (s *scene) published(host, name string) {
 	s.t.Helper()
 	began, store := time.Now(), s.store()
+	var slowest time.Duration // of the requests
 	eventually(s.t, 10*time.Second, host+"'s "+name+" is in the store", func() error {
+		asked := time.Now()
 		out, err := request(s.t, http.MethodGet, store+"/v1/kv/weft/at/"+host+"/?recurse", nil)
 		if err != nil {
 			return err
 		}
+		slowest = max(slowest, time.Since(asked))
 		var pairs []struct{ Value []byte }
 		if err := json.Unmarshal(out, &pairs); err != nil {
 			return err
@@ -276,7 +280,7 @@ func (s *scene) published(host, name string) {
 		}
 		return fmt.Errorf("it is not")
 	})
-	if took := time.Since(began); took > 2*time.Second {
-		s.t.Errorf("%s's %s was published %v after the store's return", host, name, took)
+	if took := time.Since(began); took > 2*time.Second+10*slowest {
+		s.t.Errorf("%s's %s was published %v after the store's return, and a request took %v at most", host, name, took, slowest)
 	}
 }
