@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
-	"time"
 
 	mnetlink "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -16,10 +16,9 @@ import (
 // linux/netfilter/nf_tables.h).
 const attrTable = unix.NFTA_TABLE_NAME
 
-// WatchBorder makes the border again as soon as somebody
-// else changes it, and returns nil when ctx ends. notify is called after each
-// such change, for the pass that tells of it, or takes the tunnels down if the
-// table cannot be made; it must not block.
+// WatchBorder makes the border again as soon as somebody else changes it, and returns nil
+// when ctx ends. notify is called after each such change, for the pass that tells of it, or
+// takes the tunnels down if the table cannot be made; it must not block.
 func (d *Dataplane) WatchBorder(ctx context.Context, notify func()) error {
 	c, err := d.dialNftables()
 	if err != nil {
@@ -28,35 +27,25 @@ func (d *Dataplane) WatchBorder(ctx context.Context, notify func()) error {
 		return nil
 	}
 	defer c.Close()
-	stop := context.AfterFunc(ctx, func() {
-		_ = c.SetReadDeadline(time.Unix(1, 0)) // in the past: ends a read that waits
-	})
-	defer stop()
 	d.border.watch(true)
 	defer d.border.watch(false)
-	touched := true // before this began
-	for {
-		if touched {
-			if err := d.border.mend(); err != nil {
-				d.log.WithError(err).Debug("The border is not back.")
-			}
-			notify()
+	mend := func() {
+		if err := d.border.mend(); err != nil {
+			d.log.WithError(err).Debug("The border is not back.")
 		}
-		msgs, err := c.Receive()
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, unix.ENOBUFS): // some were lost
-			touched = true
-		case err != nil:
-			return fmt.Errorf("watch nftables: %w", err)
-		default:
-			touched = false
-			for _, m := range msgs {
-				touched = touched || d.touchesBorder(m)
-			}
-		}
+		notify()
 	}
+	mend() // what was touched before this began
+	err = receive(ctx, c, func(msgs []mnetlink.Message, lost bool) bool {
+		if lost || slices.ContainsFunc(msgs, d.touchesBorder) {
+			mend()
+		}
+		return false
+	})
+	if err != nil {
+		return fmt.Errorf("watch nftables: %w", err)
+	}
+	return nil
 }
 
 // dialNftables opens a socket on which the kernel tells of changes of rules.

@@ -1,10 +1,12 @@
 package dataplane
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,36 +32,26 @@ func (d *Dataplane) AwaitCarrier(ctx context.Context, network, endpoint string) 
 		return fmt.Errorf("watch links of network %s: %w", network, err)
 	}
 	defer c.Close()
-	stop := context.AfterFunc(ctx, func() {
-		_ = c.SetReadDeadline(time.Unix(1, 0)) // in the past: ends a read that waits
-	})
-	defer stop()
 	name := overlay.PortLink(endpoint)
-	for look := true; ; { // what came before, or was missed, is not told any more
-		if look {
-			up, err := forwards(ns, name)
-			if up {
-				d.arrived.note(network)
+	up, err := forwards(ns, name) // what came before is not told any more
+	if err == nil && !up {
+		failed := receive(ctx, c, func(msgs []mnetlink.Message, lost bool) bool {
+			if lost {
+				up, err = forwards(ns, name)
+			} else {
+				up = slices.ContainsFunc(msgs, func(m mnetlink.Message) bool { return runs(m, name) })
 			}
-			if err != nil || up {
-				return err
-			}
-		}
-		msgs, err := c.Receive()
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil && !errors.Is(err, unix.ENOBUFS):
-			return fmt.Errorf("watch links of network %s: %w", network, err)
-		}
-		look = err != nil
-		for _, m := range msgs {
-			if runs(m, name) {
-				d.arrived.note(network)
-				return nil
-			}
+			return up || err != nil
+		})
+		if failed != nil {
+			return fmt.Errorf("watch links of network %s: %w", network, failed)
 		}
 	}
+	if !up {
+		return cmp.Or(err, ctx.Err())
+	}
+	d.arrived.note(network)
+	return nil
 }
 
 // arrived are the networks of which a port has got its carrier since the last pass, by id.
@@ -119,17 +111,5 @@ func runs(m mnetlink.Message, name string) bool {
 	}
 	// A link whose state the kernel has not looked at yet runs as well, without a carrier.
 	const both = unix.IFF_RUNNING | unix.IFF_LOWER_UP
-	if binary.NativeEndian.Uint32(m.Data[at:])&both != both {
-		return false
-	}
-	attrs, err := mnetlink.NewAttributeDecoder(m.Data[unix.SizeofIfInfomsg:])
-	if err != nil {
-		return false
-	}
-	for attrs.Next() {
-		if attrs.Type() == unix.IFLA_IFNAME {
-			return attrs.String() == name
-		}
-	}
-	return false
+	return binary.NativeEndian.Uint32(m.Data[at:])&both == both && linkNamed(m) == name
 }

@@ -2,8 +2,6 @@ package dataplane
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -58,25 +56,16 @@ func (d *Dataplane) listen(ctx context.Context, family int, groups uint32, chang
 		return err
 	}
 	defer c.Close()
-	stop := context.AfterFunc(ctx, func() {
-		_ = c.SetReadDeadline(time.Unix(1, 0)) // in the past: ends a read that waits
+	return receive(ctx, c, func(msgs []netlink.Message, lost bool) bool {
+		others := func(m netlink.Message) bool { return family != unix.NETLINK_ROUTE || !ownLink(m) }
+		if lost || slices.ContainsFunc(msgs, others) {
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		}
+		return false
 	})
-	defer stop()
-	for {
-		msgs, err := c.Receive()
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil && !errors.Is(err, unix.ENOBUFS):
-			return err
-		case err == nil && !slices.ContainsFunc(msgs, func(m netlink.Message) bool { return family != unix.NETLINK_ROUTE || !ownLink(m) }):
-			continue
-		}
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	}
 }
 
 // tell calls notify once for each burst of changes.
@@ -100,18 +89,9 @@ func tell(ctx context.Context, changed <-chan struct{}, notify func()) {
 // ownLink says whether the message is about a link that weft makes in the host's
 // namespace.
 func ownLink(m netlink.Message) bool {
-	if m.Header.Type != unix.RTM_NEWLINK && m.Header.Type != unix.RTM_DELLINK || len(m.Data) < unix.SizeofIfInfomsg {
+	if m.Header.Type != unix.RTM_NEWLINK && m.Header.Type != unix.RTM_DELLINK {
 		return false
 	}
-	attrs, err := netlink.NewAttributeDecoder(m.Data[unix.SizeofIfInfomsg:])
-	if err != nil {
-		return false
-	}
-	attrs.ByteOrder = binary.NativeEndian
-	for attrs.Next() {
-		if attrs.Type() == unix.IFLA_IFNAME {
-			return overlay.IsContainerLink(attrs.String()) || overlay.IsFastOuter(attrs.String())
-		}
-	}
-	return false
+	name := linkNamed(m)
+	return overlay.IsContainerLink(name) || overlay.IsFastOuter(name)
 }
