@@ -65,26 +65,22 @@ func (d *Dataplane) openFast(mode FastPath) error {
 	case FastOff:
 		d.fast.tried, d.fast.why = true, "it is off, see --fast-path"
 	case FastOn:
-		if d.fast.load(); d.fast.plane == nil {
-			return fmt.Errorf("%w: %s", ErrNoFastPath, d.fast.why)
+		if err := d.fast.load(); err != nil {
+			return fmt.Errorf("%w: %w", ErrNoFastPath, err)
 		}
 	case FastAuto:
 	}
 	return nil
 }
 
-// load loads the programs, or says why not.
-func (f *fast) load() {
+// load loads the programs, the first time that it is called.
+func (f *fast) load() (err error) {
 	if f.tried {
-		return
+		return nil
 	}
 	f.tried = true
-	plane, err := fastpath.Open()
-	if err != nil {
-		f.why = err.Error()
-		return
-	}
-	f.plane = plane
+	f.plane, err = fastpath.Open()
+	return err
 }
 
 // fastHost brings the fast path to the host's interface, and says whether networks may
@@ -97,7 +93,9 @@ func (d *Dataplane) fastHost(cfg overlay.Config, verify, border bool) bool {
 	if verify {
 		clear(f.ways)
 	}
-	f.load()
+	if err := f.load(); err != nil {
+		f.why = err.Error()
+	}
 	why, err := f.why, error(nil)
 	switch {
 	case f.plane == nil:
