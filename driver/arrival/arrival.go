@@ -56,17 +56,21 @@ func (a *Arrivals) Coming(endpoint string) bool {
 type Await func(ctx context.Context, network, endpoint string) error
 
 // Run waits for whoever is expected until ctx ends. arrived is called after each arrival,
-// and when somebody is waited for no longer.
+// and when somebody is waited for no longer. If the kernel cannot tell, an endpoint has
+// arrived as far as anybody knows.
 func (a *Arrivals) Run(ctx context.Context, await Await, arrived func()) error {
 	var waiting sync.WaitGroup
 	defer waiting.Wait()
 	for {
 		a.mu.Lock()
-		next := a.list.begin()
-		a.mu.Unlock()
-		for _, c := range next {
+		for _, c := range a.list {
+			if c.stop != nil {
+				continue // somebody waits already
+			}
+			var within context.Context
+			within, c.stop = context.WithDeadline(ctx, c.until)
 			waiting.Go(func() {
-				a.wait(ctx, c, await)
+				_ = await(within, c.network, c.endpoint)
 				a.mu.Lock()
 				ended := a.list.end(c)
 				a.mu.Unlock()
@@ -75,27 +79,11 @@ func (a *Arrivals) Run(ctx context.Context, await Await, arrived func()) error {
 				}
 			})
 		}
+		a.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-a.wake:
 		}
 	}
-}
-
-// wait waits for one endpoint. If the kernel cannot tell, it has arrived as far as anybody
-// knows.
-func (a *Arrivals) wait(ctx context.Context, c *coming, await Await) {
-	ctx, cancel := context.WithDeadline(ctx, c.until)
-	defer cancel()
-	gone := make(chan struct{})
-	defer close(gone)
-	go func() {
-		select {
-		case <-c.gone:
-			cancel()
-		case <-gone:
-		}
-	}()
-	_ = await(ctx, c.network, c.endpoint)
 }

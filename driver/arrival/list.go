@@ -14,38 +14,27 @@ type list map[string]*coming
 type coming struct {
 	network, endpoint string
 	until             time.Time
-	gone              chan struct{} // closed when nobody needs to wait any more
-	begun             bool          // somebody waits
+	stop              func() // ends the wait for it; nil: nobody waits yet
 }
 
 // expect adds an endpoint, in the place of itself.
 func (l list) expect(network, endpoint string, now time.Time) {
 	l.forget(endpoint)
-	l[endpoint] = &coming{network: network, endpoint: endpoint, until: now.Add(most), gone: make(chan struct{})}
+	l[endpoint] = &coming{network: network, endpoint: endpoint, until: now.Add(most)}
 }
 
 // forget takes an endpoint out.
 func (l list) forget(endpoint string) {
-	if c := l[endpoint]; c != nil {
-		close(c.gone)
-		delete(l, endpoint)
+	if c := l[endpoint]; c != nil && c.stop != nil {
+		c.stop()
 	}
+	delete(l, endpoint)
 }
 
 // has says whether the endpoint is still on its way.
 func (l list) has(endpoint string, now time.Time) bool {
 	c := l[endpoint]
 	return c != nil && now.Before(c.until)
-}
-
-// begin gives those for which nobody waits yet.
-func (l list) begin() (out []*coming) {
-	for _, c := range l {
-		if !c.begun {
-			c.begun, out = true, append(out, c)
-		}
-	}
-	return out
 }
 
 // end takes c out, and says whether it was still in.
