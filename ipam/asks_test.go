@@ -147,15 +147,23 @@ func TestAnAddressInUseIsNotGivenUp(t *testing.T) {
 	}
 }
 
-// Nobody waits for a host that is dead, nor in a pool that is no network's: there is no
-// way to ask.
-func TestWhoCannotBeAskedIsNotWaitedFor(t *testing.T) {
+// keeper is a host that keeps addresses of its network in stock and does not run, and
+// another host that has the network too and does not hear it.
+func keeper(t *testing.T) (h1, h2 *host, id space.PoolID) {
+	t.Helper()
 	cluster := newMemory()
-	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
-	id := h1.network("n", "10.1.0.0/24", "")
+	h1, h2 = newHost(t, "h1", cluster), newHost(t, "h2", cluster)
+	id = h1.network("n", "10.1.0.0/24", "")
 	h1.work()
 	net, _ := h1.networks.Network("n")
 	h2.mirror("n", net.Subnets[0])
+	return h1, h2, id
+}
+
+// Nobody waits for a host that is dead, nor in a pool that is no network's: there is no
+// way to ask.
+func TestWhoCannotBeAskedIsNotWaitedFor(t *testing.T) {
+	h1, h2, id := keeper(t)
 	a := h1.Stock(id.Subnet)[0]
 	refused := func(what string) {
 		t.Helper()
@@ -179,12 +187,7 @@ func TestWhoCannotBeAskedIsNotWaitedFor(t *testing.T) {
 // A host that has been asked and cannot give anything back, since the store does not
 // answer it, is waited for no longer than a user waits.
 func TestAnAskEnds(t *testing.T) {
-	cluster := newMemory()
-	h1, h2 := newHost(t, "h1", cluster), newHost(t, "h2", cluster)
-	id := h1.network("n", "10.1.0.0/24", "")
-	h1.work()
-	net, _ := h1.networks.Network("n")
-	h2.mirror("n", net.Subnets[0])
+	h1, h2, id := keeper(t)
 	h2.networks.hears(h1) // which does not run
 	a := h1.Stock(id.Subnet)[0]
 
