@@ -83,8 +83,8 @@ func (d *daemon) recordedUnderlay(ctx context.Context) (lastUnderlay, error) {
 }
 
 // followUnderlay takes over a change of the underlay's address, MTU or link, of the ways
-// to other hosts or of IPsec, and asks for a verifying pass. Changes of other links, addresses and routes change nothing:
-// every container start on any network brings some.
+// to other hosts or of IPsec, and asks for a verifying pass. Changes of other links,
+// addresses and routes change nothing: every container start on any network brings some.
 func (d *daemon) followUnderlay(ctx context.Context) {
 	d.following.Lock()
 	defer d.following.Unlock()

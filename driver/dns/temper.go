@@ -18,10 +18,9 @@ import (
 const latelyFor = 600 * time.Second
 
 // temper gives an answer of Docker's resolver as the container is to get it: that of
-// a name or address of the view's networks may be kept no longer than weft's own, and
-// an address that the name had and nobody has any more is left out, and one of a
-// container that has not arrived. All others are
-// unchanged.
+// a name or address of the view's networks may be kept no longer than weft's own. Left out
+// are an address that the name had and nobody has any more, and one of a container that
+// has not arrived. All others are unchanged.
 func (v View) temper(q question, answer []byte, now time.Time) []byte {
 	var m dns.Msg
 	if m.Unpack(answer) != nil {
