@@ -31,7 +31,7 @@ func bootTime(t *testing.T, h *lab.Host, boot func() error) time.Duration {
 // and Docker starts as fast as with its own networks.
 func TestBoot(t *testing.T) {
 	const boxes = 4
-	h1, h3, consul := cluster.Host("h1"), cluster.Host("h3"), cluster.Consul(1)
+	h1, plain, consul := cluster.Host("h1"), cluster.Host("h7"), cluster.Consul(1)
 	start := func(s lab.Service) error { return h1.Start(t.Context(), s) }
 	weftFirst := func(h *lab.Host) error {
 		if err := h.Start(t.Context(), lab.Weft); err != nil {
@@ -41,11 +41,11 @@ func TestBoot(t *testing.T) {
 	}
 	inOrder := func() error { return weftFirst(h1) }
 	for i := range boxes {
-		container(t, "h3", "bridge", fmt.Sprint("own", i), "--restart=always")
+		container(t, "h7", "bridge", fmt.Sprint("own", i), "--restart=always")
 	}
 	usually := func(t *testing.T) time.Duration {
 		t.Helper()
-		took := bootTime(t, h3, func() error { return weftFirst(h3) })
+		took := bootTime(t, plain, func() error { return weftFirst(plain) })
 		t.Logf("with %d containers on Docker's bridge, Docker starts in %s", boxes, took.Round(10*time.Millisecond))
 		return took
 	}

@@ -15,12 +15,12 @@ import (
 	"github.com/weft-net/weft/test/lab/labtest"
 )
 
-// cluster is the lab that the tests share: h1, h2 and one Consul server, and a
-// host for each scene.
+// cluster is the lab that the tests share: h1, h2 and one Consul server, a host
+// for each scene, and h7, which starts again and again with Docker's own networks.
 var cluster *lab.Lab
 
 func TestMain(m *testing.M) {
-	os.Exit(lab.Main(lab.Config{Name: "recovery", Hosts: 6}, func(ctx context.Context, l *lab.Lab) int {
+	os.Exit(lab.Main(lab.Config{Name: "recovery", Hosts: 7}, func(ctx context.Context, l *lab.Lab) int {
 		cluster = l // tests with a lab of their own change it
 		for _, s := range []*scene{missed, late, paused, killed} {
 			go func() { s.over <- s.play(ctx, l, l.Host(s.host)) }()
