@@ -1,14 +1,12 @@
 package dataplane
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	mnetlink "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
@@ -20,38 +18,61 @@ import (
 
 // AwaitCarrier waits until the endpoint's port forwards: Docker has brought the
 // container's end up. It does not return before, but with an error or when ctx ends.
-// While it waits, the network's namespace cannot go.
 func (d *Dataplane) AwaitCarrier(ctx context.Context, network, endpoint string) error {
-	ns, err := d.awaitNamespace(ctx, network)
+	for ctx.Err() == nil {
+		up, err := d.awaitCarrierHere(ctx, network, overlay.PortLink(endpoint))
+		if up {
+			d.arrived.note(network)
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("watch links of network %s: %w", network, err)
+		}
+	}
+	return ctx.Err()
+}
+
+// awaitCarrierHere waits in the namespace that the network has now. If that is another's
+// place soon, it returns false: the last container of a network takes the namespace with
+// it, and the next one, which may be expected already, brings another.
+func (d *Dataplane) awaitCarrierHere(ctx context.Context, network, link string) (up bool, err error) {
+	ctx, done := d.spaces.untilChange(ctx)
+	defer done()
+	path := d.namespacePath(network)
+	if isNamespace(path) {
+		if up, err = awaitCarrier(ctx, path, link); up || ctx.Err() == nil && isNamespace(path) {
+			return up, err
+		}
+	}
+	<-ctx.Done()
+	return false, nil
+}
+
+// awaitCarrier waits in the namespace that is mounted at path, until ctx ends.
+func awaitCarrier(ctx context.Context, path, link string) (up bool, err error) {
+	ns, err := netns.GetFromPath(path)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer ns.Close()
 	c, err := mnetlink.Dial(unix.NETLINK_ROUTE, &mnetlink.Config{Groups: unix.RTMGRP_LINK, NetNS: int(ns)})
 	if err != nil {
-		return fmt.Errorf("watch links of network %s: %w", network, err)
+		return false, err
 	}
 	defer c.Close()
-	name := overlay.PortLink(endpoint)
-	up, err := forwards(ns, name) // what came before is not told any more
-	if err == nil && !up {
-		failed := receive(ctx, c, func(msgs []mnetlink.Message, lost bool) bool {
-			if lost {
-				up, err = forwards(ns, name)
-			} else {
-				up = slices.ContainsFunc(msgs, func(m mnetlink.Message) bool { return runs(m, name) })
-			}
-			return up || err != nil
-		})
-		if failed != nil {
-			return fmt.Errorf("watch links of network %s: %w", network, failed)
+	up, err = forwards(ns, link) // what came before is not told any more
+	if up || err != nil {
+		return up, err
+	}
+	failed := receive(ctx, c, func(msgs []mnetlink.Message, lost bool) bool {
+		if lost {
+			up, err = forwards(ns, link)
+		} else {
+			up = slices.ContainsFunc(msgs, func(m mnetlink.Message) bool { return runs(m, link) })
 		}
-	}
-	if !up {
-		return cmp.Or(err, ctx.Err())
-	}
-	d.arrived.note(network)
-	return nil
+		return up || err != nil
+	})
+	return up, errors.Join(err, failed)
 }
 
 // arrived are the networks of which a port has got its carrier since the last pass, by id.
@@ -63,24 +84,6 @@ func (a *arrived) note(network string) { a.networks.Store(network, true) }
 func (a *arrived) take(network string) bool {
 	_, was := a.networks.LoadAndDelete(network)
 	return was
-}
-
-// awaitNamespace opens the network's namespace once there is one: the pass of the first
-// endpoint makes it.
-func (d *Dataplane) awaitNamespace(ctx context.Context, network string) (netns.NsHandle, error) {
-	path := d.namespacePath(network)
-	for !isNamespace(path) {
-		select {
-		case <-ctx.Done():
-			return netns.None(), ctx.Err()
-		case <-time.After(5 * time.Millisecond): // a mount gives no event
-		}
-	}
-	ns, err := netns.GetFromPath(path)
-	if err != nil {
-		return ns, fmt.Errorf("open namespace %s: %w", path, err)
-	}
-	return ns, nil
 }
 
 // forwards says whether the link is there, and up at both ends.

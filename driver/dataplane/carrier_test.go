@@ -62,6 +62,34 @@ func TestACarrierIsToldWhenTheContainersLinkIsUp(t *testing.T) {
 	}
 }
 
+// Whoever is expected while the network's last container goes comes to another namespace
+// than the one that is there.
+func TestACarrierInTheNamespaceThatComesNextIsTold(t *testing.T) {
+	h := newHosts(t, 1)[0]
+	networks := func(ports ...overlay.Port) []overlay.NetworkConfig {
+		return []overlay.NetworkConfig{{ID: "net1", VNI: 4097, MTU: 1450, Guarded: true, Ports: ports}}
+	}
+	h.cfg.Networks = networks(port("net1", "goes", "10.9.0.49/24"))
+	h.set()
+	p := port("net1", "comes", "10.9.0.50/24")
+	told := make(chan error, 1)
+	go func() { told <- h.dp.AwaitCarrier(t.Context(), "net1", p.Endpoint) }()
+	time.Sleep(50 * time.Millisecond) // it waits
+	h.cfg.Networks = nil
+	h.set()
+	h.cfg.Networks = networks(p)
+	h.set()
+	h.fetch(p)
+	select {
+	case err := <-told:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(soon):
+		t.Fatal("the link is up, and nobody is told")
+	}
+}
+
 func TestAWaitForACarrierEnds(t *testing.T) {
 	h := newHosts(t, 1)[0]
 	p := port("net1", "comes", "10.9.0.50/24")

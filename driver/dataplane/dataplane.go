@@ -54,6 +54,7 @@ type Dataplane struct {
 	border borderKeeper
 
 	arrived arrived
+	spaces  spaces
 
 	mu           sync.Mutex         // one pass at a time; guards all below
 	applied      map[string]applied // by network id
@@ -289,6 +290,7 @@ const explicitRemovals = 8
 
 func (d *Dataplane) removeNetwork(id string, explicit bool) error {
 	path := d.namespacePath(id)
+	defer d.spaces.changed()
 	if explicit {
 		if err := d.emptyNamespace(path); err != nil {
 			return err

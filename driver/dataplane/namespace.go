@@ -105,6 +105,7 @@ func (d *Dataplane) openNamespace(network string) (ns netns.NsHandle, made bool,
 			return netns.None(), false, fmt.Errorf("make namespace %s: %w", path, err)
 		}
 		made = true
+		d.spaces.changed()
 	}
 	ns, err = netns.GetFromPath(path)
 	if err != nil {
