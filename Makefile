@@ -27,9 +27,10 @@ export WEFT_CONSUL := $(CURDIR)/.cache/bin/consul
 LINT := .cache/bin/golangci-lint
 
 # Three kinds of packages. HOSTS brings labs of whole Docker hosts up, each in
-# namespaces of its own, so two packages run at once. HEAVY uses the kernel, a
-# dockerd or a Consul: those named here, and those whose tests import what makes
-# namespaces and servers, all of their own; they mostly wait, so two run at once.
+# namespaces of its own, so three packages run at once: two leave a fifth of two CPUs
+# idle. HEAVY uses the kernel, a dockerd or a Consul: those named here, and those whose
+# tests import what makes namespaces and servers, all of their own; they mostly wait, so
+# four run at once.
 # Everything else needs nothing and may run side by side.
 MODULE := github.com/weft-net/weft
 HOSTS := ./test/...
@@ -245,11 +246,11 @@ unit: go ## the tests that need neither root nor another program
 
 .PHONY: heavy
 heavy: root deps-check consul ## the tests against this kernel, a real dockerd and a real Consul (root)
-	$(TESTED) -p 2 -timeout 10m $(HEAVY_PACKAGES) | $(REPORT)
+	$(TESTED) -p 4 -timeout 10m $(HEAVY_PACKAGES) | $(REPORT)
 
 .PHONY: hosts
 hosts: root deps-check consul old build ## the tests on labs of several Docker hosts, and the house rules (root)
-	$(TESTED) -p 2 -timeout 15m $(HOSTS) | $(REPORT) -v
+	$(TESTED) -p 3 -timeout 15m $(HOSTS) | $(REPORT) -v
 
 .PHONY: doctor-table
 doctor-table: root deps-check consul build ## the table in docs/doctor.md anew: every fault that weft doctor must find, ROUNDS times (root)
