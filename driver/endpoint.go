@@ -111,15 +111,15 @@ func (d *Driver) join(ctx context.Context, req *network.JoinRequest) (*network.J
 	if _, err := d.endpoint(req.NetworkID, req.EndpointID); err != nil {
 		return nil, fmt.Errorf("join: %w", err)
 	}
+	n, _ := d.registry.OfDocker(req.NetworkID)
 	e, err := d.registry.Join(ctx, req.EndpointID, req.SandboxKey)
 	if err != nil {
-		return nil, fmt.Errorf("join: %w", err)
+		return nil, fmt.Errorf("join endpoint %.12s to network %q: %w", req.EndpointID, n.Title(), err)
 	}
 	if err := d.kernel.Sync(ctx, e.Network); err != nil {
 		return nil, fmt.Errorf("join endpoint %.12s to network %q: %w", e.ID, e.Network, err)
 	}
 	d.about(req.NetworkID, e).Info("Endpoint joined.")
-	n, _ := d.registry.OfDocker(req.NetworkID) // for its option
 	// No gateway: Docker then adds docker_gwbridge for the way outside and for -p.
 	return &network.JoinResponse{InterfaceName: network.InterfaceName{
 		SrcName: overlay.ContainerLink(e.ID), DstPrefix: option.PrefixOf(n),

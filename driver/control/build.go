@@ -24,11 +24,12 @@ type index struct {
 	hosts     []Host
 	endpoints []Endpoint                        // by network, host and id
 	on        map[string]map[string]NetworkHost // by network id and host
+	local     map[string][]overlay.Endpoint     // this host's, by network id
 }
 
 // newIndex arranges s, which it leaves as it is.
 func newIndex(s State) *index {
-	x := &index{State: s, on: map[string]map[string]NetworkHost{}}
+	x := &index{State: s, on: map[string]map[string]NetworkHost{}, local: map[string][]overlay.Endpoint{}}
 	x.Docker.Conflicts = slices.SortedFunc(slices.Values(s.Docker.Conflicts), func(a, b Conflict) int {
 		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.Text, b.Text))
 	})
@@ -49,6 +50,7 @@ func newIndex(s State) *index {
 		}
 	}
 	for _, e := range s.Snapshot.Local {
+		x.local[e.Network] = append(x.local[e.Network], e)
 		x.place(e.Network, self.Name, nil, x.endpoint(self.Name, e))
 	}
 	x.hosts = append(x.hosts, x.host(HostState{Host: self, Live: true, Since: s.Started}))
@@ -172,6 +174,9 @@ func (x *index) networkState(n overlay.Network) (NetworkState, string) {
 		return NetworkRemote, fmt.Sprintf("Docker on host %s does not have the network; it is mirrored as soon as Docker answers", self)
 	case !here:
 		return NetworkRemote, fmt.Sprintf("Docker on host %s does not have the network, and weft runs without Docker's API: create it there with -o weft.id=%s --ipam-opt weft.id=%s", self, n.ID, n.ID)
+	}
+	if why := x.portless(n); why != "" {
+		return NetworkFailed, why
 	}
 	if overlay.TooNarrow(x.Snapshot.Self, n) {
 		return NetworkNarrow, narrow(x.Snapshot.Self, n)

@@ -52,6 +52,7 @@ func TestNetworkState(t *testing.T) {
 		"not in this host's Docker":    {func(s *State) { s.Own, s.Snapshot.Local = nil, nil }, NetworkRemote},
 		"nor mirrored":                 {func(s *State) { s.Own, s.Snapshot.Local, s.Docker = nil, nil, Docker{} }, NetworkRemote},
 		"larger than the underlay":     {func(s *State) { change(s, func(n *overlay.Network) { n.MTU = 1451 }) }, NetworkNarrow},
+		"more containers than ports":   {func(s *State) { crowd(s, overlay.MostPorts+1) }, NetworkFailed},
 		"as large as it leaves":        {func(s *State) { change(s, func(n *overlay.Network) { n.MTU = 1450 }) }, NetworkOK},
 		"in Docker, without endpoints": {func(s *State) { s.Snapshot.Local = nil }, NetworkOK},
 	} {

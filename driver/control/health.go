@@ -41,7 +41,7 @@ func (x *index) problems(now time.Time) []string {
 	if !x.Snapshot.Self.VTEP.IsValid() {
 		say("host %s has no underlay address, so its containers do not reach other hosts: see --advertise", x.Snapshot.Self.Name)
 	}
-	for _, f := range slices.Concat(x.mismatches(), x.duplicates()) {
+	for _, f := range slices.Concat(x.crowded(), x.mismatches(), x.duplicates()) {
 		say("%s: %s", f.Problem, f.Cure)
 	}
 	return out
@@ -66,6 +66,33 @@ func (x *index) storeless() string {
 	default:
 		return "what runs here goes on, and changes travel directly from host to host, but no network can be created"
 	}
+}
+
+// crowded says of which networks this host has more containers than their bridges have
+// ports. New ones are refused, so these were recorded otherwise.
+func (x *index) crowded() []Finding {
+	var out []Finding
+	for _, id := range slices.Sorted(maps.Keys(x.Snapshot.Networks)) {
+		if why := x.portless(x.Snapshot.Networks[id]); why != "" {
+			out = append(out, Finding{
+				Object: fmt.Sprintf("network %q", x.Snapshot.Networks[id].Title()), Problem: why, Severity: Broken,
+				Cure: "take containers out of the network on this host, and start them on other hosts",
+			})
+		}
+	}
+	return out
+}
+
+// portless is the sentence about the containers of this host for which n's bridge has no
+// port, or "".
+func (x *index) portless(n overlay.Network) string {
+	ported, beyond := overlay.Ported(x.local[n.ID])
+	if len(beyond) == 0 {
+		return ""
+	}
+	self := x.Snapshot.Self.Name
+	return fmt.Sprintf("host %s has %d containers in network %q, and a bridge of Linux has ports for %d, so %d are not connected, of which the oldest is %s",
+		self, len(ported)+len(beyond), n.Title(), len(ported), len(beyond), user(x.endpoint(self, beyond[0])))
 }
 
 // mismatches says which hosts cannot exchange packets with this one.

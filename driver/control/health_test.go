@@ -1,6 +1,7 @@
 package control
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -110,6 +111,11 @@ func TestEachProblemIsOneSentence(t *testing.T) {
 			func(s *State) { s.Snapshot.Local[0].Addrs[0] = addr("10.1.0.3") },
 			`address 10.1.0.3 of network "web" is used twice, by container "c1" on host h1 and container "c2" on host h2: remove one of them`,
 		},
+		"more containers than a bridge has ports": {
+			func(s *State) { crowd(s, overlay.MostPorts+2) },
+			`host h1 has 1023 containers in network "web", and a bridge of Linux has ports for 1021, so 2 are not connected, of which the oldest is container "c1021" on host h1: take containers out of the network on this host, and start them on other hosts`,
+		},
+		"as many containers as a bridge has ports": {func(s *State) { crowd(s, overlay.MostPorts) }, ""},
 		"an address used again while Docker is deleting": {
 			func(s *State) {
 				s.Snapshot.Local[0].Addrs[0], s.Snapshot.Local[0].Phase = addr("10.1.0.3"), overlay.Left
@@ -126,7 +132,7 @@ func TestEachProblemIsOneSentence(t *testing.T) {
 			if n := strings.Count(c.want, "is used twice"); got.Counts.Duplicates != n {
 				t.Errorf("%d duplicates, want %d", got.Counts.Duplicates, n)
 			}
-			for _, f := range slices.Concat(Mismatches(s), Duplicates(s)) {
+			for _, f := range slices.Concat(Crowded(s), Mismatches(s), Duplicates(s)) {
 				if f.Object == "" || f.Severity != Broken || f.Problem+": "+f.Cure != c.want {
 					t.Errorf("%+v is no finding of the problem\n%s", f, c.want)
 				}
@@ -136,6 +142,18 @@ func TestEachProblemIsOneSentence(t *testing.T) {
 			}
 		})
 	}
+}
+
+// crowd gives this host that many containers in a network, in the order of their numbers.
+func crowd(s *State, containers int) {
+	s.Snapshot.Local = nil
+	for i := range containers {
+		s.Snapshot.Local = append(s.Snapshot.Local, overlay.Endpoint{
+			ID: fmt.Sprintf("e%d", i), Network: "aaaaaaaaaaaa", Phase: overlay.Joined,
+			Name: fmt.Sprintf("c%d", i), Created: start.Add(time.Duration(i) * time.Second),
+		})
+	}
+	slices.Reverse(s.Snapshot.Local)
 }
 
 func TestRecordsThatArePassedOverAreAWarning(t *testing.T) {

@@ -15,3 +15,7 @@ func Mismatches(s State) []Finding { return newIndex(s).mismatches() }
 
 // Duplicates finds the addresses that are used twice in a network.
 func Duplicates(s State) []Finding { return newIndex(s).duplicates() }
+
+// Crowded finds the networks of which this host has more containers than their bridges
+// have ports.
+func Crowded(s State) []Finding { return newIndex(s).crowded() }

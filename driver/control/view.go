@@ -55,7 +55,7 @@ type NetworkState string
 const (
 	NetworkRemoving NetworkState = "removing" // removed in the cluster, still used here
 	NetworkConflict NetworkState = "conflict" // this host's Docker cannot have it, see Conflict
-	NetworkFailed   NetworkState = "failed"   // the kernel could not be set up for it
+	NetworkFailed   NetworkState = "failed"   // the kernel could not be set up for it, or not for all of its containers
 	NetworkUnnamed  NetworkState = "unnamed"  // Docker's API has not told its name, so it is not mirrored
 	NetworkRemote   NetworkState = "remote"   // this host's Docker does not have it (yet)
 	NetworkNarrow   NetworkState = "narrow"   // this host's underlay cannot carry the MTU that it was created with

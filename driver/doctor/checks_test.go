@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"strings"
@@ -157,6 +158,16 @@ func TestPassesThatFailOrHang(t *testing.T) {
 	says(t, "overdue", passes(s, now.Add(2*time.Minute)), "hangs", "host h1")
 	s.Passes.Errors = []string{"network n: no such device"}
 	says(t, "errors", passes(s, now), "no such device")
+}
+
+func TestPassesThatLeaveContainersOut(t *testing.T) {
+	s := with(overlay.Network{ID: "n", Name: "web"}, true)
+	for i := range overlay.MostPorts + 1 {
+		s.Snapshot.Local = append(s.Snapshot.Local, overlay.Endpoint{ID: fmt.Sprint(i), Network: "n", Phase: overlay.Joined})
+	}
+	says(t, "more containers than ports", passes(s, time.Now()), "host h1", `"web"`, "1022", "1021", "on other hosts")
+	s.Snapshot.Local = s.Snapshot.Local[1:]
+	says(t, "as many as there are ports", passes(s, time.Now()))
 }
 
 // sysctls is a Host whose kernel has these settings.

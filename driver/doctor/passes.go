@@ -34,5 +34,5 @@ func passes(s control.State, now time.Time) []Finding {
 			Severity: control.Broken,
 		})
 	}
-	return out
+	return append(out, control.Crowded(s)...)
 }

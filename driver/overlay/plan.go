@@ -12,13 +12,13 @@ func Plan(s Snapshot) Config {
 	cfg := Config{VTEP: s.Self.VTEP, Port: s.Self.Port, Hosts: vteps(s), Partial: s.Partial}
 	local := map[string][]Endpoint{}
 	for _, e := range s.Local {
-		if e.Phase != Created && e.Phase != Lost {
-			local[e.Network] = append(local[e.Network], e)
-		}
+		local[e.Network] = append(local[e.Network], e)
 	}
 	for id, endpoints := range local {
-		if n, ok := s.Networks[id]; ok {
-			cfg.Networks = append(cfg.Networks, planNetwork(s, n, endpoints))
+		ported, _ := Ported(endpoints)
+		ported = slices.DeleteFunc(ported, func(e Endpoint) bool { return e.Phase == Created })
+		if n, ok := s.Networks[id]; ok && len(ported) > 0 {
+			cfg.Networks = append(cfg.Networks, planNetwork(s, n, ported))
 		}
 	}
 	if len(s.Probes) > 0 && !s.Partial {

@@ -24,6 +24,10 @@ func (r *Registry) CreateEndpoint(ctx context.Context, e overlay.Endpoint) error
 	if by := r.clashLocked(e); by != "" {
 		return fmt.Errorf("MAC address %s is %w in this network by %s: leave --mac-address out, or choose another", e.MAC, ErrTaken, by)
 	}
+	ported, beyond := r.endpoints.Ported(e.Network)
+	if err := overlay.CheckPort(r.self.Name, len(ported)+len(beyond)); err != nil {
+		return err
+	}
 	e.Phase, e.Created = overlay.Created, time.Now() // not UTC: its age must not jump with the clock
 	return r.putEndpointLocked(ctx, e)
 }
@@ -43,12 +47,32 @@ func (r *Registry) clashLocked(e overlay.Endpoint) string {
 	return ""
 }
 
-// Join records that the endpoint is being put into the sandbox at path.
+// Join records that the endpoint is being put into the sandbox at path. It refuses an
+// endpoint for which the bridge of its network has no port.
 func (r *Registry) Join(ctx context.Context, id, sandbox string) (overlay.Endpoint, error) {
+	if err := r.checkPort(id); err != nil {
+		return overlay.Endpoint{}, err
+	}
 	return r.changeEndpoint(ctx, id, func(e *overlay.Endpoint) {
 		r.arrivals.Expect(e.Network, e.ID)
 		e.Phase, e.Sandbox = overlay.Joined, sandbox
 	})
+}
+
+// checkPort fails for an endpoint that is beyond the ports of its network's bridge. Only
+// records that CreateEndpoint has not made have such endpoints.
+func (r *Registry) checkPort(id string) error {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	e, ok := r.endpoints.Get(id)
+	if !ok {
+		return nil // Join says it
+	}
+	ported, beyond := r.endpoints.Ported(e.Network)
+	if !slices.ContainsFunc(beyond, func(other overlay.Endpoint) bool { return other.ID == id }) {
+		return nil
+	}
+	return overlay.CheckPort(r.self.Name, len(ported)+len(beyond)-1)
 }
 
 // Leave records that Docker is taking the endpoint out of its sandbox.

@@ -66,6 +66,17 @@ func (e *Endpoints) In(network string) bool {
 	return false
 }
 
+// Ported divides those in the network by whether its bridge has a port for them.
+func (e *Endpoints) Ported(network string) (ported, beyond []overlay.Endpoint) {
+	var in []overlay.Endpoint
+	for _, of := range e.byID {
+		if of.Network == network {
+			in = append(in, of)
+		}
+	}
+	return overlay.Ported(in)
+}
+
 // Joined says whether a container has one.
 func (e *Endpoints) Joined() bool {
 	for _, of := range e.byID {
