@@ -67,6 +67,9 @@ func (d *Dataplane) setNetwork(ctx context.Context, cfg overlay.Config, n overla
 	if err := p.tunnel(ctx); err != nil {
 		return applied{}, p.fixed, err
 	}
+	if err := p.makeRoom(); err != nil {
+		return applied{}, p.fixed, err
+	}
 	refuses, refusalErr := p.refusal()
 	if refuses {
 		p.refuses = p.links[overlay.RefusePort].Attrs().Index
@@ -150,6 +153,15 @@ func without(entries []entry, links map[string]bool) []entry {
 
 // strays deletes ports that no endpoint wants. The other end goes with them.
 func (p *pass) strays() error {
+	list := p.unwanted()
+	for _, l := range list {
+		p.fix("link %s of network %s was not wanted", l.Attrs().Name, p.n.ID)
+	}
+	return p.h.removeAll(list)
+}
+
+// unwanted gives the ports that no endpoint wants.
+func (p *pass) unwanted() []netlink.Link {
 	if p.cfg.Partial {
 		return nil
 	}
@@ -160,11 +172,39 @@ func (p *pass) strays() error {
 	var list []netlink.Link
 	for name, l := range p.links {
 		if overlay.IsPortLink(name) && !wanted[name] {
-			p.fix("link %s of network %s was not wanted", name, p.n.ID)
 			list = append(list, l)
 		}
 	}
-	return p.h.removeAll(list)
+	return list
+}
+
+// makeRoom takes the ports that no endpoint wants off a bridge that has no room for all
+// that are to come. Else such ports go last, which nobody waits for.
+func (p *pass) makeRoom() error {
+	ports, br := 1, p.links[overlay.Bridge].Attrs().Index // RefusePort may come
+	for _, l := range p.links {
+		if l.Attrs().MasterIndex == br {
+			ports++
+		}
+	}
+	for _, port := range p.n.Ports {
+		if p.links[overlay.PortLink(port.Endpoint)] == nil {
+			ports++
+		}
+	}
+	if ports <= overlay.BridgePorts {
+		return nil
+	}
+	for _, l := range p.unwanted() {
+		if l.Attrs().MasterIndex != br {
+			continue
+		}
+		if err := p.h.LinkSetNoMaster(l); err != nil {
+			return fmt.Errorf("take %s off the bridge: %w", l.Attrs().Name, err)
+		}
+		p.fresh[l.Attrs().Name] = true // its forwarding entries are gone
+	}
+	return nil
 }
 
 // sysctls checks the namespace's settings.
