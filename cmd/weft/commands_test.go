@@ -23,7 +23,12 @@ import (
 
 var update = flag.Bool("update", false, "write testdata instead of comparing with it")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(serves) != "" {
+		serveAlone()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
