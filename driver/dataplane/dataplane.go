@@ -71,6 +71,7 @@ type applied struct {
 	port    uint16
 	config  overlay.NetworkConfig
 	entries []entry
+	flags   map[string]portFlags // of the bridge's ports, by link
 }
 
 // Report is what a pass found and did.

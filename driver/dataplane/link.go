@@ -271,14 +271,12 @@ func (p *pass) attach(name string, want portFlags) error {
 		}
 		p.fresh[name] = true // forwarding entries went with the old master
 	} else {
-		if p.flags == nil {
-			var err error
-			if p.flags, err = p.h.bridgePorts(); err != nil {
-				return fmt.Errorf("list bridge ports: %w", err)
-			}
+		var err error
+		if have, known, err = p.portFlags(name); err != nil {
+			return err
 		}
-		have, known = p.flags[l.Attrs().Index]
 	}
+	p.left[name] = want
 	if known && have == want {
 		return nil
 	}
@@ -289,6 +287,21 @@ func (p *pass) attach(name string, want portFlags) error {
 		return fmt.Errorf("set up bridge port %s: %w", name, err)
 	}
 	return nil
+}
+
+// portFlags gives the flags that a bridge port has: as the last pass left them, or as read
+// back by a pass that verifies. The kernel tells only of all ports at once.
+func (p *pass) portFlags(name string) (have portFlags, known bool, err error) {
+	if have, known = p.were[name]; known && !p.verify && !p.fresh[name] {
+		return have, true, nil
+	}
+	if p.flags == nil {
+		if p.flags, err = p.h.bridgePorts(); err != nil {
+			return have, false, fmt.Errorf("list bridge ports: %w", err)
+		}
+	}
+	have, known = p.flags[p.links[name].Attrs().Index]
+	return have, known, nil
 }
 
 func (p *pass) mtu(name string) error {

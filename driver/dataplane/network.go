@@ -24,9 +24,11 @@ type pass struct {
 	ns    netns.NsHandle
 	h     *handle
 	links map[string]netlink.Link
-	flags map[int]portFlags // bridge ports as found, by link index; nil until needed
-	fresh map[string]bool   // links whose tables this pass emptied, most by making them
-	fixed []string          // what was not as wanted
+	flags map[int]portFlags    // bridge ports as found, by link index; nil until needed
+	were  map[string]portFlags // bridge ports as the last pass left them, by link; nil if that is not known
+	left  map[string]portFlags // as this pass leaves them
+	fresh map[string]bool      // links whose tables this pass emptied, most by making them
+	fixed []string             // what was not as wanted
 
 	refuses int // index of the port that refuses; 0: there is none
 }
@@ -34,7 +36,7 @@ type pass struct {
 // setNetwork makes the kernel hold n. old is what the last pass left, zero if
 // that is not known. fixed says what had drifted, if n is what was applied before.
 func (d *Dataplane) setNetwork(ctx context.Context, cfg overlay.Config, n overlay.NetworkConfig, old applied, verify, border, fast bool) (now applied, fixed []string, err error) {
-	p := &pass{d: d, cfg: cfg, n: n, verify: verify || old.config.ID == "", closed: !border, fresh: map[string]bool{}}
+	p := &pass{d: d, cfg: cfg, n: n, verify: verify || old.config.ID == "", closed: !border, fresh: map[string]bool{}, were: old.flags, left: map[string]portFlags{}}
 	p.tell = old.config.Equal(n)
 	ns, made, err := d.openNamespace(n.ID)
 	if err != nil {
@@ -82,7 +84,7 @@ func (d *Dataplane) setNetwork(ctx context.Context, cfg overlay.Config, n overla
 		return applied{}, p.fixed, err
 	}
 	p.fast(now.entries, fast)
-	now.vtep, now.port, now.config = cfg.VTEP, cfg.Port, n
+	now.vtep, now.port, now.config, now.flags = cfg.VTEP, cfg.Port, n, p.left
 	return now, p.fixed, nil
 }
 

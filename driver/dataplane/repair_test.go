@@ -302,3 +302,33 @@ func TestLeftoversAreSweptAndOthersAreNot(t *testing.T) {
 		return err
 	})
 }
+
+// A pass that follows a change goes by what the last one left, and lists no ports. What
+// somebody has changed by hand is found by the pass that verifies.
+func TestAChangeOfAPortIsFoundByAPassThatVerifies(t *testing.T) {
+	h := newHosts(t, 1)[0]
+	stays, comes := port("net1", "stays", "10.9.0.1/24"), port("net1", "comes", "10.9.0.2/24")
+	n := overlay.NetworkConfig{ID: "net1", VNI: 4097, MTU: 1450, Guarded: true, Ports: []overlay.Port{stays}}
+	h.cfg.Networks = []overlay.NetworkConfig{n}
+	h.set()
+	name := overlay.PortLink(stays.Endpoint)
+	if out, ok := runHere("nsenter", "--net="+h.path("net1"), "bridge", "link", "set", "dev", name, "learning", "on"); !ok {
+		t.Fatal(out)
+	}
+	learns := func() bool {
+		out, ok := runHere("nsenter", "--net="+h.path("net1"), "bridge", "-d", "link", "show", "dev", name)
+		if !ok || !strings.Contains(out, "learning") {
+			t.Fatal(out)
+		}
+		return strings.Contains(out, "learning on")
+	}
+	n.Ports = []overlay.Port{stays, comes}
+	slices.SortFunc(n.Ports, func(a, b overlay.Port) int { return strings.Compare(a.Endpoint, b.Endpoint) })
+	h.cfg.Networks = []overlay.NetworkConfig{n}
+	if h.set(); !learns() {
+		t.Error("the pass that makes a port has looked at another one")
+	}
+	if r := h.verify(); r.Repairs != 1 || learns() {
+		t.Errorf("repaired: %q", r.Repaired)
+	}
+}
