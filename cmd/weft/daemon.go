@@ -180,7 +180,7 @@ func (d *daemon) openDrivers(ctx context.Context) error {
 		return s
 	}
 	d.reconciler = reconcile.New(reconcile.Config{
-		Kernel: kernel{d.kernel}, Snapshot: planned, Changes: d.registry.Changes,
+		Kernel: kernel{d.kernel}, Snapshot: planned, Changes: d.registry.Changes, Version: d.registry.Version,
 		Verify: verifyEvery, Log: d.log, Observe: d.metrics.Pass,
 	})
 	d.prober = d.newProber()

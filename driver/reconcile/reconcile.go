@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -36,9 +37,12 @@ type Config struct {
 	Kernel   Kernel
 	Snapshot func() overlay.Snapshot
 	Changes  func() (changes <-chan struct{}, stop func()) // of the records
-	Verify   time.Duration                                 // how often everything is read back
-	Log      logrus.FieldLogger
-	Observe  func(Pass) // hears of each pass; may be nil; must not block
+	// Version is how many changes of the records there were: a Snapshot taken after the call
+	// has them all. nil: Sync waits for a pass that begins after it.
+	Version func() uint64
+	Verify  time.Duration // how often everything is read back
+	Log     logrus.FieldLogger
+	Observe func(Pass) // hears of each pass; may be nil; must not block
 }
 
 // Pass tells what one pass came to.
@@ -56,6 +60,7 @@ type Reconciler struct {
 
 	mu     sync.Mutex
 	verify bool  // guarded by mu: the next pass reads everything back
+	last   *pass // guarded by mu: the pass that began last; nil: none has
 	next   *pass // guarded by mu: the pass that has not begun
 	status Status
 }
@@ -65,6 +70,7 @@ const toldRepairs = 3
 
 // pass is one run's promise to those who asked for it.
 type pass struct {
+	version uint64 // of the records that it sets up, at least; known from its beginning on
 	done    chan struct{}
 	outcome Outcome
 	err     error
@@ -85,18 +91,41 @@ func New(cfg Config) *Reconciler {
 	if cfg.Observe == nil {
 		cfg.Observe = func(Pass) {}
 	}
+	if cfg.Version == nil {
+		var calls atomic.Uint64
+		cfg.Version = func() uint64 { return calls.Add(1) }
+	}
 	return &Reconciler{cfg: cfg, ask: make(chan struct{}, 1), next: newPass()}
 }
 
 func newPass() *pass { return &pass{done: make(chan struct{})} }
 
-// Sync waits for a pass that begins after the call, and gives what went wrong in it
-// for the network. Requests at the same time share a pass.
+// Sync waits for a pass that sets up all that was recorded before the call, and gives what
+// went wrong in it for the network. That may be a pass that has begun already: whoever has
+// recorded something has woken Run. If something went wrong in that one, another pass tries
+// again. Requests at the same time share a pass.
 func (r *Reconciler) Sync(ctx context.Context, network string) error {
+	version := r.cfg.Version()
 	r.mu.Lock()
-	p := r.next
+	p, begun := r.next, false
+	if r.last != nil && r.last.version >= version {
+		p, begun = r.last, true
+	}
 	r.mu.Unlock()
+	if begun {
+		if err := p.wait(ctx, network); err == nil || ctx.Err() != nil {
+			return err
+		}
+		r.mu.Lock()
+		p = r.next
+		r.mu.Unlock()
+	}
 	r.Ask()
+	return p.wait(ctx, network)
+}
+
+// wait waits for the end of the pass, and gives what went wrong in it for the network.
+func (p *pass) wait(ctx context.Context, network string) error {
 	select {
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the kernel to be set up: %w", ctx.Err())
@@ -147,14 +176,23 @@ func (r *Reconciler) Run(ctx context.Context) error {
 			r.verify = true
 			r.mu.Unlock()
 		}
+		// Whoever has asked until now is served by this pass.
+		for _, asked := range []<-chan struct{}{r.ask, changes} {
+			select {
+			case <-asked:
+			default:
+			}
+		}
 		r.pass(ctx)
 	}
 }
 
 func (r *Reconciler) pass(ctx context.Context) {
+	version := r.cfg.Version()
 	r.mu.Lock()
 	p, verify := r.next, r.verify
-	r.next, r.verify = newPass(), false
+	p.version = version
+	r.last, r.next, r.verify = p, newPass(), false
 	r.mu.Unlock()
 
 	began := time.Now()

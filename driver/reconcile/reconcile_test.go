@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,6 +28,7 @@ type kernel struct {
 	took     time.Duration
 	outcome  reconcile.Outcome
 	err      error
+	version  func() uint64 // of the records
 }
 
 func (k *kernel) Set(_ context.Context, _ overlay.Config, verify bool) (reconcile.Outcome, error) {
@@ -58,7 +60,7 @@ func run(t *testing.T, k *kernel) (*reconcile.Reconciler, chan struct{}, *test.H
 	r := reconcile.New(reconcile.Config{
 		Kernel: k, Snapshot: func() overlay.Snapshot { return overlay.Snapshot{} },
 		Changes: func() (<-chan struct{}, func()) { return changes, func() {} },
-		Verify:  5 * time.Second, Log: log,
+		Version: k.version, Verify: 5 * time.Second, Log: log,
 		Observe: func(p reconcile.Pass) { k.set(func() { k.observed = append(k.observed, p) }) },
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -117,6 +119,85 @@ func TestSyncWaitsForAPassOfItsOwn(t *testing.T) {
 		}
 		if got := len(k.passes()); got > 3 {
 			t.Errorf("%d passes for requests that came together", got)
+		}
+	})
+}
+
+// A record that wakes the passes is set up by the pass that it has woken: whoever has
+// written it does not wait for another one, unless that one fails.
+func TestSyncIsContentWithThePassThatItsRecordHasWoken(t *testing.T) {
+	for name, c := range map[string]struct {
+		asks   time.Duration // how long after the record
+		fails  bool          // the pass that the record has woken
+		waits  time.Duration
+		passes int // with the first one
+	}{
+		"while it goes on":    {0, false, time.Second, 2},
+		"in the middle":       {600 * time.Millisecond, false, 400 * time.Millisecond, 2},
+		"after it":            {1500 * time.Millisecond, false, 0, 2},
+		"while it is failing": {0, true, 2 * time.Second, 3},
+		"after it failed":     {1500 * time.Millisecond, true, time.Second, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var version atomic.Uint64
+				k := &kernel{took: time.Second, version: version.Load}
+				r, changes, _ := run(t, k)
+				time.Sleep(2 * time.Second)
+				if c.fails {
+					k.set(func() { k.outcome.Failed = map[string]error{"n": errors.New("no such device")} })
+				}
+				version.Add(1)
+				changes <- struct{}{}
+				synctest.Wait()
+				k.set(func() { k.outcome.Failed = nil })
+				time.Sleep(c.asks)
+				began := time.Now()
+				if err := r.Sync(t.Context(), "n"); err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(began); took != c.waits {
+					t.Errorf("waited %s, want %s", took, c.waits)
+				}
+				if got := len(k.passes()); got != c.passes {
+					t.Errorf("%d passes, want %d", got, c.passes)
+				}
+			})
+		})
+	}
+}
+
+// A change and a request that come during a pass share the next one.
+func TestAChangeAndARequestShareAPass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &kernel{took: time.Second}
+		r, changes, _ := run(t, k)
+		time.Sleep(500 * time.Millisecond) // in the middle of the first pass
+		changes <- struct{}{}
+		if err := r.Sync(t.Context(), "n"); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(2 * time.Second)
+		if got := len(k.passes()); got != 2 {
+			t.Errorf("%d passes, want the first one and one for both", got)
+		}
+	})
+}
+
+// A record that is written during a pass is not set up by that one.
+func TestSyncWaitsForAPassThatBeganAfterItsRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var version atomic.Uint64
+		k := &kernel{took: time.Second, version: version.Load}
+		r, _, _ := run(t, k)
+		time.Sleep(500 * time.Millisecond) // in the middle of the first pass
+		version.Add(1)
+		began := time.Now()
+		if err := r.Sync(t.Context(), "n"); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took != 1500*time.Millisecond {
+			t.Errorf("waited %s, want the rest of one pass and the whole of another", took)
 		}
 	})
 }

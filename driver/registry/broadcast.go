@@ -4,8 +4,9 @@ import "sync"
 
 // broadcast wakes every subscriber at least once after each send.
 type broadcast struct {
-	mu   sync.Mutex
-	subs map[chan struct{}]bool
+	mu    sync.Mutex
+	subs  map[chan struct{}]bool
+	sends uint64
 }
 
 func (b *broadcast) subscribe() (<-chan struct{}, func()) {
@@ -26,10 +27,18 @@ func (b *broadcast) subscribe() (<-chan struct{}, func()) {
 func (b *broadcast) send() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.sends++
 	for ch := range b.subs {
 		select {
 		case ch <- struct{}{}:
 		default: // a wake-up is already waiting
 		}
 	}
+}
+
+// count is how many sends there were.
+func (b *broadcast) count() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.sends
 }

@@ -52,6 +52,10 @@ func (c *core) Self() overlay.Host {
 // several changes may share one value. Call stop when done.
 func (c *core) Changes() (changes <-chan struct{}, stop func()) { return c.any.subscribe() }
 
+// Version grows with every change here. A snapshot that is taken after it was asked for has
+// all changes up to it.
+func (c *core) Version() uint64 { return c.any.count() }
+
 // LocalChanges is Changes for this host's own records.
 func (c *core) LocalChanges() (changes <-chan struct{}, stop func()) { return c.local.subscribe() }
 
