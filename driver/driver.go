@@ -25,7 +25,7 @@ type Registry interface {
 	DeleteEndpoint(ctx context.Context, id string) error
 	Endpoint(id string) (overlay.Endpoint, bool)
 	Join(ctx context.Context, id, sandbox string) (overlay.Endpoint, error)
-	Leave(ctx context.Context, id string) (overlay.Endpoint, error)
+	Leave(id string) (overlay.Endpoint, error)
 }
 
 // Kernel waits for the pass that makes a network's kernel state match.

@@ -130,7 +130,7 @@ func (d *Driver) leave(ctx context.Context, req *network.LeaveRequest) (*plugin.
 	if _, known := d.registry.Endpoint(req.EndpointID); !known {
 		return &plugin.None{}, nil
 	}
-	e, err := d.registry.Leave(ctx, req.EndpointID)
+	e, err := d.registry.Leave(req.EndpointID)
 	if err != nil {
 		return nil, fmt.Errorf("leave: %w", err)
 	}

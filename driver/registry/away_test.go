@@ -86,7 +86,7 @@ func TestAWeftThatEndsLeavesItsContainersReachable(t *testing.T) {
 		}
 		return h1.hostLive("h2") && !h1.Snapshot().Silent["h2"]
 	})
-	_, err := h2.Leave(t.Context(), "e2")
+	_, err := h2.Leave("e2")
 	h2.do("leave", err)
 	h2.stop()
 	h2.do("say nothing", h2.Departure().Rest(t.Context()))

@@ -75,14 +75,26 @@ func (r *Registry) checkPort(id string) error {
 	return overlay.CheckPort(r.self.Name, len(ported)+len(beyond)-1)
 }
 
-// Leave records that Docker is taking the endpoint out of its sandbox.
-func (r *Registry) Leave(ctx context.Context, id string) (overlay.Endpoint, error) {
-	return r.changeEndpoint(ctx, id, func(e *overlay.Endpoint) {
-		r.arrivals.Forget(e.ID)
-		if e.Phase != overlay.Lost {
-			e.Phase, e.Sandbox = overlay.Left, ""
-		}
-	})
+// Leave notes that Docker is taking the endpoint out of its sandbox. It writes nothing:
+// Docker deletes the endpoint next, and a process that starts in between finds it as it
+// would if it had died just before the call.
+func (r *Registry) Leave(id string) (overlay.Endpoint, error) {
+	defer r.change()()
+	e, ok := r.endpoints.Get(id)
+	if !ok {
+		return e, unknownEndpoint(id)
+	}
+	r.arrivals.Forget(e.ID)
+	if e.Phase != overlay.Lost {
+		e.Phase, e.Sandbox = overlay.Left, ""
+	}
+	r.endpoints.Put(e)
+	r.changedLocally()
+	return e, nil
+}
+
+func unknownEndpoint(id string) error {
+	return fmt.Errorf("endpoint %.12s is %w to weft on this host", id, ErrUnknown)
 }
 
 // NameEndpoint records by what names the endpoint is found, which Docker's API
@@ -109,7 +121,7 @@ func (r *Registry) changeEndpoint(ctx context.Context, id string, change func(*o
 	defer r.change()()
 	e, ok := r.endpoints.Get(id)
 	if !ok {
-		return e, fmt.Errorf("endpoint %.12s is %w to weft on this host", id, ErrUnknown)
+		return e, unknownEndpoint(id)
 	}
 	change(&e)
 	return e, r.putEndpointLocked(ctx, e)

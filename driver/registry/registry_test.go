@@ -20,6 +20,7 @@ import (
 	"github.com/weft-net/weft/driver/identity"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
+	"github.com/weft-net/weft/driver/registry/record"
 	"github.com/weft-net/weft/driver/registry/registrytest"
 	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/ipam"
@@ -265,9 +266,50 @@ func TestNetworkAndEndpointsReachOtherHosts(t *testing.T) {
 		return len(at) == 1 && slices.Contains(at[0].Stock, netip.MustParseAddr("10.1.0.77"))
 	})
 
-	_, err := h1.Leave(t.Context(), "e1")
+	_, err := h1.Leave("e1")
 	h1.do("leave", err)
 	eventually(t, "h2 sees it leave", func() bool { return !h2.peerHas(n.ID, "h1", "e1") })
+}
+
+// An endpoint that leaves is written nowhere. A process that dies before Docker deletes it
+// finds it joined, and the deletion, which Docker repeats, is all that is left to do.
+func TestAnEndpointLeavesWithoutARecord(t *testing.T) {
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	var writes atomic.Int64
+	m := &machine{t: t, name: "h1"}
+	m.state = kvtest.Before(registrytest.OpenStore(t, "h1.db"), func(_ context.Context, r kvtest.Request) error {
+		for _, op := range r.Ops {
+			if r.Method == kvtest.Txn && strings.HasPrefix(op.Key, record.StateEndpoint) {
+				writes.Add(1)
+			}
+		}
+		return nil
+	})
+	m.start(cluster)
+	t.Cleanup(func() { m.stop() })
+	n := m.create("d1", want(subnetA))
+	m.join("e1", n.ID, "10.1.0.2")
+	before := writes.Load()
+	if e, err := m.Leave("e1"); err != nil || e.Phase != overlay.Left || writes.Load() != before {
+		t.Errorf("it leaves as %+v, with %d writes, %v", e, writes.Load()-before, err)
+	}
+	if e := m.Snapshot().Local[0]; e.Phase != overlay.Left || e.Sandbox != "" {
+		t.Errorf("a pass sees it as %+v", e)
+	}
+	m.restart(cluster)
+	if e, _ := m.Endpoint("e1"); e.Phase != overlay.Joined {
+		t.Errorf("the next process finds it %s", e.Phase)
+	}
+	_, err := m.Leave("e1")
+	m.do("leave again", err)
+	m.do("delete", m.DeleteEndpoint(t.Context(), "e1"))
+	m.restart(cluster)
+	if local := m.Snapshot().Local; len(local) != 0 {
+		t.Errorf("it is back: %+v", local)
+	}
+	if _, err := m.Leave("e1"); !errors.Is(err, registry.ErrUnknown) {
+		t.Errorf("an unknown endpoint leaves: %v", err)
+	}
 }
 
 func TestRepeatedCallsChangeNothing(t *testing.T) {
