@@ -242,46 +242,6 @@ func (r *remover) restore(ctx context.Context, n overlay.Network, revision uint6
 	return nil
 }
 
-// restoreKeys gives the operations that the network's name and VNI need.
-func (r *remover) restoreKeys(ctx context.Context, n overlay.Network) ([]kvstore.Op, error) {
-	keys := []string{record.VNIKey(n.VNI)}
-	if n.Name != "" {
-		keys = append(keys, record.NameKey(n.Name))
-	}
-	var ops []kvstore.Op
-	for _, key := range keys {
-		op, err := r.restoreKey(ctx, n, key)
-		if err != nil {
-			return nil, err
-		}
-		ops = append(ops, op...)
-	}
-	return ops, nil
-}
-
-// restoreKey gives the operation, if any, that a name or a VNI needs.
-func (r *remover) restoreKey(ctx context.Context, n overlay.Network, key string) ([]kvstore.Op, error) {
-	pair, err := r.cluster.Get(ctx, key)
-	absent := errors.Is(err, kvstore.ErrNotFound)
-	if err != nil && !absent {
-		return nil, err
-	}
-	mine := !absent && string(pair.Value) == n.ID
-	switch {
-	case !n.Deleted.IsZero():
-		if mine {
-			return []kvstore.Op{{Kind: kvstore.DeleteCAS, Key: key, Revision: pair.Revision}}, nil
-		}
-	case mine:
-	case absent, r.ended(string(pair.Value)):
-		return []kvstore.Op{{Kind: kvstore.CAS, Key: key, Value: []byte(n.ID), Revision: pair.Revision}}, nil
-	default:
-		r.log.WithFields(map[string]any{"network": n.Name, "id": n.ID, "key": key, "by": string(pair.Value)}).
-			Error("The store had lost a network of this host, and another network has its name or VNI now.")
-	}
-	return nil, nil
-}
-
 // leftPools gives the deletions of the pools that a removed network has left.
 func (r *remover) leftPools(ctx context.Context, n overlay.Network) ([]kvstore.Op, error) {
 	if n.Deleted.IsZero() {
@@ -289,10 +249,4 @@ func (r *remover) leftPools(ctx context.Context, n overlay.Network) ([]kvstore.O
 	}
 	left := slices.DeleteFunc(record.Prefixes(n), func(s netip.Prefix) bool { _, live := r.NetworkOf(s); return live })
 	return r.addresses.PoolOps(ctx, left)
-}
-
-// ended says whether the network is known here to be no more.
-func (r *remover) ended(id string) bool {
-	n, known := r.networkRecord(id)
-	return known && !n.Deleted.IsZero()
 }

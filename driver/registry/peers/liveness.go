@@ -95,3 +95,14 @@ func (p *Peers) HeardWithoutLease() map[string]bool {
 	}
 	return out
 }
+
+// First says whether no other host with a lease comes before this one by name. Several
+// hosts may think so at once, or none for a while.
+func (p *Peers) First() bool {
+	for name, host := range p.hosts {
+		if host.Live && name < p.self {
+			return false
+		}
+	}
+	return true
+}

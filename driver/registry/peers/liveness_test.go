@@ -79,3 +79,27 @@ func TestWhoCannotSeeTheLeasesJudgesNobody(t *testing.T) {
 		}
 	}
 }
+
+func TestFirst(t *testing.T) {
+	for name, c := range map[string]struct {
+		live, dead []string
+		want       bool
+	}{
+		"alone":                       {nil, nil, true},
+		"before another":              {[]string{"h3"}, nil, true},
+		"behind another":              {[]string{"h1", "h3"}, nil, false},
+		"behind one without a lease":  {[]string{"h3"}, []string{"h1"}, true},
+		"behind one with and without": {[]string{"h0"}, []string{"h1"}, false},
+	} {
+		p := New(overlay.Host{Name: "h2"}, 0)
+		for _, host := range c.live {
+			p.hosts[host] = Peer{Live: true}
+		}
+		for _, host := range c.dead {
+			p.hosts[host] = Peer{}
+		}
+		if got := p.First(); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}

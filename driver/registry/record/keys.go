@@ -18,6 +18,9 @@ const (
 	NetPrefix = "net/"
 	EpochKey  = "net/.epoch" // a watched prefix must never be empty
 
+	NamePrefix = "name/"
+	VNIPrefix  = "vni/"
+
 	AttachPrefix = "at/"
 
 	// MetaKey is that of the cluster's identity, which also says which weft may take
@@ -51,10 +54,10 @@ func AttachmentKey(host, id string) string { return AttachPrefix + host + "/" + 
 func NetworkKey(id string) string { return NetPrefix + id }
 
 // NameKey has the id of the network of that name.
-func NameKey(name string) string { return "name/" + name }
+func NameKey(name string) string { return NamePrefix + name }
 
 // VNIKey has the id of the network with that VNI.
-func VNIKey(vni uint32) string { return "vni/" + strconv.FormatUint(uint64(vni), 10) }
+func VNIKey(vni uint32) string { return VNIPrefix + strconv.FormatUint(uint64(vni), 10) }
 
 // ParseHostKey takes apart host/<host>/<leaf>, and host/.heard/<host>, whose leaf is
 // heard; ok is false if that is no key of weft's.
