@@ -49,7 +49,7 @@ func (s *Store) Examine(ctx context.Context, trial string) (Health, error) {
 		out.Servers = make([]ServerHealth, len(s.cfg.Addresses))
 		var asked sync.WaitGroup
 		for i, address := range s.cfg.Addresses {
-			asked.Go(func() { out.Servers[i] = examine(ctx, address) })
+			asked.Go(func() { out.Servers[i] = examine(ctx, address, s.cfg.Dial) })
 		}
 		asked.Wait()
 		if !out.Answers() {
@@ -64,9 +64,9 @@ func (s *Store) Examine(ctx context.Context, trial string) (Health, error) {
 
 // examine asks one server for its leader, over a connection of its own, and
 // compares the clocks.
-func examine(ctx context.Context, address string) ServerHealth {
+func examine(ctx context.Context, address string, by dial) ServerHealth {
 	out := ServerHealth{Address: address}
-	srv, err := connect(address)
+	srv, err := connect(address, by)
 	if err != nil {
 		out.Err = err
 		return out

@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -35,6 +36,9 @@ type Config struct {
 	// ("get", "list", "wait", "txn", "register", "lease", "renew", "destroy")
 	// and how long it took. It must be quick and safe for concurrent use.
 	OnRequest func(request string, took time.Duration, err error)
+	// Dial makes the connections to the servers. nil: from whatever address of this host
+	// the way to the server has, and kept alive so that a server that is gone is noticed.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Store implements kvstore.Store. Make one with Open.
@@ -68,7 +72,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s := &Store{cfg: cfg, seen: map[string]seen{}, held: map[string]bool{}, calls: calls{cancels: map[*call]struct{}{}}}
 	for _, address := range order(cfg.Addresses, cfg.Host) {
-		srv, err := connect(address)
+		srv, err := connect(address, cfg.Dial)
 		if err != nil {
 			return nil, fmt.Errorf("open Consul at %s: %w", address, err)
 		}
@@ -77,18 +81,23 @@ func Open(cfg Config) (*Store, error) {
 	return s, nil
 }
 
+// dial is Config.Dial.
+type dial = func(ctx context.Context, network, address string) (net.Conn, error)
+
 // connect makes the client of one server.
-func connect(address string) (server, error) {
+func connect(address string, by dial) (server, error) {
 	cfg := api.DefaultConfig()
 	cfg.Address = address
-	// A server that is gone without a word, in the middle of a Wait, shows
-	// after 5 s + 3 x 5 s.
-	dialer := &net.Dialer{
-		Timeout:         callTime,
-		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 5 * time.Second, Count: 3},
+	if by == nil {
+		// A server that is gone without a word, in the middle of a Wait, shows
+		// after 5 s + 3 x 5 s.
+		by = (&net.Dialer{
+			Timeout:         callTime,
+			KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 5 * time.Second, Count: 3},
+		}).DialContext
 	}
 	transport := cfg.Transport
-	transport.DialContext = dialer.DialContext
+	transport.DialContext = by
 	// Each Wait has a connection of its own, which the next one takes over.
 	transport.MaxIdleConnsPerHost = 64
 	client, err := api.NewHttpClient(transport, cfg.TLSConfig)
