@@ -12,6 +12,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,7 +72,10 @@ func New(dir string, config ...map[string]any) (*Server, error) {
 	// port is closed again before Consul opens it, hence the attempts.
 	for attempt := 1; ; attempt++ {
 		s := &Server{binary: binary, dir: dir}
-		err := s.configure(config)
+		free, err := ports.Free(portsOf)
+		if err == nil {
+			err = s.configure("consultest", free, config)
+		}
 		if err == nil {
 			err = s.Restart()
 		}
@@ -109,16 +113,15 @@ func Binary() (string, error) {
 	return "", errors.New("these tests need a Consul binary: name it in WEFT_CONSUL, or have consul in PATH or in .cache/bin of the repository")
 }
 
-func (s *Server) configure(more []map[string]any) error {
-	free, err := ports.Free(3)
-	if err != nil {
-		return err
-	}
+// portsOf is how many ports a server has: of its HTTP API, of Raft and of Serf.
+const portsOf = 3
+
+func (s *Server) configure(name string, free []netip.AddrPort, more []map[string]any) error {
 	s.Addr = free[0].String()
 	config := map[string]any{
 		"server":           true,
 		"bootstrap_expect": 1,
-		"node_name":        "consultest",
+		"node_name":        name,
 		"data_dir":         filepath.Join(s.dir, "data"),
 		"bind_addr":        "127.0.0.1",
 		"client_addr":      "127.0.0.1",
@@ -155,6 +158,16 @@ func (s *Server) Kill() {
 	_ = s.cmd.Process.Kill()
 	<-s.ended
 	s.cmd = nil
+}
+
+// PID is the process id of the server, 0 while it does not run.
+func (s *Server) PID() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd == nil {
+		return 0
+	}
+	return s.cmd.Process.Pid
 }
 
 // Stop is Kill, for the end of a test: a server has nothing to save.
