@@ -31,12 +31,13 @@ LINT := .cache/bin/golangci-lint
 # idle. HEAVY uses the kernel, a dockerd or a Consul: those named here, and those whose
 # tests import what makes namespaces and servers, all of their own; they mostly wait, so
 # four run at once.
-# Everything else needs nothing and may run side by side.
+# Everything else needs nothing and may run side by side. In test/scale there is no lab.
 MODULE := github.com/weft-net/weft
-HOSTS := ./test/...
-HEAVY := cmd driver/dataplane driver/dns driver/mirror kvstore/consul kvstore/kvtest/consultest
+SCALE := $(MODULE)/test/scale
+HOSTS = $(or $(filter-out $(SCALE),$(shell $(GO) list ./test/...)),$(error go list finds no packages))
+HEAVY := cmd driver/dataplane driver/dns driver/mirror kvstore/consul kvstore/kvtest/consultest test/scale
 IMPORTS := {{.ImportPath}}{{range .TestImports}} {{.}}{{end}}{{range .XTestImports}} {{.}}{{end}}
-PACKAGES = $(or $(shell $(GO) list ./... | grep -v '^$(MODULE)/test\(/\|$$\)'),$(error go list finds no packages))
+PACKAGES = $(or $(shell $(GO) list ./... | grep -v '^$(MODULE)/test\(/\|$$\)'),$(error go list finds no packages)) $(SCALE)
 IMPORTERS = $(shell $(GO) list -f '$(IMPORTS)' ./... | grep -E ' $(MODULE)/(test/|kvstore/kvtest/consultest)' | cut -d' ' -f1)
 HEAVY_PACKAGES = $(filter $(IMPORTERS) $(HEAVY:%=$(MODULE)/%) $(HEAVY:%=$(MODULE)/%/%),$(PACKAGES))
 UNIT_PACKAGES = $(filter-out $(HEAVY_PACKAGES),$(PACKAGES))
@@ -64,6 +65,11 @@ ROUNDS ?= 5
 # How many networks make networks makes, in a cluster that has removed how many.
 N ?= 500
 TOMBSTONES ?= 5000
+
+# What make scale is told, as in make scale HOSTS=30 MINUTES=5; what it is not told, the
+# simulator decides. SCALEFLAGS has more of its options.
+given = $(if $(filter command environment,$(origin $(1))),$(2) $($(1)))
+SCALEFLAGS ?=
 
 # What is measured, and with which options, as in
 # make bench BENCH=traffic,run BENCHFLAGS='-rounds 9 -json samples.json'.
@@ -294,6 +300,12 @@ bench: root deps-check consul build ## weft beside Docker's own networks, as a t
 bench-names: root deps-check consul build ## the names' part of bench alone (root)
 	WEFT_STARTS=$(STARTS) go test -v -p 1 -timeout 20m -run 'First|IsFound' -bench 'Latency|Flood|MemoryPerSandbox|UDP' \
 		./test/names ./driver/dns | grep -E '^Benchmark|starts|FAIL|p99|^ok|^cpu'
+
+.PHONY: scale
+scale: root deps-check consul ## what a cluster of HOSTS simulated hosts costs, with NETWORKS and ENDPOINTS, for MINUTES, at RATE changes a second and LOSS %, as a table (root)
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o .cache/bin/scale ./test/scale
+	.cache/bin/scale $(call given,HOSTS,-hosts) $(call given,NETWORKS,-networks) $(call given,ENDPOINTS,-endpoints) \
+		$(call given,MINUTES,-minutes) $(call given,RATE,-rate) $(call given,LOSS,-loss) $(call given,SEED,-seed) $(SCALEFLAGS)
 
 .PHONY: gobench
 gobench: root deps-check consul ## the benchmarks in Go of single functions (root)
