@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/ipam/space"
 	"github.com/weft-net/weft/kvstore/kvtest/consultest"
 )
@@ -85,16 +86,18 @@ func (c *cluster) begin(ctx context.Context) error {
 		return err
 	}
 	for i := range c.Networks {
-		if err := c.insist(ctx, func() error { return first.docker.create(ctx, fmt.Sprintf("net%d", i)) }); err != nil {
+		var n overlay.Network
+		err := c.insist(ctx, func() (err error) {
+			n, err = first.docker.make(ctx, n)
+			return err
+		})
+		if err == nil {
+			err = c.insist(ctx, func() error { return first.docker.name(ctx, n.ID, fmt.Sprintf("net%d", i)) })
+		}
+		if err != nil {
 			return err
 		}
-	}
-	ids := map[string]string{}
-	for _, n := range first.registry.Inventory().Live {
-		ids[n.Name] = n.ID
-	}
-	for i := range c.Networks {
-		c.networks = append(c.networks, ids[fmt.Sprintf("net%d", i)])
+		c.networks = append(c.networks, n.ID)
 	}
 	var g errgroup.Group
 	g.SetLimit(joinAtOnce)
@@ -105,6 +108,30 @@ func (c *cluster) begin(ctx context.Context) error {
 		})
 	}
 	return g.Wait()
+}
+
+// ready waits until all hosts have all networks, and then until all may claim addresses.
+func (c *cluster) ready(ctx context.Context) (have, claim time.Time, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.Patience)
+	defer cancel()
+	for _, h := range c.living() {
+		for _, n := range c.networks {
+			if _, err := h.docker.await(ctx, n); err != nil {
+				return have, claim, err
+			}
+		}
+	}
+	have = time.Now()
+	for _, h := range c.living() {
+		err := c.insist(ctx, func() error {
+			_, _, err := h.registry.Claims().Admit()
+			return err
+		})
+		if err != nil {
+			return have, claim, fmt.Errorf("%s may not claim: %w", h.name, err)
+		}
+	}
+	return have, time.Now(), nil
 }
 
 // insist does what a cluster that has just begun, or is without its store, refuses for a

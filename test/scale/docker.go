@@ -79,17 +79,10 @@ func newID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// create makes a network that a person has asked for.
-func (d *docker) create(ctx context.Context, name string) error {
-	n, err := d.make(ctx, overlay.Network{})
-	if err != nil {
-		return err
-	}
-	id := n.ID
-	if err := d.host.registry.Name(ctx, id, registry.Naming{Name: name}); err != nil {
-		return fmt.Errorf("name network %s: %w", name, err)
-	}
-	return nil
+// name tells the cluster the name of a network that a person has made here; from then on
+// the network is on all hosts.
+func (d *docker) name(ctx context.Context, network, name string) error {
+	return d.host.registry.Name(ctx, network, registry.Naming{Name: name})
 }
 
 // make makes a network in this Docker: the cluster's, or a new one if it has no id.

@@ -8,6 +8,9 @@ func (s *simulation) note(p phase, u use) {
 	defer s.mu.Unlock()
 	hosts := float64(len(s.cluster.living()))
 	t := s.now
+	if !p.Outage { // what ended servers have used is not known
+		s.report.add(p.Name, "CPU of other programs on this machine", u.others.Seconds()/u.took.Seconds()*100, percent)
+	}
 	switch p.Name {
 	case phaseFill:
 		s.noteChanges(p.Name, t)

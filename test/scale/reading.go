@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,6 +18,7 @@ type reading struct {
 	at        time.Time
 	self      time.Duration // CPU of this process, which is all hosts
 	consul    time.Duration // CPU of the servers; what ended servers have used is not in it
+	machine   time.Duration // CPU of all programs of this machine
 	fromStore uint64        // bytes
 	toStore   uint64        // bytes
 	requests  uint64
@@ -34,6 +36,10 @@ func (c *cluster) read() (reading, error) {
 		return r, fmt.Errorf("read this process's CPU: %w", err)
 	}
 	r.self = time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	var err error
+	if r.machine, err = cpuOfAll(); err != nil {
+		return r, err
+	}
 	for _, s := range c.servers {
 		cpu, err := cpuOf(s.PID())
 		if err != nil {
@@ -68,22 +74,43 @@ func cpuOf(pid int) (time.Duration, error) {
 	if len(fields) < 13 {
 		return 0, fmt.Errorf("read a server's CPU: %q", text)
 	}
-	var ticks int64
-	for _, field := range fields[11:13] { // utime and stime, the fields 14 and 15 of all
+	return ticks(fields[11:13]) // utime and stime, the fields 14 and 15 of all
+}
+
+// cpuOfAll is the CPU time of all programs and of the kernel, in all modes but idle,
+// iowait and what other virtual machines took (proc_stat(5)).
+func cpuOfAll() (time.Duration, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, fmt.Errorf("read the machine's CPU: %w", err)
+	}
+	first, _, _ := bytes.Cut(text, []byte("\n"))
+	fields := bytes.Fields(first)
+	if len(fields) < 8 {
+		return 0, fmt.Errorf("read the machine's CPU: %q", first)
+	}
+	return ticks(slices.Concat(fields[1:4], fields[6:8])) // user, nice, system; irq, softirq
+}
+
+// ticks adds times of the kernel's.
+func ticks(fields [][]byte) (time.Duration, error) {
+	var sum int64
+	for _, field := range fields {
 		n, err := strconv.ParseInt(string(field), 10, 64)
 		if err != nil {
-			return 0, fmt.Errorf("read a server's CPU: %w", err)
+			return 0, fmt.Errorf("read a CPU time of the kernel's: %w", err)
 		}
-		ticks += n
+		sum += n
 	}
-	return time.Duration(ticks) * tick, nil
+	return time.Duration(sum) * tick, nil
 }
 
 // use is what was used between two readings.
 type use struct {
 	took         time.Duration
 	self, consul time.Duration
-	fromStore    float64 // bytes
+	others       time.Duration // CPU of programs that are no part of this
+	fromStore    float64       // bytes
 	toStore      float64
 	requests     float64
 	writes       float64
@@ -95,6 +122,7 @@ type use struct {
 func (r reading) since(before reading) use {
 	return use{
 		took: r.at.Sub(before.at), self: r.self - before.self, consul: r.consul - before.consul,
+		others:    r.machine - before.machine - (r.self - before.self) - (r.consul - before.consul),
 		fromStore: float64(r.fromStore - before.fromStore), toStore: float64(r.toStore - before.toStore),
 		requests: float64(r.requests - before.requests), writes: float64(r.writes - before.writes),
 		sent: float64(r.sent - before.sent), sentBytes: float64(r.sentBytes - before.sentBytes), heard: float64(r.heard - before.heard),

@@ -63,7 +63,13 @@ func (s *simulation) run(ctx context.Context) (_ *report, err error) {
 	if err := s.cluster.begin(ctx); err != nil {
 		return &s.report, err
 	}
-	s.report.add("begin", "until all hosts run", time.Since(began).Seconds(), seconds)
+	s.report.add(phaseBegin, "until all hosts run", time.Since(began).Seconds(), seconds)
+	have, claim, err := s.cluster.ready(ctx)
+	if err != nil {
+		return &s.report, err
+	}
+	s.report.add(phaseBegin, "until all hosts have all networks", have.Sub(began).Seconds(), seconds)
+	s.report.add(phaseBegin, "until all hosts may claim addresses", claim.Sub(began).Seconds(), seconds)
 	for _, p := range workload(s.settings) {
 		if err := s.phase(ctx, p); err != nil {
 			return &s.report, fmt.Errorf("%s: %w", p.Name, err)
@@ -121,6 +127,9 @@ func (s *simulation) phase(ctx context.Context, p phase) error {
 	}
 	if p.Name == phaseFill {
 		s.report.add(p.Name, "until all run and all hosts and the store know all", settled.Sub(before.at).Seconds(), seconds)
+	}
+	if s.now.refused > 0 {
+		s.say("%s: %d starts were refused, one with: %s", p.Name, s.now.refused, s.now.first)
 	}
 	s.note(p, after.since(before))
 	for _, d := range s.cluster.duplicates() {

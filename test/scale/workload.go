@@ -76,6 +76,7 @@ type phase struct {
 
 // The phases in their order.
 const (
+	phaseBegin      = "begin" // has no events: all hosts start
 	phaseFill       = "fill"
 	phaseIdle       = "idle"
 	phaseEverywhere = "everywhere"
