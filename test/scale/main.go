@@ -48,7 +48,7 @@ func parse(args []string) (options, error) {
 	f.Uint64Var(&o.Seed, "seed", 1, "decides what happens where")
 	f.StringVar(&o.json, "json", "", "write the figures to this file too")
 	f.StringVar(&o.profile, "profile", "", "write a CPU profile of the churn to this file, for go tool pprof")
-	f.StringVar(&o.log, "log", "", "write what the hosts log to this file")
+	f.StringVar(&o.log, "log", "", "write what the hosts log to this file, at level debug")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -73,6 +73,7 @@ func run(ctx context.Context, args []string) (err error) {
 		}
 		defer f.Close()
 		log.SetOutput(f)
+		log.SetLevel(logrus.DebugLevel)
 	}
 	dir, err := os.MkdirTemp("", "weft-scale-")
 	if err != nil {

@@ -2,6 +2,9 @@ package main
 
 import "time"
 
+// byOthers says how busy the machine was beside.
+const byOthers = "CPU of other programs on this machine"
+
 // note adds the figures of a phase that has used u.
 func (s *simulation) note(p phase, u use) {
 	s.mu.Lock()
@@ -9,7 +12,7 @@ func (s *simulation) note(p phase, u use) {
 	hosts := float64(len(s.cluster.living()))
 	t := s.now
 	if !p.Outage { // what ended servers have used is not known
-		s.report.add(p.Name, "CPU of other programs on this machine", u.others.Seconds()/u.took.Seconds()*100, percent)
+		s.report.add(p.Name, byOthers, u.others.Seconds()/u.took.Seconds()*100, percent)
 	}
 	switch p.Name {
 	case phaseFill:

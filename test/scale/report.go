@@ -74,9 +74,22 @@ func (r *report) write(out io.Writer) {
 		fmt.Fprintf(w, "  %s\t%s\n", f.What, f.text())
 	}
 	_ = w.Flush()
+	if busy := r.busiest(); busy > 50 {
+		fmt.Fprintf(out, "\nOther programs used up to %.0f %% of a core: times, and what is beyond idle, say little.\n", busy)
+	}
 	for _, f := range r.Failures {
 		fmt.Fprintln(out, "FAILED:", f)
 	}
+}
+
+// busiest is the most that other programs used in a phase, in % of a core.
+func (r *report) busiest() (most float64) {
+	for _, f := range r.Figures {
+		if f.What == byOthers {
+			most = max(most, f.Value)
+		}
+	}
+	return most
 }
 
 func (f figure) text() string {

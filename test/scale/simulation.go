@@ -127,6 +127,7 @@ func (s *simulation) phase(ctx context.Context, p phase) error {
 	}
 	if p.Name == phaseFill {
 		s.report.add(p.Name, "until all run and all hosts and the store know all", settled.Sub(before.at).Seconds(), seconds)
+		s.report.add(p.Name, "starts, until then", float64(len(s.now.starts))/settled.Sub(before.at).Seconds(), perSec)
 	}
 	if s.now.refused > 0 {
 		s.say("%s: %d starts were refused, one with: %s", p.Name, s.now.refused, s.now.first)
@@ -149,6 +150,9 @@ func (s *simulation) play(ctx context.Context, p phase) {
 			return
 		case <-time.After(time.Until(began.Add(e.After))):
 		}
+		if p.Name == phaseFill {
+			s.keepUp(ctx)
+		}
 		switch e.Kind {
 		case start:
 			slot := &slot{started: make(chan struct{})}
@@ -166,6 +170,25 @@ func (s *simulation) play(ctx context.Context, p phase) {
 			running.Go(func() { s.fail(s.join(ctx, p.Name, e.Host)) })
 		case die:
 			running.Go(func() { s.fail(s.die(ctx, p.Name, e.Host)) })
+		}
+	}
+}
+
+// behind is how many changes may be unknown to hosts before fill makes another one, and
+// atMost is how long fill waits before it does so all the same: a host may hang.
+const (
+	behind = 4
+	atMost = 500 * time.Millisecond
+)
+
+// keepUp waits until hosts know most of what has happened. More than the machine carries
+// would only show what an overloaded machine does.
+func (s *simulation) keepUp(ctx context.Context) {
+	for end := time.Now().Add(atMost); s.cluster.waiting.Load() > behind*int64(s.Hosts) && time.Now().Before(end); {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(fillEvery):
 		}
 	}
 }

@@ -87,7 +87,8 @@ const (
 	phaseDeath      = "death"
 )
 
-// fillEvery is the time between two starts before anything is measured.
+// fillEvery is the time between two starts before anything is measured, if the machine
+// keeps up.
 const fillEvery = 10 * time.Millisecond
 
 // workload is all that happens in a run. It depends on the settings and on nothing else.
