@@ -14,7 +14,9 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/weft-net/weft/driver/control"
 	"github.com/weft-net/weft/driver/registry/spoilt"
+	"github.com/weft-net/weft/driver/skipped"
 	"github.com/weft-net/weft/test/lab"
 )
 
@@ -30,7 +32,7 @@ type cure int
 
 const (
 	putBack cure = iota // if nobody has written it since
-	remove              // as weft doctor says: what weft knows of it, it writes again
+	remove              // as weft doctor says of a record that a host names: what weft knows of it, it writes again
 	leave               // to the host whose record it is
 )
 
@@ -113,11 +115,7 @@ func (r *runner) told(ctx context.Context, c *lab.Consul, all []broken) error {
 				if err != nil || now != b.index || !strings.HasPrefix(b.key, "host/") && !strings.HasPrefix(b.key, "net/") {
 					continue
 				}
-				named := false
-				for _, k := range s.Skipped { // in JSON, which has no other bytes
-					named = named || k.Key == strings.ToValidUTF8(b.key, "\ufffd")
-				}
-				if !named {
+				if !names(s, b.key) {
 					missing = append(missing, fmt.Sprintf("%s does not tell of %q", h.Name(), b.key))
 				}
 			}
@@ -128,6 +126,20 @@ func (r *runner) told(ctx context.Context, c *lab.Consul, all []broken) error {
 		time.Sleep(200 * time.Millisecond)
 	}
 	return errors.New(strings.Join(missing, ", "))
+}
+
+// names says whether the host passes the record over.
+func names(s control.Status, key string) bool {
+	key = strings.ToValidUTF8(key, "\ufffd") // JSON has no other bytes
+	return slices.ContainsFunc(s.Skipped, func(k skipped.Record) bool { return k.Key == key })
+}
+
+// named says whether a host passes the record over.
+func (r *runner) named(ctx context.Context, key string) bool {
+	return slices.ContainsFunc(r.cluster.Hosts(), func(h *lab.Host) bool {
+		s, err := r.cluster.Control(h.Name()).Status(ctx)
+		return err == nil && names(s, key)
+	})
 }
 
 // disturbed says whether something was wrong with the host's weft or its way to the
@@ -148,7 +160,10 @@ func (r *runner) mend(ctx context.Context, b broken) error {
 		return err
 	}
 	method, value := http.MethodPut, b.was
-	if b.cure == remove || b.was == nil {
+	// Addresses and pools are compared every five minutes. Nobody deletes one that no
+	// host has named yet, and then no host looks whether it is there before that.
+	unseen := (strings.HasPrefix(b.key, "addr/") || strings.HasPrefix(b.key, "pool/")) && !r.named(ctx, b.key)
+	if b.cure == remove && !unseen || b.was == nil {
 		method, value = http.MethodDelete, nil
 	}
 	done, err := c.Request(ctx, method, keyPath(b.key)+fmt.Sprintf("?cas=%d", b.index), value)
