@@ -19,8 +19,8 @@ const (
 	machineWithin = 900 * time.Millisecond
 )
 
-// askMachines tells the registry which of the quiet hosts' machines say that no
-// weft runs on them, until ctx ends.
+// askMachines tells the registry which of the quiet hosts' machines live, and which of
+// these say that no weft runs on them, until ctx ends.
 func (p *Push) askMachines(ctx context.Context) {
 	ticker := time.NewTicker(askEvery)
 	defer ticker.Stop()
@@ -33,8 +33,8 @@ func (p *Push) askMachines(ctx context.Context) {
 		var asked sync.WaitGroup
 		for _, host := range p.reg.Quiet() {
 			asked.Go(func() {
-				if vacant(ctx, p.reg.Self(), host) {
-					p.reg.Vacant(host)
+				if lives, refuses := machine(ctx, p.reg.Self(), host); lives {
+					p.reg.MachineAnswers(host, refuses)
 				}
 			})
 		}
@@ -42,14 +42,15 @@ func (p *Push) askMachines(ctx context.Context) {
 	}
 }
 
-// vacant says whether the host's machine refuses a connection to its push port.
-// Only a machine that lives can do so, while no weft listens there.
-func vacant(ctx context.Context, self, host overlay.Host) bool {
+// machine says whether the host's machine lives, since it takes or refuses a connection to
+// its push port. It refuses while no weft listens there, and takes it for a weft that hangs.
+func machine(ctx context.Context, self, host overlay.Host) (lives, refuses bool) {
 	dialer := net.Dialer{Timeout: machineWithin, LocalAddr: &net.TCPAddr{IP: self.Push.Addr().AsSlice()}}
 	dialer.SetMultipathTCP(false)
 	conn, err := dialer.DialContext(ctx, "tcp", host.Push.String())
 	if err == nil {
 		_ = conn.Close()
 	}
-	return errors.Is(err, unix.ECONNREFUSED)
+	refuses = errors.Is(err, unix.ECONNREFUSED)
+	return err == nil || refuses, refuses
 }

@@ -38,8 +38,8 @@ type Registry interface {
 
 	// In.
 	Heard(b peers.Beat) bool
-	Quiet() []overlay.Host    // whose machines are to be asked
-	Vacant(host overlay.Host) // it refuses connections
+	Quiet() []overlay.Host                          // whose machines are to be asked
+	MachineAnswers(host overlay.Host, refuses bool) // it lives; it refuses connections
 	Missing(host string) (since uint64, missing bool)
 	PeerAttachment(host, network string) (overlay.Attachment, bool)
 	Receive(ctx context.Context, at overlay.Attachment, after uint64) error

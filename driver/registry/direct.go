@@ -191,11 +191,12 @@ func (d *Direct) Quiet() []overlay.Host {
 	return d.peers.Quiet()
 }
 
-// Vacant says that the host's machine answers, and that no weft runs on it.
-func (d *Direct) Vacant(host overlay.Host) {
+// MachineAnswers says that the host's machine lives, and whether it refuses the connection since
+// no weft runs on it.
+func (d *Direct) MachineAnswers(host overlay.Host, refuses bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.peers.Vacant(host)
+	d.peers.MachineAnswers(host, refuses)
 }
 
 // flushLocked has flusher write what was pushed.

@@ -70,7 +70,7 @@ func (k *killed) tick(refuses bool) {
 	_, silence := k.CountSilence(k.now)
 	if refuses {
 		for _, host := range k.Quiet() {
-			k.Vacant(host)
+			k.MachineAnswers(host, true)
 		}
 	}
 	_, _, judged := k.Judge(k.now, true)

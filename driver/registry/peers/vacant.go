@@ -15,11 +15,12 @@ import (
 // no weft listens there, and a dead machine answers nothing. Where only weft was killed
 // the containers run on, so the host's names stay, and packets still go there when its
 // lease has ended and it is down. It is reaped as any host that is down: from then on its
-// addresses may be others', and nobody sends to it. A weft that hangs listens and refuses
-// nothing: its names go. And a machine that answers again after it did not may have
-// started anew, without its containers: its names do not come back before its weft is
-// heard. Packets to it harm nobody, so as long as they go there such an answer keeps them
-// going: the way may have been cut when its weft was killed.
+// addresses may be others', and nobody sends to it. Where weft hangs, the machine takes
+// the connection, and nobody speaks: its names go, and packets go on. And a machine that
+// answers again after it did not may have started anew, without its containers: its names
+// do not come back before its weft is heard. Packets to it harm nobody, so as long as they
+// go there such an answer keeps them going: the way may have been cut when its weft was
+// killed.
 //
 // A weft whose state is lost or was set back begins with another incarnation. Nothing is
 // heard of that before its record is seen, and the record comes before its lease. Whether
@@ -32,7 +33,7 @@ const (
 	// vacantAsk is the silence, in ticks, after which a host's machine is asked:
 	// 2.5 s, two beats. The answer is here before the names are withdrawn.
 	vacantAsk = 10
-	// vacantTicks is how long a refusal counts, 2 s: four questions. A machine
+	// vacantTicks is how long an answer counts, 2 s: four questions. A machine
 	// that dies after its weft loses its names within that.
 	vacantTicks = 8
 )
@@ -63,14 +64,15 @@ func quiet(host Peer, l *link) bool {
 	return host.answers > 0 || l.incarnation == host.Incarnation && !l.heard.IsZero() && l.quiet >= vacantAsk
 }
 
-// Vacant says that the host's machine answers, and that no weft runs on it.
-func (p *Peers) Vacant(asked overlay.Host) {
+// MachineAnswers says that the host's machine lives, and whether it refuses the connection since
+// no weft runs on it.
+func (p *Peers) MachineAnswers(asked overlay.Host, refuses bool) {
 	l, host := p.links[asked.Name], p.hosts[asked.Name]
 	if l == nil || host.Host != asked || !quiet(host, l) || !p.mayAnswer(asked.Name) {
 		return
 	}
 	host.answers = vacantTicks
-	if !p.nameless(asked.Name) {
+	if refuses && !p.nameless(asked.Name) {
 		host.vacant = vacantTicks
 	}
 	p.hosts[asked.Name] = host

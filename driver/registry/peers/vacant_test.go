@@ -81,3 +81,26 @@ func TestAHostThatIsDownIsAskedNoMore(t *testing.T) {
 		t.Errorf("of a host that is down, %d are asked, and it is sent to: %v", len(k.Quiet()), k.sentTo())
 	}
 }
+
+// A weft that hangs until its lease has ended: its machine takes connections and refuses
+// none. Its names go, and its packets go on until it may be reaped.
+func TestAHostWhoseWeftHangsKeepsItsPacketsAndNotItsNames(t *testing.T) {
+	k := newSilent(t, false)
+	hangs := func() {
+		for _, host := range k.Quiet() {
+			k.MachineAnswers(host, false)
+		}
+		k.tick(false)
+	}
+	hangs()
+	k.endLease()
+	for range 3 * vacantTicks {
+		if hangs(); !k.hosts["h2"].Down || !k.nameless("h2") || !k.sentTo() {
+			t.Fatalf("h2 is down: %v, has no names: %v, and is sent to: %v", k.hosts["h2"].Down, k.nameless("h2"), k.sentTo())
+		}
+	}
+	k.now = k.now.Add(time.Minute)
+	if k.sentTo() {
+		t.Error("h2 is sent to when its addresses may be another's")
+	}
+}
