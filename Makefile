@@ -59,6 +59,9 @@ MINUTES ?= 10
 FRAMES ?= 1000000
 PEER ?= weft
 
+# How many packets make fastpath-fuzz crafts.
+PACKETS ?= 10000000
+
 # How often make doctor-table makes each fault.
 ROUNDS ?= 5
 
@@ -265,6 +268,10 @@ doctor-table: root deps-check consul build ## the table in docs/doctor.md anew: 
 .PHONY: chaos
 chaos: root deps-check consul build ## random operations and faults on three hosts for MINUTES, as SEED decides, then what must hold (root)
 	go test -race -v -count 1 -timeout 0 ./test/chaos -run '^TestChaos$$' -seed $(SEED) -minutes $(MINUTES)
+
+.PHONY: fastpath-fuzz
+fastpath-fuzz: root go ## PACKETS crafted packets for the programs of the fast path, as SEED decides: what passes, and should not (root)
+	go test -v -count 1 -timeout 0 ./$(FASTPATH) -run '^TestNoProgramLetsPassWhatItMustNot$$' -packets $(PACKETS) -seed $(SEED)
 
 .PHONY: borders
 borders: root deps-check consul build ## FRAMES datagrams, as SEED decides, from all who should not send into a network of PEER, weft or swarm (root)

@@ -1,13 +1,14 @@
 package fastpath
 
 import (
-	"encoding/binary"
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,260 +19,266 @@ import (
 	"github.com/weft-net/weft/test/netns"
 )
 
-// frames is how many crafted packets each program gets.
-var frames = flag.Int("frames", 50_000, "crafted packets for each program")
+// What make fastpath-fuzz says.
+var (
+	packets = flag.Int("packets", 150_000, "crafted packets, a third for each program")
+	seed    = flag.Uint64("seed", 0, "what the packets depend on; 0: the time")
+)
 
 const (
-	testVNI    = 4097
-	tcRedirect = 7         // TC_ACT_REDIRECT of linux/pkt_cls.h
+	tcShot     = 2         // TC_ACT_SHOT of linux/pkt_cls.h
+	tcRedirect = 7         // TC_ACT_REDIRECT
 	tcUnspec   = 1<<32 - 1 // TC_ACT_UNSPEC
+
+	toWire = 0x77656674 // TO_WIRE of bpf/fastpath.c
+	toPort = 0x77656675 // TO_PORT
+
+	// Words of struct __sk_buff of linux/bpf.h.
+	ctxWords   = 48
+	ctxMark    = 12 // cb[0]
+	ctxGSOSegs = 41
+	ctxGSOSize = 44
 )
 
 var (
 	ownMAC    = overlay.MAC{2, 0, 10, 1, 0, 1}
 	nearMAC   = overlay.MAC{2, 0, 10, 1, 0, 2}
 	farMAC    = overlay.MAC{2, 0, 10, 1, 0, 9}
+	strange   = overlay.MAC{2, 0, 10, 1, 0, 7}
+	otherOwn  = overlay.MAC{2, 0, 10, 2, 0, 1}
+	otherFar  = overlay.MAC{2, 0, 10, 2, 0, 9}
 	own4      = netip.MustParseAddr("10.1.0.1")
 	own6      = netip.MustParseAddr("fd01::1")
 	thisVTEP  = netip.MustParseAddr("192.0.2.1")
 	otherVTEP = netip.MustParseAddr("192.0.2.9")
+	thirdVTEP = netip.MustParseAddr("192.0.2.8") // has the second network only
 )
 
-// stand is a host with one network, whose port is the loopback link of a namespace.
-func stand(t *testing.T) (*Plane, *netns.NS) {
+// hosted is a host with two networks, whose ports are the loopback link of their
+// namespaces. Of the first one the programs are looked at. Both have a container of the
+// MAC nearMAC, at different links.
+func hosted() model {
+	return model{
+		host: Host{VTEP: thisVTEP, Port: 4789, Uplink: 1}, hooked: 4097,
+		networks: []Network{{
+			VNI: 4097, Inner: 1, Outer: 1, Members: []netip.Addr{otherVTEP},
+			Ports:  []Port{{Link: 1, MTU: 1450, MAC: ownMAC, Addrs: []netip.Addr{own4, own6}}},
+			Places: []Place{{MAC: ownMAC, Link: 1}, {MAC: nearMAC, Link: 2}, {MAC: farMAC, VTEP: otherVTEP}},
+		}, {
+			VNI: 4098, Inner: 1, Outer: 1, Members: []netip.Addr{thirdVTEP},
+			Ports:  []Port{{Link: 1, MTU: 1450, MAC: otherOwn, Addrs: []netip.Addr{own4, own6}}},
+			Places: []Place{{MAC: otherOwn, Link: 1}, {MAC: nearMAC, Link: 3}, {MAC: otherFar, VTEP: thirdVTEP}},
+		}},
+	}
+}
+
+// stand puts the networks into the kernel's tables.
+func stand(t *testing.T, m model) *Plane {
 	t.Helper()
 	p, err := Open()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.Close() })
-	if err := p.SetHost(Host{VTEP: thisVTEP, Port: 4789, Uplink: 1}); err != nil {
+	if err := p.SetHost(m.host); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Renew(time.Hour); err != nil {
+	if err := p.Renew(24 * time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	_, err = p.SetNetwork(Network{
-		VNI: testVNI, Inner: 1, Outer: 1, Members: []netip.Addr{otherVTEP},
-		Ports:  []Port{{Link: 1, MTU: 1450, MAC: ownMAC, Addrs: []netip.Addr{own4, own6}}},
-		Places: []Place{{MAC: ownMAC, Link: 1}, {MAC: nearMAC, Link: 2}, {MAC: farMAC, VTEP: otherVTEP}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p, netns.New(t)
-}
-
-// verdict runs a program once, on a packet of the namespace's link 1. The kernel makes
-// no packet of some bytes that are too few for their EtherType.
-func verdict(p *ebpf.Program, frame []byte) (out uint32, ran bool, err error) {
-	out, err = p.Run(&ebpf.RunOptions{Data: frame})
-	if errors.Is(err, unix.EINVAL) && len(frame) < 54 {
-		return 0, false, nil
-	}
-	return out, true, err
-}
-
-// valid are packets that a container may send.
-func valid(dst overlay.MAC) [][]byte {
-	var out [][]byte
-	for _, protocol := range []byte{6, 17} {
-		four := ether(dst, ownMAC, 0x0800)
-		ip := make([]byte, 20)
-		ip[0], ip[8], ip[9] = 0x45, 64, protocol
-		copy(ip[12:], own4.AsSlice())
-		copy(ip[16:], []byte{10, 1, 0, 9})
-		four = append(append(four, ip...), transport(protocol)...)
-		binary.BigEndian.PutUint16(four[16:], uint16(len(four)-14))
-		six := ether(dst, ownMAC, 0x86dd)
-		ip = make([]byte, 40)
-		ip[0], ip[6], ip[7] = 0x60, protocol, 64
-		copy(ip[8:], own6.AsSlice())
-		six = append(append(six, ip...), transport(protocol)...)
-		binary.BigEndian.PutUint16(six[18:], uint16(len(six)-54))
-		out = append(out, four, six)
-	}
-	return out
-}
-
-func transport(protocol byte) []byte {
-	b := make([]byte, 40)
-	copy(b, []byte{0x12, 0x34, 0x1b, 0x58})
-	if protocol == 6 {
-		b[12] = 0x50
-	}
-	return b
-}
-
-func ether(dst, src overlay.MAC, kind uint16) []byte {
-	return binary.BigEndian.AppendUint16(slices.Concat(dst[:], src[:]), kind)
-}
-
-// tunnelled is a frame as another host sends it.
-func tunnelled(frame []byte) []byte {
-	out := ether(overlay.MAC{}, overlay.MAC{}, 0x0800)
-	ip := make([]byte, 20)
-	ip[0], ip[8], ip[9] = 0x45, 64, 17
-	copy(ip[12:], otherVTEP.AsSlice())
-	copy(ip[16:], thisVTEP.AsSlice())
-	udp := []byte{0x80, 1, 0x12, 0xb5, 0, 0, 0, 0}
-	vxlan := []byte{8, 0, 0, 0, 0, testVNI >> 8, testVNI & 0xff, 0}
-	out = slices.Concat(out, ip, udp, vxlan, frame)
-	binary.BigEndian.PutUint16(out[16:], uint16(len(out)-14))
-	binary.BigEndian.PutUint16(out[38:], uint16(len(out)-34))
-	return out
-}
-
-// maySend says, in other words than the program, whether the guard of the port lets a
-// packet pass that the fast path is for.
-func maySend(f []byte) bool {
-	if len(f) < 34 || len(f)-14 > 1450 || overlay.MAC(f[6:12]) != ownMAC {
-		return false
-	}
-	if dst := overlay.MAC(f[:6]); dst != nearMAC && dst != farMAC && dst != ownMAC {
-		return false
-	}
-	var protocol byte
-	var rest []byte
-	switch binary.BigEndian.Uint16(f[12:]) {
-	case 0x0800:
-		src, _ := netip.AddrFromSlice(f[26:30])
-		if f[14] != 0x45 || binary.BigEndian.Uint16(f[20:])&0x3fff != 0 || src != own4 {
-			return false
-		}
-		protocol, rest = f[23], f[34:]
-	case 0x86dd:
-		if len(f) < 54 {
-			return false
-		}
-		src, _ := netip.AddrFromSlice(f[22:38])
-		if f[14]>>4 != 6 || src != own6 {
-			return false
-		}
-		protocol, rest = f[20], f[54:]
-	default:
-		return false
-	}
-	switch protocol {
-	case 6:
-		return len(rest) >= 20
-	case 17:
-		to := uint16(0)
-		if len(rest) >= 8 {
-			to = binary.BigEndian.Uint16(rest[2:])
-		}
-		return len(rest) >= 8 && to != 68 && to != 546
-	}
-	return false
-}
-
-// mayEnter says the same of what comes from the wire.
-func mayEnter(f []byte) bool {
-	if len(f) < 64 || binary.BigEndian.Uint16(f[12:]) != 0x0800 {
-		return false
-	}
-	src, _ := netip.AddrFromSlice(f[26:30])
-	dst, _ := netip.AddrFromSlice(f[30:34])
-	if f[14] != 0x45 || binary.BigEndian.Uint16(f[20:])&0x3fff != 0 || f[23] != 17 || src != otherVTEP || dst != thisVTEP || f[15]&3 == 3 {
-		return false
-	}
-	if int(binary.BigEndian.Uint16(f[16:])) != len(f)-14 || int(binary.BigEndian.Uint16(f[38:])) != len(f)-34 || binary.BigEndian.Uint16(f[36:]) != 4789 {
-		return false
-	}
-	if !slices.Equal(f[42:46], []byte{8, 0, 0, 0}) || !slices.Equal(f[46:49], []byte{0, testVNI >> 8, testVNI & 0xff}) {
-		return false
-	}
-	kind := binary.BigEndian.Uint16(f[62:])
-	to := overlay.MAC(f[50:56])
-	return (kind == 0x0800 || kind == 0x86dd) && (to == ownMAC || to == nearMAC)
-}
-
-// mangle changes some bytes, most of them in headers, or the length.
-func mangle(r *rand.Rand, f []byte) []byte {
-	out := slices.Clone(f)
-	for range r.IntN(3) {
-		switch r.IntN(8) {
-		case 0:
-			out = out[:15+r.IntN(len(out)-14)]
-		case 1:
-			out = append(out, make([]byte, r.IntN(1500))...)
-		case 2:
-			out[r.IntN(len(out))] ^= 1 << r.IntN(8)
-		default:
-			out[r.IntN(min(len(out), 64))] = byte(r.IntN(256))
+	for _, n := range m.networks {
+		if _, err := p.SetNetwork(n); err != nil {
+			t.Fatal(err)
 		}
 	}
-	return out
+	return p
+}
+
+// shots are packets for one program, which of them may pass, and what becomes of these.
+type shots struct {
+	hook   Hook
+	valid  [][]byte
+	may    func(f []byte, gso int) string
+	passed func(in, out []byte, words []uint32) error
+}
+
+// score is what came of them.
+type score struct {
+	played, fast int
+	broken       map[string]int // rules that those broke which passed
+	left         map[string]int // rules that those broke which did not; "" for none
 }
 
 func TestNoProgramLetsPassWhatItMustNot(t *testing.T) {
-	plane, ns := stand(t)
-	from, err := plane.program(FromPort, testVNI)
-	if err != nil {
-		t.Fatal(err)
+	m := hosted()
+	plane, ns := stand(t, m), netns.New(t)
+	from := *seed
+	if from == 0 {
+		from = uint64(time.Now().UnixNano()) //nolint:gosec // any number will do
 	}
-	tunnel, err := plane.program(FromTunnel, testVNI)
-	if err != nil {
-		t.Fatal(err)
+	own, other := m.networks[0].Ports[0], m.networks[1].Ports[0]
+	sent := Port{MAC: farMAC, Addrs: own.Addrs}
+	var wires [][]byte
+	for _, f := range valid(sent, nearMAC) {
+		wires = append(wires, tunnelled(f, 4097, otherVTEP), tunnelled(f, 4098, thirdVTEP))
 	}
-	for name, s := range map[string]shots{
-		"what a container sends": {from, slices.Concat(valid(farMAC), valid(nearMAC)), maySend},
-		"what the tunnel gives": {tunnel, valid(nearMAC), func(f []byte) bool {
-			kind := binary.BigEndian.Uint16(f[12:])
-			return (kind == 0x0800 || kind == 0x86dd) && (overlay.MAC(f[:6]) == nearMAC || overlay.MAC(f[:6]) == ownMAC)
-		}},
-		"what comes by the wire": {plane.objects.WeftFromWire, wires(), mayEnter},
+	for i, s := range []shots{
+		{FromPort, slices.Concat(valid(own, farMAC), valid(own, nearMAC)), m.mayLeave, m.left},
+		{FromTunnel, valid(sent, nearMAC), m.mayCome, m.came},
+		{FromWire, wires, m.mayEnter, m.entered},
 	} {
-		t.Run(name, func(t *testing.T) {
-			seed := uint64(time.Now().UnixNano()) //nolint:gosec // any number will do
-			passed := 0
-			err := ns.Run(func() (err error) {
-				passed, err = s.play(rand.New(rand.NewPCG(seed, 0)))
+		t.Run(s.hook.String(), func(t *testing.T) {
+			program, err := plane.program(s.hook, m.hooked)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := press{
+				Rand:  rand.New(rand.NewPCG(from, uint64(i))), //nolint:gosec // an index; and whoever has the seed is to get the same
+				macs:  []overlay.MAC{own.MAC, other.MAC, nearMAC, farMAC, otherFar, strange, {1, 0, 0x5e, 0, 0, 1}, {255, 255, 255, 255, 255, 255}, {}},
+				addrs: append([]netip.Addr{netip.MustParseAddr("10.1.0.2"), netip.IPv4Unspecified(), netip.MustParseAddr("fd01::2"), netip.IPv6Unspecified(), netip.MustParseAddr("::ffff:10.1.0.1")}, own.Addrs...),
+				vteps: []netip.Addr{thisVTEP, otherVTEP, thirdVTEP, netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("224.0.0.1")},
+				vnis:  []uint32{4097, 4098, 4099, 0, 1<<24 - 1},
+			}
+			if s.hook == FromWire {
+				p.at = 50
+			}
+			var got score
+			began := time.Now()
+			err = ns.Run(func() (err error) {
+				got, err = s.play(p, program, *packets/3)
 				return err
 			})
 			if err != nil {
-				t.Fatalf("seed %d: %v", seed, err)
+				t.Fatalf("seed %d: %v", from, err)
 			}
-			t.Logf("%d of %d packets took the fast path", passed, *frames)
+			t.Logf("seed %d: %d packets in %v, %d of them took the fast path, of which the slow way would have dropped %v", from, got.played, time.Since(began).Round(time.Millisecond), got.fast, got.broken)
+			t.Logf("the slow way was left %v", got.left)
 		})
 	}
 }
 
-// shots are packets for one program, and who of them may pass.
-type shots struct {
-	program *ebpf.Program
-	valid   [][]byte
-	may     func([]byte) bool
-}
-
-func (s shots) play(r *rand.Rand) (passed int, err error) {
-	for i := range *frames {
-		f := s.valid[i%len(s.valid)]
-		crafted := i >= len(s.valid)
+func (s shots) play(p press, program *ebpf.Program, count int) (score, error) {
+	out := score{broken: map[string]int{}, left: map[string]int{}}
+	room, result := make([]byte, 1<<14), make([]uint32, ctxWords)
+	for i := 0; out.played < count; i++ {
+		f, gso, crafted := s.valid[i%len(s.valid)], 0, i >= len(s.valid)
 		if crafted {
-			f = mangle(r, f)
+			f, gso = p.mangle(f)
 		}
-		got, ran, err := verdict(s.program, f)
-		switch {
-		case err != nil:
-			return passed, fmt.Errorf("%x: %w", f, err)
-		case !ran:
-		case got == tcRedirect && !s.may(f):
-			return passed, fmt.Errorf("passed, and must not: %x", f)
-		case got == tcRedirect:
-			passed++
-		case got != tcUnspec:
-			return passed, fmt.Errorf("verdict %d, and a program drops nothing: %x", got, f)
-		case !crafted:
-			return passed, fmt.Errorf("does not take the fast path: %x", f)
+		words := make([]uint32, ctxWords)
+		if gso > 0 {
+			words[ctxGSOSize], words[ctxGSOSegs] = uint32(gso), 2 //nolint:gosec // bounded
+		}
+		run := ebpf.RunOptions{Data: f, DataOut: room, Context: words, ContextOut: result}
+		verdict, err := program.Run(&run)
+		if errors.Is(err, unix.EINVAL) && len(f) < 54 {
+			continue // the kernel makes no packet of bytes that are too few for their EtherType
+		}
+		if err != nil {
+			return out, fmt.Errorf("%x: %w", f, err)
+		}
+		out.played++
+		breaks := s.may(f, gso)
+		switch verdict {
+		case tcRedirect:
+			out.fast++
+			if breaks != "" && !slices.Contains(tame, breaks) {
+				return out, fmt.Errorf("passed, and is %s: %x, in pieces of %d", breaks, f, gso)
+			}
+			if breaks != "" {
+				out.broken[breaks]++
+			}
+			if err := s.passed(f, run.DataOut, result); err != nil {
+				return out, fmt.Errorf("passed: %x, in pieces of %d: %w", f, gso, err)
+			}
+		case tcUnspec:
+			out.left[breaks]++
+			if !crafted {
+				return out, fmt.Errorf("does not take the fast path: %x", f)
+			}
+			if !bytes.Equal(run.DataOut, f) {
+				return out, fmt.Errorf("goes the slow way as another packet: %x became %x", f, run.DataOut)
+			}
+		default:
+			return out, fmt.Errorf("verdict %d, and a program drops nothing: %x", verdict, f)
 		}
 	}
-	return passed, nil
+	return out, nil
 }
 
-func wires() (out [][]byte) {
-	for _, f := range valid(nearMAC) {
-		out = append(out, tunnelled(f))
+// What no program has sent there passes neither end of a network's pair.
+func TestNothingComesThroughThePairBesides(t *testing.T) {
+	m := hosted()
+	plane, ns := stand(t, m), netns.New(t)
+	for hook, mark := range map[Hook]uint32{ToWire: toWire, ToPort: toPort} {
+		program, err := plane.program(hook, m.hooked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for given, want := range map[uint32]uint32{0: tcShot, mark: tcRedirect, mark ^ 1: tcShot, 1: tcShot} {
+			words := make([]uint32, ctxWords)
+			words[ctxMark], words[ctxMark+1] = given, 2
+			ns.Do(func() error {
+				got, err := program.Run(&ebpf.RunOptions{Data: valid(m.networks[0].Ports[0], nearMAC)[0], Context: words})
+				if got != want {
+					t.Errorf("%s gives %d to what is marked %x, and not %d", hook, got, given, want)
+				}
+				return err
+			})
+		}
 	}
-	return out
+}
+
+// The model is no copy of the programs: it refuses for each reason.
+func TestTheModelRefuses(t *testing.T) {
+	m := hosted()
+	port := m.networks[0].Ports[0]
+	frame := func() []byte { return valid(port, farMAC)[2] } // UDP over IPv4
+	wire := func() []byte {
+		return tunnelled(valid(Port{MAC: farMAC, Addrs: port.Addrs}, nearMAC)[0], 4097, otherVTEP)
+	}
+	sends := func(at int, b ...byte) string { f := frame(); copy(f[at:], b); return m.mayLeave(f, 0) }
+	enters := func(at int, b ...byte) string { f := wire(); copy(f[at:], b); return m.mayEnter(f, 0) }
+	mended := func(at int, b ...byte) string { f := wire(); copy(f[at:], b); return m.mayEnter(refit(f), 0) }
+	for name, c := range map[string]struct{ got, want string }{
+		"a frame in order":            {m.mayLeave(frame(), 0), ""},
+		"a packet in order":           {m.mayEnter(wire(), 0), ""},
+		"another's MAC":               {sends(6, nearMAC[:]...), notItsOwn},
+		"another's address":           {sends(26, 10, 1, 0, 2), notItsOwn},
+		"ICMP":                        {sends(23, 1), noSuchKind},
+		"a first fragment":            {sends(20, 0x20), noSuchKind},
+		"a later fragment":            {sends(21, 1), noSuchKind},
+		"options":                     {sends(14, 0x46), noSuchKind},
+		"a tag":                       {sends(12, 0x81), noSuchKind},
+		"a DHCP server's answer":      {sends(36, 0, 68), serversOnly},
+		"to a stranger":               {sends(0, strange[:]...), nowhere},
+		"to itself":                   {sends(0, ownMAC[:]...), toItself},
+		"large":                       {m.mayLeave(append(frame(), make([]byte, 1391)...), 0), tooLarge},
+		"as large as may be":          {m.mayLeave(append(frame(), make([]byte, 1390)...), 0), ""},
+		"in large pieces":             {m.mayLeave(frame(), 1423), tooLarge},
+		"in pieces":                   {m.mayLeave(frame(), 1422), ""},
+		"a packet in pieces":          {m.mayEnter(wire(), 1400), severalInOne},
+		"to another VTEP":             {enters(30, 192, 0, 2, 2), notForUs},
+		"to another interface":        {enters(0, 2), notForUs},
+		"to another port":             {enters(37, 0), notForUs},
+		"from no member":              {mended(26, thirdVTEP.AsSlice()...), noMember},
+		"into another network":        {enters(48, 2), noMember},
+		"into none":                   {enters(48, 9), noMember},
+		"with options of VXLAN":       {enters(42, 0x88), notATunnel},
+		"a length":                    {enters(38, 1), lies},
+		"congestion":                  {mended(15, 3), congested},
+		"to a container elsewhere":    {enters(50, farMAC[:]...), nowhere},
+		"ARP":                         {enters(62, 8, 6), noSuchKind},
+		"a checksum":                  {enters(24, 1), badChecksum},
+		"a checksum of UDP":           {enters(40, 1), badChecksum},
+		"bits after the VNI":          {enters(49, 1), reservedBits},
+		"from a group":                {enters(56, 1), noStation},
+		"larger than the network":     {m.mayEnter(refit(append(wire(), make([]byte, 1400)...)), 0), beyondMTU},
+		"a fragment of the tunnel's":  {mended(20, 0x20), notATunnel},
+		"cut off in the inner header": {m.mayEnter(refit(wire()[:63]), 0), notATunnel},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s is %q and not %q", name, strings.TrimSpace(c.got), c.want)
+		}
+	}
 }
