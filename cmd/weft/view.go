@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"runtime"
 	"slices"
 
@@ -47,13 +48,23 @@ func (d *daemon) view() control.State {
 // fastOf tells of the fast path; here are this host's endpoints.
 func fastOf(k *dataplane.Dataplane, here overlay.Snapshot) control.FastPath {
 	f, err := k.FastState()
-	out := control.FastPath{Open: f.Why == "", Why: f.Why, Sent: f.Sent, Received: f.Received, Local: f.Local, Slow: f.Slow}
+	out := control.FastPath{
+		Open: f.Why.Cause == "", Cause: string(f.Why.Cause), Why: f.Why.Text, Sent: f.Sent, Received: f.Received, Local: f.Local,
+	}
 	if err != nil {
 		out.Why = err.Error()
 	}
 	if !out.Open {
-		out.Slow = nil
 		return out
+	}
+	for _, id := range slices.Sorted(maps.Keys(f.Slow)) {
+		if out.Slow == nil {
+			out.Slow = map[string]string{}
+		}
+		out.Slow[id] = f.Slow[id].Text
+		if f.Slow[id].Cause == dataplane.CauseFault {
+			out.Faults = append(out.Faults, id)
+		}
 	}
 	used := map[string]bool{}
 	for _, e := range here.Local {

@@ -65,15 +65,18 @@ type Keys struct {
 
 // FastPath tells of the way around bridge, tunnel and netfilter.
 type FastPath struct {
-	Open     bool   `json:"open"`          // packets may take it
-	Why      string `json:"why,omitempty"` // there is none, or it is not known how it does
-	Networks int    `json:"networks"`      // with containers here that take it
-	Sent     uint64 `json:"sent"`          // packets to other hosts since the daemon's start
-	Received uint64 `json:"received"`      // packets from other hosts
-	Local    uint64 `json:"local"`         // packets between containers of this host
+	Open     bool   `json:"open"`            // packets may take it
+	Cause    string `json:"cause,omitempty"` // kind of Why: off, idle, kernel, host, others or fault
+	Why      string `json:"why,omitempty"`   // there is none, or it is not known how it does
+	Networks int    `json:"networks"`        // with containers here that take it
+	Sent     uint64 `json:"sent"`            // packets to other hosts since the daemon's start
+	Received uint64 `json:"received"`        // packets from other hosts
+	Local    uint64 `json:"local"`           // packets between containers of this host
 
 	// Slow are the networks with containers here that do without, and why.
 	Slow map[string]string `json:"slow,omitempty"`
+	// Faults are those of Slow that ought to take it, by id, sorted.
+	Faults []string `json:"faults,omitempty"`
 }
 
 // Docker tells how the connection to Docker's API is doing, over which

@@ -39,12 +39,12 @@ const tunnelOverhead = 14 + 8 + 8 + 20
 
 // fast is the fast path of this host.
 type fast struct {
-	tried  bool              // to load the programs, which is done once
-	plane  *fastpath.Plane   // nil: they are not loaded
-	uplink int               // index of the link at whose ingress it hangs; 0: nowhere
-	why    string            // why there is none, or ""
-	slow   map[string]string // why networks do without, by id
-	late   map[string]bool   // networks with ports that have not arrived, by id
+	tried  bool                 // to load the programs, which is done once
+	plane  *fastpath.Plane      // nil: they are not loaded
+	uplink int                  // index of the link at whose ingress it hangs; 0: nowhere
+	why    Hindrance            // there is none because of it
+	slow   map[string]Hindrance // networks do without because of it, by id
+	late   map[string]bool      // networks with ports that have not arrived, by id
 	ways   map[netip.Addr]hop
 	told   atomic.Pointer[toldFast]
 	swept  bool // what an earlier process left at the interface is gone
@@ -60,10 +60,10 @@ type toldFast struct {
 // loaded at once: else the first pass does so, for that takes a while on a busy machine,
 // and Docker waits half a second for weft to listen.
 func (d *Dataplane) openFast(mode FastPath) error {
-	d.fast.slow, d.fast.late, d.fast.ways = map[string]string{}, map[string]bool{}, map[netip.Addr]hop{}
+	d.fast.slow, d.fast.late, d.fast.ways = map[string]Hindrance{}, map[string]bool{}, map[netip.Addr]hop{}
 	switch mode {
 	case FastOff:
-		d.fast.tried, d.fast.why = true, "it is off, see --fast-path"
+		d.fast.tried, d.fast.why = true, Hindrance{CauseOff, "it is off, see --fast-path"}
 	case FastOn:
 		if err := d.fast.load(); err != nil {
 			return fmt.Errorf("%w: %w", ErrNoFastPath, err)
@@ -94,25 +94,25 @@ func (d *Dataplane) fastHost(cfg overlay.Config, verify, border bool) bool {
 		clear(f.ways)
 	}
 	if err := f.load(); err != nil {
-		f.why = err.Error()
+		f.why = Hindrance{CauseKernel, err.Error()}
 	}
 	why, err := f.why, error(nil)
 	switch {
 	case f.plane == nil:
 	case len(cfg.Networks) == 0:
-		why = "no network has a container here"
+		why = Hindrance{CauseIdle, "no network has a container here"}
 	case !border:
-		why = "this host has no border, see the errors of its passes"
+		why = Hindrance{CauseFault, "this host has no border, see the errors of its passes"}
 	case !cfg.VTEP.Is4():
-		why = "the underlay is IPv6"
+		why = Hindrance{CauseHost, "the underlay is IPv6"}
 	default:
 		why, err = d.fastUplink(cfg, verify)
 	}
 	if err != nil {
-		why = err.Error()
+		why = Hindrance{CauseFault, err.Error()}
 	}
 	f.why, err = why, nil
-	if why != "" {
+	if why.hinders() {
 		err = d.leaveUplink()
 		if f.plane != nil {
 			err = errors.Join(err, f.plane.Shut())
@@ -121,41 +121,41 @@ func (d *Dataplane) fastHost(cfg overlay.Config, verify, border bool) bool {
 	if err := errors.Join(err, d.sweepUplinks()); err != nil { // a kernel without programs at links has none to take away
 		d.log.WithError(err).Debug("It cannot be told whether the fast path is away from interfaces that are not to have it; it ends by itself.")
 	}
-	return why == ""
+	return !why.hinders()
 }
 
 // fastUplink hangs the program at the interface that has the VTEP, and says why not.
-func (d *Dataplane) fastUplink(cfg overlay.Config, verify bool) (why string, err error) {
+func (d *Dataplane) fastUplink(cfg overlay.Config, verify bool) (why Hindrance, err error) {
 	f := &d.fast
 	if d.surroundings.link == "" {
-		return fmt.Sprintf("no interface that carries packets has address %s", cfg.VTEP), nil
+		return Hindrance{CauseHost, fmt.Sprintf("no interface that carries packets has address %s", cfg.VTEP)}, nil
 	}
 	l, err := d.hostLink(func(h *netlink.Handle) (netlink.Link, error) { return h.LinkByName(d.surroundings.link) })
 	if err != nil || l == nil {
-		return fmt.Sprintf("interface %s has just gone", d.surroundings.link), err
+		return Hindrance{CauseHost, fmt.Sprintf("interface %s has just gone", d.surroundings.link)}, err
 	}
 	at := l.Attrs()
 	if at.EncapType != "ether" {
-		return fmt.Sprintf("interface %s carries no Ethernet", at.Name), nil
+		return Hindrance{CauseHost, fmt.Sprintf("interface %s carries no Ethernet", at.Name)}, nil
 	}
 	if has, err := d.hasIPsec(); err != nil || has {
-		return "this host has IPsec policies, which the packets would go around", err
+		return Hindrance{CauseHost, "this host has IPsec policies, which the packets would go around"}, err
 	}
 	if f.uplink != 0 && f.uplink != at.Index {
 		if err := d.leaveUplink(); err != nil {
-			return "", err
+			return why, err
 		}
 	}
 	host := fastpath.Host{VTEP: cfg.VTEP, Port: cfg.Port, Uplink: at.Index}
 	if err := f.plane.SetHost(host); err != nil {
-		return "", err
+		return why, err
 	}
 	if f.uplink == at.Index && !verify {
-		return "", nil
+		return why, nil
 	}
 	others, err := dump(func() ([]netlink.Filter, error) { return d.host.FilterList(l, netlink.HANDLE_MIN_INGRESS) })
 	if err == nil && len(others) > 0 {
-		return fmt.Sprintf("somebody else's tc filters look at what comes in by %s, and would not see it", at.Name), nil
+		return Hindrance{CauseOthers, fmt.Sprintf("somebody else's tc filters look at what comes in by %s, and would not see it", at.Name)}, nil
 	}
 	err = visit(d.hostNS, func() error {
 		_, err := f.plane.Attach(fastpath.FromWire, 0, at.Index)
@@ -164,7 +164,7 @@ func (d *Dataplane) fastUplink(cfg overlay.Config, verify bool) (why string, err
 	if err == nil {
 		f.uplink = at.Index
 	}
-	return "", err
+	return why, err
 }
 
 // leaveUplink takes the program from the interface where this process has hung it.
@@ -258,26 +258,4 @@ func (d *Dataplane) near(src, vtep netip.Addr, size int) bool {
 		d.fast.ways[vtep] = way
 	}
 	return way.index != 0 && size <= way.mtu
-}
-
-// FastState is what there is of the fast path.
-type FastState struct {
-	Why  string            // why the host has none, or ""
-	Slow map[string]string // why networks do without, by id
-	fastpath.Counts
-}
-
-// FastState tells it, as of the last pass, whether one is under way or not.
-func (d *Dataplane) FastState() (FastState, error) {
-	told := d.fast.told.Load()
-	switch {
-	case told == nil:
-		return FastState{Why: "no pass has been made yet"}, nil
-	case told.plane == nil:
-		return told.FastState, nil
-	}
-	s := told.FastState
-	var err error
-	s.Counts, err = told.plane.Counts()
-	return s, err
 }

@@ -21,13 +21,13 @@ func (p *pass) fast(want []entry, open bool) {
 	delete(f.late, p.n.ID)
 	why := p.fastHinders(open)
 	var err error
-	if why == "" {
+	if !why.hinders() {
 		err = p.openFast(want)
 		if err != nil {
-			why = err.Error()
+			why = Hindrance{CauseFault, err.Error()}
 		}
 	}
-	if why == "" {
+	if !why.hinders() {
 		delete(f.slow, p.n.ID)
 		return
 	}
@@ -37,17 +37,17 @@ func (p *pass) fast(want []entry, open bool) {
 	}
 }
 
-// fastHinders says what keeps the network from the fast path, or "".
-func (p *pass) fastHinders(open bool) string {
+// fastHinders says what keeps the network from the fast path.
+func (p *pass) fastHinders(open bool) Hindrance {
 	switch {
 	case !open:
-		return "this host has no fast path"
+		return Hindrance{CauseHost, "this host has no fast path"}
 	case !p.n.Guarded:
-		return "its containers may send from any address (weft.port_isolation=false)"
+		return Hindrance{CauseOff, "its containers may send from any address (weft.port_isolation=false)"}
 	case p.n.Address.IsValid():
-		return "it probes the tunnels"
+		return Hindrance{CauseOff, "it probes the tunnels"}
 	}
-	return ""
+	return Hindrance{}
 }
 
 // openFast makes the pair, hangs the programs and fills the tables.

@@ -210,7 +210,7 @@ func TestTheProgramIsAtTheInterfaceWhileThereAreNetworks(t *testing.T) {
 	was := h.cfg.Networks
 	h.cfg.Networks = nil
 	h.set()
-	if s := h.fastState(); has() || s.Why == "" {
+	if s := h.fastState(); has() || s.Why.Cause != dataplane.CauseIdle {
 		t.Errorf("it is there without networks: %+v", s)
 	}
 	h.cfg.Networks = was
@@ -234,7 +234,7 @@ func TestIPsecClosesTheFastPath(t *testing.T) {
 		must(t, h.ns, append([]string{"ip", "xfrm", "policy", "add"}, strings.Fields(policy)...)...)
 		h.set()
 		before := h.fastState()
-		if !strings.Contains(before.Why, "IPsec") {
+		if before.Why.Cause != dataplane.CauseHost || !strings.Contains(before.Why.Text, "IPsec") {
 			t.Fatalf("with policy %q: %+v", policy, before)
 		}
 		if err := near.talks("tcp", to, 1<<16); err != nil {
@@ -245,7 +245,7 @@ func TestIPsecClosesTheFastPath(t *testing.T) {
 		}
 		must(t, h.ns, "ip", "xfrm", "policy", "flush")
 		h.set()
-		if s := h.fastState(); s.Why != "" {
+		if s := h.fastState(); s.Why.Cause != "" {
 			t.Fatalf("without policy %q: %+v", policy, s)
 		}
 		if err := near.talks("tcp", to, 1<<16); err != nil || h.fastState().Sent == before.Sent {
@@ -335,7 +335,7 @@ func TestFastAndSlowHostsTalk(t *testing.T) {
 	if s := hosts[0].fastState(); s.Sent == 0 || s.Received == 0 {
 		t.Errorf("the fast host did not take the fast path: %+v", s)
 	}
-	if s := hosts[1].fastState(); s.Sent != 0 || s.Why == "" {
+	if s := hosts[1].fastState(); s.Sent != 0 || s.Why.Cause != dataplane.CauseOff {
 		t.Errorf("the slow host: %+v", s)
 	}
 	hosts[1].fastText(func(format string, args ...any) {

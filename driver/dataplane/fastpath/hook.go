@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
@@ -114,23 +113,41 @@ func detach(index int, list []ebpf.ProgramID) error {
 }
 
 // attached gives weft's programs at a link.
-func attached(index int) ([]ebpf.ProgramID, error) {
-	all, err := link.QueryPrograms(link.QueryOptions{Target: index, Attach: ebpf.AttachTCXIngress})
+func attached(index int) (out []ebpf.ProgramID, err error) {
+	all, err := programsAt(index, ebpf.AttachTCXIngress)
+	for _, p := range all {
+		if p.weft() {
+			out = append(out, p.id)
+		}
+	}
+	return out, err
+}
+
+// hung is a program at a link.
+type hung struct {
+	id   ebpf.ProgramID
+	name string // "": it has none, or has just gone
+}
+
+func (h hung) weft() bool { return strings.HasPrefix(h.name, prefix) }
+
+// programsAt lists the programs at one side of a link, in the order in which they see
+// each packet.
+func programsAt(index int, side ebpf.AttachType) ([]hung, error) {
+	all, err := link.QueryPrograms(link.QueryOptions{Target: index, Attach: side})
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, ebpf.ErrNotSupported) {
 		return nil, nil // none, nor has a link that is gone any
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list programs at link %d: %w", index, err)
 	}
-	var out []ebpf.ProgramID
+	var out []hung
 	for _, a := range all.Programs {
 		name, err := programName(a.ID)
 		if err != nil {
 			return nil, err
 		}
-		if strings.HasPrefix(name, prefix) {
-			out = append(out, a.ID)
-		}
+		out = append(out, hung{a.ID, name})
 	}
 	return out, nil
 }
@@ -162,18 +179,3 @@ func programID(p *ebpf.Program) (ebpf.ProgramID, error) {
 	}
 	return id, nil
 }
-
-// attachable says what of the kernel is missing for programs at links.
-func attachable() error {
-	version, err := features.LinuxVersionCode()
-	if err != nil {
-		return fmt.Errorf("ask for the kernel's version: %w", err)
-	}
-	if version < tcxSince {
-		return fmt.Errorf("this kernel is %d.%d: programs at links (tcx) came with 6.6", version>>16, version>>8&0xff)
-	}
-	return nil
-}
-
-// tcxSince is Linux 6.6 as LINUX_VERSION_CODE.
-const tcxSince = 6<<16 | 6<<8

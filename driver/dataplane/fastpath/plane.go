@@ -42,17 +42,6 @@ func Open() (*Plane, error) {
 	return p, nil
 }
 
-// lacking says why the kernel takes no programs, where its own word is a riddle.
-func lacking(err error) error {
-	switch {
-	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("%w: weft needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN", err)
-	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.ENOSYS):
-		return fmt.Errorf("%w: the kernel is too old or was built without CONFIG_BPF_SYSCALL", err)
-	}
-	return err
-}
-
 // Close gives back what the process has. Programs that are attached stay, with their
 // tables.
 func (p *Plane) Close() error {

@@ -1,0 +1,58 @@
+package fastpath
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+func TestWhatIsLackingIsSaid(t *testing.T) {
+	const bpf, net, admin = capabilities(1) << unix.CAP_BPF, capabilities(1) << unix.CAP_NET_ADMIN, capabilities(1) << unix.CAP_SYS_ADMIN
+	for name, c := range map[string]struct {
+		got  error
+		want string
+	}{
+		"no capability":     {capabilities(0).enough(), "weft lacks CAP_BPF and CAP_NET_ADMIN,"},
+		"not BPF's":         {net.enough(), "weft lacks CAP_BPF,"},
+		"not the network's": {bpf.enough(), "weft lacks CAP_NET_ADMIN,"},
+		"both":              {(bpf | net).enough(), ""},
+		"all":               {admin.enough(), ""},
+		"nothing":           {lacking(nil), ""},
+		"forbidden":         {lacking(unix.EPERM), "seccomp"},
+		"no system call":    {lacking(unix.ENOSYS), "CONFIG_BPF_SYSCALL"},
+		"not supported":     {lacking(fmt.Errorf("map: %w", ebpf.ErrNotSupported)), "CONFIG_BPF_SYSCALL"},
+		"something else":    {lacking(unix.ENOMEM), "cannot allocate memory"},
+	} {
+		if (c.got == nil) != (c.want == "") || c.got != nil && !strings.Contains(c.got.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, c.got, c.want)
+		}
+	}
+}
+
+// opens is set for a process that only says what Open says.
+const opens = "WEFT_TEST_OPENS_THE_FAST_PATH"
+
+func TestWithoutACapabilityThereIsNoFastPath(t *testing.T) {
+	if os.Getenv(opens) != "" {
+		_, err := Open()
+		fmt.Println("Open says:", err)
+		return
+	}
+	for dropped, want := range map[string]string{
+		"-bpf,-sys_admin":            "weft lacks CAP_BPF,",
+		"-bpf,-sys_admin,-net_admin": "weft lacks CAP_BPF and CAP_NET_ADMIN,",
+		"-bpf":                       "<nil>",
+	} {
+		cmd := exec.CommandContext(t.Context(), "setpriv", "--bounding-set="+dropped, "--inh-caps=-all", os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+		cmd.Env = append(os.Environ(), opens+"=1")
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("with the capabilities %s: want %q: %v: %s", dropped, want, err, out)
+		}
+	}
+}
