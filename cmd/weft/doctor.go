@@ -162,13 +162,18 @@ func doctorText(d control.Diagnosis) string {
 	var found strings.Builder
 	findings := 0
 	for _, r := range d.Checks {
-		result := "ok"
-		switch {
-		case len(r.Follows) > 0:
-			result = plural(len(r.Findings), "finding", "findings") + ", which follow from " + strings.Join(r.Follows, ", ")
-		case len(r.Findings) > 0:
-			result = plural(len(r.Findings), "finding", "findings")
-			findings += len(r.Findings)
+		result, wrong := "ok", len(r.Wrong())
+		if wrong > 0 {
+			result = plural(wrong, "finding", "findings")
+		}
+		if len(r.Follows) > 0 {
+			result += ", which follow from " + strings.Join(r.Follows, ", ")
+		}
+		if r.Counts() {
+			findings += wrong
+		}
+		if notes := len(r.Findings) - wrong; notes > 0 {
+			result += ", " + plural(notes, "note", "notes")
 		}
 		if r.NotChecked != "" {
 			result = strings.TrimPrefix(result+", ", "ok, ") + "not checked: " + r.NotChecked

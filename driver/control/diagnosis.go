@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -15,7 +16,7 @@ const doctorTime = 45 * time.Second
 // Diagnosis is the answer to GET /v1/doctor, and what `weft doctor --json`
 // writes.
 type Diagnosis struct {
-	Healthy bool          `json:"healthy"` // no check has a finding
+	Healthy bool          `json:"healthy"` // no check has a finding, but notes
 	Code    int           `json:"code"`    // exit code of `weft doctor`
 	Host    string        `json:"host"`
 	Daemon  bool          `json:"daemon"` // the daemon made the checks; else the command did, without it
@@ -40,9 +41,19 @@ type Severity string
 const (
 	Broken Severity = "broken" // something does not work now
 	Risk   Severity = "risk"   // all works, but will not for long or not in every case
+	Note   Severity = "note"   // all works; somebody who looks for a cause may want to know
 )
 
-// Finding is one thing that is wrong.
+// Wrong gives the findings that are more than notes.
+func (r CheckResult) Wrong() []Finding {
+	return slices.DeleteFunc(slices.Clone(r.Findings), func(f Finding) bool { return f.Severity == Note })
+}
+
+// Counts says whether the check found something that is wrong, and that follows from
+// nothing else.
+func (r CheckResult) Counts() bool { return len(r.Wrong()) > 0 && len(r.Follows) == 0 }
+
+// Finding is one thing that is wrong, or a note.
 type Finding struct {
 	Check    string   `json:"check"`
 	Object   string   `json:"object"`  // what it is found on: a host, a link, a file

@@ -66,6 +66,7 @@ var All = []Check{
 	promisesCheck,
 	fixedMTUCheck,
 	passesCheck,
+	fastPathCheck,
 	tunnelCheck,
 	mtuCheck,
 	checksumCheck,

@@ -50,6 +50,7 @@ type Kernel interface {
 	TryPort(ctx context.Context, local netip.Addr, port uint16) error
 	UDPSockets(port uint16) ([]dataplane.Socket, error)
 	ForeignTunnels(port uint16) ([]dataplane.ForeignTunnel, error)
+	HookedAt(link string) ([]dataplane.Hooked, error)
 	Drops(ctx context.Context, packets []firewall.Packet) ([]*firewall.Drop, error)
 }
 

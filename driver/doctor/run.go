@@ -81,10 +81,10 @@ func run(ctx context.Context, c Check, h *Host) control.CheckResult {
 func explain(results []control.CheckResult, checks []Check) {
 	found := map[string]bool{}
 	for _, r := range results {
-		found[r.Check] = len(r.Findings) > 0
+		found[r.Check] = len(r.Wrong()) > 0
 	}
 	for i := range results {
-		if len(results[i].Findings) == 0 {
+		if len(results[i].Wrong()) == 0 {
 			continue
 		}
 		for _, cause := range checks[i].After {
@@ -99,7 +99,7 @@ func explain(results []control.CheckResult, checks []Check) {
 // or SeveralCode.
 func code(results []control.CheckResult) int {
 	counts := slices.DeleteFunc(slices.Clone(results), func(r control.CheckResult) bool {
-		return len(r.Findings) == 0 || len(r.Follows) > 0
+		return !r.Counts()
 	})
 	switch len(counts) {
 	case 0:

@@ -56,6 +56,10 @@ var kernelFaults = []fault{
 			return func() { sh(t, "h1", "rmdir "+path) }
 		},
 	},
+	{
+		check: "fast-path", how: "a filter of tc looks at what comes in by the underlay's interface", says: []string{"is closed", "eth0", "a filter of kind u32"},
+		breaks: commands("h1", "tc qdisc add dev eth0 clsact && tc filter add dev eth0 ingress protocol ip u32 match u32 0 0 classid 1:1", "tc qdisc del dev eth0 clsact"),
+	},
 }
 
 // alone breaks while h1 has no container in the network, and thus no tunnel.
