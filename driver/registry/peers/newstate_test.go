@@ -34,10 +34,7 @@ func newKilled(t *testing.T) *killed {
 // says whether h2's machine refused connections meanwhile.
 func newSilent(t *testing.T, refuses bool) *killed {
 	t.Helper()
-	self := overlay.Host{Name: "h1", VTEP: netip.MustParseAddr("192.0.2.1"), Push: netip.MustParseAddrPort("192.0.2.1:7947")}
-	k := &killed{Peers: New(self, time.Minute), t: t, now: time.Unix(1000, 0), doc: record.HostDoc{Runs: 1, Host: overlay.Host{
-		Name: "h2", Incarnation: "before", VTEP: netip.MustParseAddr("192.0.2.2"), Push: netip.MustParseAddrPort("192.0.2.2:7947"),
-	}}}
+	k := newPeer(t)
 	k.see(record.HostUpdate{Live: true, Lease: 1})
 	if !k.Hear(Beat{Host: "h2", Incarnation: "before", Number: 1<<32 + 1}, keys.Ring{}, k.now).Counts {
 		t.Fatal("h2 is not heard")
@@ -46,6 +43,15 @@ func newSilent(t *testing.T, refuses bool) *killed {
 		k.tick(refuses)
 	}
 	return k
+}
+
+// newPeer is a host that has not seen or heard h2 yet.
+func newPeer(t *testing.T) *killed {
+	t.Helper()
+	self := overlay.Host{Name: "h1", VTEP: netip.MustParseAddr("192.0.2.1"), Push: netip.MustParseAddrPort("192.0.2.1:7947")}
+	return &killed{Peers: New(self, time.Minute), t: t, now: time.Unix(1000, 0), doc: record.HostDoc{Runs: 1, Host: overlay.Host{
+		Name: "h2", Incarnation: "before", VTEP: netip.MustParseAddr("192.0.2.2"), Push: netip.MustParseAddrPort("192.0.2.2:7947"),
+	}}}
 }
 
 // endLease has h2's lease end, until h2 is down.

@@ -18,10 +18,11 @@ const (
 // with it.
 func (p *Peers) CountSilence(now time.Time) (news []News, changed bool) {
 	changed = p.countProbes()
-	for host, l := range p.links {
+	for host := range p.hosts {
 		was := p.nameless(host)
 		changed = p.countVacant(host, now) || changed
-		if l.heard.IsZero() {
+		l := p.links[host]
+		if l == nil || l.heard.IsZero() {
 			continue
 		}
 		l.quiet++

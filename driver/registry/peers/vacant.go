@@ -28,6 +28,9 @@ import (
 // was sent to when the record came is sent to as if its machine had refused then: for as
 // long as a refusal counts, and not beyond the reap time of the lease that ended. A host
 // that was not sent to gains nothing by a new record.
+//
+// A process that has just started has heard nobody. A host without a lease counts as down
+// for it after DownAfter, so its machine is asked before.
 
 const (
 	// vacantAsk is the silence, in ticks, after which a host's machine is asked:
@@ -42,8 +45,8 @@ const (
 // sorted by name.
 func (p *Peers) Quiet() []overlay.Host {
 	var out []overlay.Host
-	for name, l := range p.links {
-		if host := p.hosts[name]; quiet(host, l) && host.Push.IsValid() && p.mayAnswer(name) {
+	for name, host := range p.hosts {
+		if quiet(host, p.linkOf(name)) && host.Push.IsValid() && p.mayAnswer(name) {
 			out = append(out, host.Host)
 		}
 	}
@@ -59,16 +62,19 @@ func (p *Peers) mayAnswer(name string) bool {
 }
 
 // quiet says whether the host was heard and is not any more, or its machine counted as
-// one that lives and it has not been heard since.
+// one that lives and it has not been heard since, or it was never heard and has no lease.
 func quiet(host Peer, l *link) bool {
-	return host.answers > 0 || l.incarnation == host.Incarnation && !l.heard.IsZero() && l.quiet >= vacantAsk
+	if l == nil || l.heard.IsZero() {
+		return host.answers > 0 || !host.Live
+	}
+	return host.answers > 0 || l.quiet >= vacantAsk
 }
 
 // MachineAnswers says that the host's machine lives, and whether it refuses the connection since
 // no weft runs on it.
 func (p *Peers) MachineAnswers(asked overlay.Host, refuses bool) {
-	l, host := p.links[asked.Name], p.hosts[asked.Name]
-	if l == nil || host.Host != asked || !quiet(host, l) || !p.mayAnswer(asked.Name) {
+	host, known := p.hosts[asked.Name]
+	if !known || host.Host != asked || !quiet(host, p.linkOf(asked.Name)) || !p.mayAnswer(asked.Name) {
 		return
 	}
 	host.answers = vacantTicks

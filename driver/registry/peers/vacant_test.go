@@ -104,3 +104,28 @@ func TestAHostWhoseWeftHangsKeepsItsPacketsAndNotItsNames(t *testing.T) {
 		t.Error("h2 is sent to when its addresses may be another's")
 	}
 }
+
+// A process that starts while another host's weft is dead has never heard that one. It
+// sends to it as long as its machine answers, and no longer.
+func TestAProcessThatStartsAsksTheMachinesOfHostsWithoutALease(t *testing.T) {
+	for name, answers := range map[string]bool{"its machine lives": true, "its machine is dead": false} {
+		k := newPeer(t)
+		k.see(record.HostUpdate{Lease: 1})
+		began := k.now
+		for k.now.Sub(began) < 2*DownAfter {
+			k.tick(answers)
+			if down := k.hosts["h2"].Down; k.sentTo() != (answers || !down) {
+				t.Fatalf("%s: after %v it is down: %v, and sent to: %v", name, k.now.Sub(began), down, k.sentTo())
+			}
+		}
+		if !k.hosts["h2"].Down {
+			t.Errorf("%s: it is not down", name)
+		}
+		for range vacantTicks {
+			k.tick(false)
+		}
+		if k.sentTo() || len(k.Quiet()) > 0 {
+			t.Errorf("%s: it is sent to: %v, and %d are asked, though it does not answer", name, k.sentTo(), len(k.Quiet()))
+		}
+	}
+}
