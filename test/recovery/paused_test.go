@@ -21,6 +21,10 @@ var paused = &scene{name: "paused", host: "h5", over: make(chan error, 1), play:
 		return err
 	}
 	time.Sleep(time.Second)
+	// A machine that is suspended takes no connection for a weft that does nothing.
+	if _, err := h.Run(ctx, slices.Concat([]string{"iptables", "-I"}, asleep)...); err != nil {
+		return err
+	}
 	for _, s := range []lab.Service{lab.Weft, lab.Dockerd} {
 		if err := h.Signal(s, unix.SIGSTOP); err != nil {
 			return err
@@ -46,6 +50,9 @@ var paused = &scene{name: "paused", host: "h5", over: make(chan error, 1), play:
 	return nil
 }}
 
+// asleep has the host's kernel take no connection from another weft.
+var asleep = []string{"INPUT", "-p", "tcp", "--dport", "7947", "-j", "DROP"}
+
 // noticed is when h2 withdrew the host's names, and stopped sending to it.
 var noticed [2]time.Duration
 
@@ -64,6 +71,9 @@ func TestPausedForTooLong(t *testing.T) {
 	asks := container(t, "h1", paused.name, "asks")
 	owner := container(t, "h2", paused.name, "owner", "--ip=10.84.0.77")
 	stop := asks.pings(owner)
+	if _, err := h5.Run(t.Context(), slices.Concat([]string{"iptables", "-D"}, asleep)...); err != nil {
+		t.Fatal(err)
+	}
 	for _, s := range []lab.Service{lab.Dockerd, lab.Weft} {
 		if err := h5.Signal(s, unix.SIGCONT); err != nil {
 			t.Fatal(err)
