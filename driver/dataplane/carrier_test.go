@@ -48,14 +48,7 @@ func TestACarrierIsToldWhenTheContainersLinkIsUp(t *testing.T) {
 	up.Store(true)
 	h.fetch(p)
 	for _, told := range []chan error{early, done} {
-		select {
-		case err := <-told:
-			if err != nil {
-				t.Error(err)
-			}
-		case <-time.After(soon):
-			t.Fatal("the link is up, and nobody is told")
-		}
+		isTold(t, told)
 	}
 	if err := wait(); err != nil {
 		t.Errorf("of a link that is up: %v", err)
@@ -80,6 +73,12 @@ func TestACarrierInTheNamespaceThatComesNextIsTold(t *testing.T) {
 	h.cfg.Networks = networks(p)
 	h.set()
 	h.fetch(p)
+	isTold(t, told)
+}
+
+// isTold waits until whoever waits for a link that is up is told so.
+func isTold(t *testing.T, told <-chan error) {
+	t.Helper()
 	select {
 	case err := <-told:
 		if err != nil {

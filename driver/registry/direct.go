@@ -191,8 +191,8 @@ func (d *Direct) Quiet() []overlay.Host {
 	return d.peers.Quiet()
 }
 
-// MachineAnswers says that the host's machine lives, and whether it refuses the connection since
-// no weft runs on it.
+// MachineAnswers says that the host's machine lives, and whether it refuses the connection
+// since no weft runs on it.
 func (d *Direct) MachineAnswers(host overlay.Host, refuses bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

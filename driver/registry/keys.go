@@ -31,18 +31,11 @@ type keysKeeper struct {
 
 // run looks for the keys that are missing, until ctx ends.
 func (k keysKeeper) run(ctx context.Context) error {
-	ticker := time.NewTicker(keysLook)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
+	return every(ctx, keysLook, func() {
 		if err := k.tendKeys(ctx); err != nil && ctx.Err() == nil {
 			k.log.WithError(err).Debug("It could not be looked whether the store has the names and VNIs of all networks; this is tried again.")
 		}
-	}
+	})
 }
 
 // tendKeys makes the keys that are missing, if that is this host's to do.

@@ -110,18 +110,11 @@ func (k *Keyring) keysStateLocked() keys.State {
 // run keeps up with the cluster's keys, and changes them when it is due, until ctx
 // ends.
 func (k *Keyring) run(ctx context.Context) error {
-	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
+	return every(ctx, tick, func() {
 		if err := k.tendKeys(ctx); err != nil && ctx.Err() == nil {
 			k.log.WithError(err).Debug("The keys of direct messages could not be looked after; it is tried again.")
 		}
-	}
+	})
 }
 
 func (k *Keyring) tendKeys(ctx context.Context) error {

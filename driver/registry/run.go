@@ -107,6 +107,20 @@ func (l leaseHolder) hold(ctx context.Context, held func()) error {
 	return l.cluster.Hold(ctx, self.Name, record.LiveKey(self.Name), []byte(run), leaseTTL, held, l.claims.Fence()...)
 }
 
+// every does something at each tick until ctx ends.
+func every(ctx context.Context, d time.Duration, do func()) error {
+	ticker := time.NewTicker(d)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			do()
+		}
+	}
+}
+
 // newBackoff spreads repeated attempts from 50 ms to 0.3 s, half more with jitter: a
 // store that is back after a long time has what it missed within 2 s, and a few
 // requests, one after the other, are part of that.

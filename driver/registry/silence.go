@@ -15,16 +15,7 @@ type silence struct {
 
 // run notices hosts that fall silent, until ctx ends.
 func (s silence) run(ctx context.Context) error {
-	ticker := time.NewTicker(peers.SilenceTick)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			s.count()
-		}
-	}
+	return every(ctx, peers.SilenceTick, s.count)
 }
 
 func (s silence) count() {

@@ -63,16 +63,7 @@ type asked struct {
 func (v *vetoes) run(ctx context.Context) error {
 	v.due, v.asked = map[string]time.Time{}, map[string]*asked{}
 	defer v.wait.Wait()
-	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			v.update(ctx, time.Now())
-		}
-	}
+	return every(ctx, tick, func() { v.update(ctx, time.Now()) })
 }
 
 // update asks for the vetoes that are missing and lets go of those that are not true.
