@@ -24,9 +24,9 @@ func (r *Registry) RunTombstones(ctx context.Context) error {
 	return tombstoneKeeper{r.directory}.run(ctx)
 }
 
-// TendKeys is what a host does each half minute for the keys of names and VNIs.
-func (r *Registry) TendKeys(ctx context.Context) error {
-	return keysKeeper{directory: r.directory, peers: r.peers, place: r.place}.tendKeys(ctx)
+// RestoreReservations is what a host does each half minute for the keys of names and VNIs.
+func (r *Registry) RestoreReservations(ctx context.Context) error {
+	return reservations{directory: r.directory, peers: r.peers, place: r.place}.restoreMissing(ctx)
 }
 
 // Settling says whether the network's removal is asked here and not settled.

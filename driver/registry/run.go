@@ -48,7 +48,7 @@ func (r *Registry) tasks() []func(context.Context) error {
 		flusher{core: c, peers: r.peers}.run,
 		epochKeeper{core: c, epochs: r.epochs, place: r.place, peers: r.peers}.run,
 		tombstoneKeeper{directory: d}.run,
-		keysKeeper{directory: d, peers: r.peers, place: r.place}.run,
+		reservations{directory: d, peers: r.peers, place: r.place}.run,
 		r.keyring.run,
 	}
 }

@@ -30,13 +30,13 @@ func TestKeysThatGoAloneAreMadeAgain(t *testing.T) {
 		for _, key := range keys {
 			remove(t, cluster, key)
 		}
-		h2.do("look", h2.TendKeys(t.Context()))
+		h2.do("look", h2.RestoreReservations(t.Context()))
 		for _, key := range keys {
 			if _, err := cluster.Get(t.Context(), key); err == nil {
 				t.Errorf("%s is made again by a host that is not the first", key)
 			}
 		}
-		h1.do("look", h1.TendKeys(t.Context()))
+		h1.do("look", h1.RestoreReservations(t.Context()))
 		for _, key := range []string{name, vni} {
 			if got := read(t, cluster, key); string(got.Value) != n.ID {
 				t.Errorf("without %v, %s is %q", keys, key, got.Value)
@@ -49,12 +49,12 @@ func TestKeysThatGoAloneAreMadeAgain(t *testing.T) {
 
 	// What another network has is left to it; what a removed one has left is taken over.
 	put(t, cluster, name, gone.ID)
-	h1.do("look", h1.TendKeys(t.Context()))
+	h1.do("look", h1.RestoreReservations(t.Context()))
 	if got := read(t, cluster, name); string(got.Value) != n.ID {
 		t.Errorf("a removed network keeps %s: %q", name, got.Value)
 	}
 	put(t, cluster, vni, "strange")
-	h1.do("look", h1.TendKeys(t.Context()))
+	h1.do("look", h1.RestoreReservations(t.Context()))
 	if got := read(t, cluster, vni); string(got.Value) != "strange" {
 		t.Errorf("what nobody understands is written over by %q", got.Value)
 	}

@@ -19,27 +19,27 @@ import (
 // names, no watch shows it, and another network could be made in its place. So one host
 // looks for them.
 
-// keysLook is how often.
-const keysLook = 30 * time.Second
+// reservationsLook is how often.
+const reservationsLook = 30 * time.Second
 
-// keysKeeper makes the keys of names and VNIs again.
-type keysKeeper struct {
+// reservations sees to it that each name and each VNI has its key.
+type reservations struct {
 	*directory
 	peers *peers.Peers
 	place *place
 }
 
 // run looks for the keys that are missing, until ctx ends.
-func (k keysKeeper) run(ctx context.Context) error {
-	return every(ctx, keysLook, func() {
-		if err := k.tendKeys(ctx); err != nil && ctx.Err() == nil {
+func (k reservations) run(ctx context.Context) error {
+	return every(ctx, reservationsLook, func() {
+		if err := k.restoreMissing(ctx); err != nil && ctx.Err() == nil {
 			k.log.WithError(err).Debug("It could not be looked whether the store has the names and VNIs of all networks; this is tried again.")
 		}
 	})
 }
 
-// tendKeys makes the keys that are missing, if that is this host's to do.
-func (k keysKeeper) tendKeys(ctx context.Context) error {
+// restoreMissing makes the keys that are missing, if that is this host's to do.
+func (k reservations) restoreMissing(ctx context.Context) error {
 	k.mu.RLock()
 	first := k.peers.First()
 	k.mu.RUnlock()
@@ -68,7 +68,7 @@ func (k keysKeeper) tendKeys(ctx context.Context) error {
 }
 
 // restoreKeysOf makes the keys of a network that the store has.
-func (k keysKeeper) restoreKeysOf(ctx context.Context, id string) error {
+func (k reservations) restoreKeysOf(ctx context.Context, id string) error {
 	n, revision, err := k.readNetwork(ctx, id)
 	if err != nil || !n.Deleted.IsZero() {
 		return nil //nolint:nilerr // its record is others' care, and comes first
