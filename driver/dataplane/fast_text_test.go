@@ -124,12 +124,8 @@ func programs(ns *netns.NS, prefix string, say func(string, ...any)) (out []*ebp
 			if strings.HasPrefix(l.Attrs().Name, "wf") {
 				say("%s%s up", prefix, l.Attrs().Name)
 			}
-			all, err := link.QueryPrograms(link.QueryOptions{Target: l.Attrs().Index, Attach: ebpf.AttachTCXIngress})
-			if err != nil {
-				continue
-			}
-			for _, a := range all.Programs {
-				p, err := ebpf.NewProgramFromID(a.ID)
+			for _, id := range programsAt(l) {
+				p, err := ebpf.NewProgramFromID(id)
 				if err != nil {
 					return err
 				}
@@ -145,6 +141,26 @@ func programs(ns *netns.NS, prefix string, say func(string, ...any)) (out []*ebp
 		}
 		return nil
 	})
+	return out
+}
+
+// programsAt are the programs that see what comes in by a link of the thread's
+// namespace, by tcx or as filters.
+func programsAt(l netlink.Link) (out []ebpf.ProgramID) {
+	if all, err := link.QueryPrograms(link.QueryOptions{Target: l.Attrs().Index, Attach: ebpf.AttachTCXIngress}); err == nil {
+		for _, a := range all.Programs {
+			out = append(out, a.ID)
+		}
+	}
+	filters, err := netlink.FilterList(l, netlink.HANDLE_MIN_INGRESS)
+	if err != nil {
+		return out // the link has just gone
+	}
+	for _, f := range filters {
+		if b, ok := f.(*netlink.BpfFilter); ok {
+			out = append(out, ebpf.ProgramID(b.Id))
+		}
+	}
 	return out
 }
 
