@@ -16,10 +16,11 @@ import (
 // sure; nil: there is none. Rules at a link's ingress, and those of the older
 // iptables-legacy, are not seen.
 func (i *Inspector) Drops(ctx context.Context, packets []firewall.Packet) ([]*firewall.Drop, error) {
-	c, err := connect(i.hostNS)
+	c, part, err := connect(i.hostNS)
 	if err != nil {
-		return nil, fmt.Errorf("open nftables: %w", err)
+		return nil, err
 	}
+	defer part()
 	chains, err := dump(c.ListChains)
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return nil, fmt.Errorf("list nftables chains: %w", err)

@@ -181,10 +181,11 @@ func (p *pass) guards(n overlay.NetworkConfig) map[string]portGuard {
 func (p *pass) guard(old applied) error {
 	want := p.guards(p.n)
 	table := &nftables.Table{Family: nftables.TableFamilyNetdev, Name: ownTable}
-	c, err := connect(p.ns)
+	c, part, err := connect(p.ns)
 	if err != nil {
-		return fmt.Errorf("open nftables: %w", err)
+		return err
 	}
+	defer part()
 	have := map[string][]string{}
 	switch {
 	case p.verify:

@@ -158,10 +158,11 @@ func (i *Inspector) Marked() (Marked, error) {
 		}
 	}
 	slices.Sort(out.Links)
-	c, err := connect(i.hostNS)
+	c, part, err := connect(i.hostNS)
 	if err != nil {
-		return out, fmt.Errorf("open nftables: %w", err)
+		return out, err
 	}
+	defer part()
 	tables, err := dump(func() ([]*nftables.Table, error) { return c.ListTablesOfFamily(nftables.TableFamilyINet) })
 	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EPROTONOSUPPORT) {
 		return out, fmt.Errorf("list nftables tables: %w", err)

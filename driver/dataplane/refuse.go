@@ -104,10 +104,11 @@ func (p *pass) refuseChain() error {
 	if !p.fresh[overlay.RefuseEnd] && !p.verify {
 		return nil
 	}
-	c, err := connect(p.ns)
+	c, part, err := connect(p.ns)
 	if err != nil {
-		return fmt.Errorf("open nftables: %w", err)
+		return err
 	}
+	defer part()
 	table, chain := refuseTable()
 	have, err := readRules(c, table, chain)
 	if err != nil {
@@ -140,10 +141,11 @@ func (p *pass) removeRefusal() error {
 	if err := p.h.remove(end); err != nil {
 		return err
 	}
-	c, err := connect(p.ns)
+	c, part, err := connect(p.ns)
 	if err != nil {
-		return fmt.Errorf("open nftables: %w", err)
+		return err
 	}
+	defer part()
 	table, chain := refuseTable()
 	chains, err := listChains(c, table)
 	if err != nil || !slices.ContainsFunc(chains, func(have *nftables.Chain) bool { return have.Name == chain.Name }) {
@@ -173,10 +175,11 @@ func lacking(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(e
 
 // tryRefusal makes the chain at a link of another namespace.
 func tryRefusal(ns netns.NsHandle, link string) error {
-	c, err := connect(ns)
+	c, part, err := connect(ns)
 	if err != nil {
 		return err
 	}
+	defer part()
 	table, chain := refuseTable()
 	chain.Device = link
 	addRefusal(c, table, chain)

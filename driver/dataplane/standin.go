@@ -124,10 +124,11 @@ func key(name []byte) []byte {
 
 // newStandIn makes the table without names, in place of one that is left.
 func newStandIn(ns netns.NsHandle, ttl time.Duration) (*standIn, error) {
-	c, err := connect(ns)
+	c, part, err := connect(ns)
 	if err != nil {
 		return nil, err
 	}
+	defer part()
 	s := &standIn{table: &nftables.Table{Name: standInTable, Family: nftables.TableFamilyIPv4}, sets: map[int]*nftables.Set{}}
 	s.alive = &nftables.Set{Table: s.table, Name: "alive", ID: 1, KeyType: nftables.TypeIPAddr, HasTimeout: true}
 	c.AddTable(s.table)
@@ -180,10 +181,11 @@ func becomesAnswer() rule {
 // change adds names to the sets or takes them out, and makes sets that are not
 // there yet, each with its rule.
 func (s *standIn) change(ns netns.NsHandle, names []string, do func(*nftables.Conn, *nftables.Set, []nftables.SetElement) error) error {
-	c, err := connect(ns)
+	c, part, err := connect(ns)
 	if err != nil {
 		return err
 	}
+	defer part()
 	elements := map[int][]nftables.SetElement{}
 	for _, name := range names {
 		elements[len(name)] = append(elements[len(name)], nftables.SetElement{Key: []byte(name)})
@@ -227,10 +229,11 @@ func (s *standIn) addSet(c *nftables.Conn, length int) error {
 const bitwiseBytes = 16
 
 func (s *standIn) renew(ns netns.NsHandle, ttl time.Duration) error {
-	c, err := connect(ns)
+	c, part, err := connect(ns)
 	if err != nil {
 		return err
 	}
+	defer part()
 	c.FlushSet(s.alive)
 	if err := c.SetAddElements(s.alive, []nftables.SetElement{{Key: dockerResolver[:], Timeout: ttl}}); err != nil {
 		return err
@@ -240,10 +243,11 @@ func (s *standIn) renew(ns netns.NsHandle, ttl time.Duration) error {
 
 // removeStandIn takes the table away, if there is one.
 func removeStandIn(ns netns.NsHandle) error {
-	c, err := connect(ns)
+	c, part, err := connect(ns)
 	if err != nil {
 		return err
 	}
+	defer part()
 	c.DelTable(&nftables.Table{Name: standInTable, Family: nftables.TableFamilyIPv4})
 	if err := c.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("remove table %s: %w", standInTable, err)

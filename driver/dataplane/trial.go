@@ -161,10 +161,11 @@ func tryPort(h *handle) error {
 
 // tryBorder makes a border.
 func tryBorder(ns netns.NsHandle) error {
-	c, err := connect(ns)
+	c, part, err := connect(ns)
 	if err != nil {
 		return err
 	}
+	defer part()
 	b := borderOf(overlay.Config{Port: 4789, Networks: []overlay.NetworkConfig{{VNI: 1, Members: []netip.Addr{
 		netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.MustParseAddr("2001:db8::1"),
 	}}}})
@@ -174,10 +175,11 @@ func tryBorder(ns netns.NsHandle) error {
 
 // tryNetdev makes a chain that guards a port.
 func tryNetdev(ns netns.NsHandle) error {
-	c, err := connect(ns)
+	c, part, err := connect(ns)
 	if err != nil {
 		return err
 	}
+	defer part()
 	table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyNetdev, Name: ownTable})
 	ch := c.AddChain(&nftables.Chain{
 		Table: table, Name: "a", Type: nftables.ChainTypeFilter, Device: "a",
