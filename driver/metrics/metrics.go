@@ -55,7 +55,7 @@ func New(source Source, log logrus.FieldLogger) *Metrics {
 		drifted:  counter("drifted_passes_total", "Passes that found something in the kernel changed by somebody else."),
 		repairs:  counter("repairs_total", "Things in the kernel that somebody else had changed and a pass has repaired."),
 		requests: histograms("store_request_duration_seconds", "How long requests to Consul took; wait is a long poll of up to a minute.", travel, "request", "result"),
-		applied:  histograms("watch_apply_duration_seconds", "How long it took to take over an answer of a watch of the store, with the records that were fetched for it.", work, "watch", "result"),
+		applied:  histograms("watch_apply_duration_seconds", "How long it took to take over an answer of a watch of the store.", work, "watch", "result"),
 		lag:      prometheus.NewHistogram(histogramOpts("watch_lag_seconds", "How long after this host began to write its own record its own watch of the store showed it.", travel)),
 		handed:   counters("addresses_handed_out_total", "Addresses given to Docker's containers: from stock, claimed in the store while Docker waited, or named by the user.", "from"),
 		lost:     counter("addresses_lost_total", "Addresses in use on this host that turned out to be another host's."),

@@ -43,7 +43,7 @@
 //	             what claims wait for: the store's epoch, this host's place, the store's
 //	             answer, this host's lost records
 //
-// Run's tasks (publisher, remover, follower, leaseHolder, reaper, vetoes, epochKeeper,
+// Run's tasks (publisher, remover, follower, reader, leaseHolder, reaper, vetoes, epochKeeper,
 // tombstoneKeeper, flusher, silence) have the parts that they need and no others.
 //
 // # The rooms

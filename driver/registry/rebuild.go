@@ -26,7 +26,7 @@ type rebuild struct {
 	*core
 
 	lost     bool // records may be lost that Docker or the store have
-	hosts    bool // the store's host/ records have been read
+	hosts    bool // the store's host/ records have been read, and the documents that they name
 	networks bool // and the net/ records
 
 	remains []overlay.Remains // what the kernel had of networks at the start, as long as lost
@@ -143,16 +143,14 @@ func (d *documents) withInheritedLocked(at overlay.Attachment) overlay.Attachmen
 func (f follower) hasRead(prefix string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	was := *f.rebuild
-	f.contact.leasesUnseen = f.contact.leasesUnseen && prefix != record.HostPrefix
-	f.rebuild.hosts = was.hosts || prefix == record.HostPrefix
-	f.rebuild.networks = was.networks || prefix == record.NetPrefix
-	if !was.hosts {
-		wakeUp(f.epochs.wake)
+	if prefix == record.HostPrefix {
+		f.contact.leasesUnseen = false
+		return
 	}
-	if f.rebuild.lost && (was.hosts != f.rebuild.hosts || was.networks != f.rebuild.networks) {
+	if f.rebuild.lost && !f.rebuild.networks {
 		f.any.send()
 	}
+	f.rebuild.networks = true
 }
 
 // lostSight notes that the prefix cannot be followed at the moment.

@@ -1,9 +1,7 @@
 package registry
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,6 +25,7 @@ type follower struct {
 	peers     *peers.Peers
 	rebuild   *rebuild
 	observe   Observer
+	reads     chan struct{} // the hosts' records were taken over: see reader
 }
 
 // applyNetworks takes the store's net/ records into the replica. Records that
@@ -58,9 +57,9 @@ func (f follower) epochPassedLocked() []skipped.Record {
 	return nil
 }
 
-// applyHosts takes the store's host/ records into the replica, after fetching
-// the attachments whose digests are news.
-func (f follower) applyHosts(ctx context.Context, pairs []kvstore.Pair) error {
+// applyHosts takes the store's host/ records into the replica, and has reader read the
+// documents that are news in them.
+func (f follower) applyHosts(_ context.Context, pairs []kvstore.Pair) error {
 	read := record.ReadHosts(pairs)
 	updates := read.Updates
 	f.watchLosses(record.HostPrefix, pairs, read.Unread)
@@ -69,23 +68,20 @@ func (f follower) applyHosts(ctx context.Context, pairs []kvstore.Pair) error {
 	f.checkOwner(pairs)
 	f.published.saw(pairs)
 	delete(updates, f.Self().Name)
-	fetched, err := f.fetchAttachments(ctx, updates)
-	if err != nil {
-		return err
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.updateHostsLocked(updates, fetched); err != nil {
+	if err := f.updateHostsLocked(updates); err != nil {
 		return err
 	}
 	f.epochs.settleLocked(time.Now())
 	f.any.send()
+	wakeUp(f.reads)
 	return nil
 }
 
 // updateHostsLocked takes over what the store says of the other hosts.
-func (f follower) updateHostsLocked(updates map[string]record.HostUpdate, fetched []peers.Document) error {
-	done, err := f.peers.Update(peers.Update{Hosts: updates, Documents: fetched, First: !f.rebuild.hosts}, time.Now())
+func (f follower) updateHostsLocked(updates map[string]record.HostUpdate) error {
+	done, err := f.peers.Update(updates, time.Now())
 	if err != nil {
 		return err
 	}
@@ -98,9 +94,6 @@ func (f follower) updateHostsLocked(updates map[string]record.HostUpdate, fetche
 	}
 	for _, name := range done.Asked {
 		saidToProbe(f.log, name)
-	}
-	for _, at := range done.News {
-		f.epochs.noteClashLocked(at)
 	}
 	f.keepLocked(done.Ops...)
 	return nil
@@ -139,48 +132,5 @@ func (f follower) ownAddress(updates map[string]record.HostUpdate) []skipped.Rec
 		}
 	}
 	slices.SortFunc(out, func(a, b skipped.Record) int { return strings.Compare(a.Key, b.Key) })
-	return out
-}
-
-// fetchAttachments reads what the hosts' digests say is new. What cannot be used is
-// passed over: what was known before stays.
-func (f follower) fetchAttachments(ctx context.Context, updates map[string]record.HostUpdate) ([]peers.Document, error) {
-	var out []peers.Document
-	var all []skipped.Record
-	for name, u := range updates {
-		for _, network := range f.newDigests(u.Doc) {
-			p, err := f.cluster.Get(ctx, record.AttachmentKey(name, network))
-			if errors.Is(err, kvstore.ErrNotFound) {
-				continue // taken back since; its host's record will say so
-			}
-			if err != nil {
-				return nil, fmt.Errorf("read what host %s has in network %s: %w", name, network, err)
-			}
-			at, err := record.DecodeAttachment(name, network, p.Value)
-			if passed, bad := skipped.Of(p.Key, err); bad {
-				passed.Cure = cmp.Or(passed.Cure, record.OwnersCure)
-				all = append(all, passed)
-				continue
-			}
-			out = append(out, peers.Document{Attachment: at, Digest: record.Digest(p.Value)})
-		}
-	}
-	f.passOver(record.AttachPrefix, all...)
-	return out, nil
-}
-
-// newDigests are the networks of which the host has another document than is known.
-func (f follower) newDigests(doc record.HostDoc) []string {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	if f.peers.Outrun(doc) {
-		return nil
-	}
-	var out []string
-	for network, want := range doc.Digests {
-		if f.peers.Digest(doc.Name, network) != want {
-			out = append(out, network)
-		}
-	}
 	return out
 }

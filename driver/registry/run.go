@@ -40,6 +40,7 @@ func (r *Registry) tasks() []func(context.Context) error {
 	return []func(context.Context) error{
 		publisher.run,
 		func(ctx context.Context) error { return follower.follow(ctx, record.HostPrefix, follower.applyHosts) },
+		reader{core: c, epochs: r.epochs, peers: r.peers, rebuild: r.rebuild, due: follower.reads}.run,
 		func(ctx context.Context) error { return follower.follow(ctx, record.NetPrefix, follower.applyNetworks) },
 		leaseHolder{core: c, epochs: r.epochs, place: r.place, claims: r.claims, published: r.published}.run,
 		r.reaper.run,
@@ -57,6 +58,7 @@ func (r *Registry) follower() follower {
 	return follower{
 		directory: r.directory, epochs: r.epochs, published: r.published, place: r.place, contact: r.contact,
 		keyring: r.keyring, peers: r.peers, rebuild: r.rebuild, observe: r.observe,
+		reads: make(chan struct{}, 1),
 	}
 }
 

@@ -163,8 +163,8 @@ func (p *Peers) outrunIn(doc record.HostDoc, network string) bool {
 	return l != nil && l.incarnation == doc.Incarnation && l.gone[network] > doc.Seq
 }
 
-// Outrun says whether the host's record in the store has nothing new.
-func (p *Peers) Outrun(doc record.HostDoc) bool {
+// outrun says whether the host's record in the store has nothing new.
+func (p *Peers) outrun(doc record.HostDoc) bool {
 	l := p.links[doc.Name]
 	return l != nil && l.incarnation == doc.Incarnation && doc.Seq != 0 && doc.Seq <= l.synced
 }

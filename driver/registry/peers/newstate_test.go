@@ -65,7 +65,7 @@ func (k *killed) endLease() {
 func (k *killed) see(u record.HostUpdate) {
 	k.t.Helper()
 	u.Doc = k.doc
-	if _, err := k.Update(Update{Hosts: map[string]record.HostUpdate{"h2": u}}, k.now); err != nil {
+	if _, err := k.Update(map[string]record.HostUpdate{"h2": u}, k.now); err != nil {
 		k.t.Fatal(err)
 	}
 }

@@ -22,6 +22,8 @@ type Peers struct {
 	links      map[string]*link               // by host: what it says itself
 	probes     map[string]probeRequest        // by host, this one included
 	dirty      map[[2]string]bool             // host and network: pushed and not durable yet
+	updates    uint64                         // how often the store's records were taken over
+	unread     map[string]uint64              // hosts of whose documents some are to be read, with the update that says so
 	blindSince time.Time                      // when this host last could not see the leases
 }
 
@@ -51,7 +53,7 @@ func New(self overlay.Host, reapAfter time.Duration) *Peers {
 	return &Peers{
 		self: self.Name, listens: self.Push.IsValid(), reapAfter: reapAfter,
 		hosts: map[string]Peer{}, left: map[string]bool{}, docs: map[string]map[string]Document{},
-		links: map[string]*link{}, probes: map[string]probeRequest{}, dirty: map[[2]string]bool{},
+		links: map[string]*link{}, probes: map[string]probeRequest{}, dirty: map[[2]string]bool{}, unread: map[string]uint64{},
 	}
 }
 
@@ -79,10 +81,14 @@ func (p *Peers) Peer(name string) (Peer, bool) {
 // All are the other hosts by name.
 func (p *Peers) All() iter.Seq2[string, Peer] { return maps.All(p.hosts) }
 
-// Docs are what the other hosts say of themselves.
+// Docs are what the other hosts say of themselves. A host of whose documents some are to
+// be read counts as one of no epoch.
 func (p *Peers) Docs() iter.Seq[record.HostDoc] {
 	return func(yield func(record.HostDoc) bool) {
-		for _, host := range p.hosts {
+		for name, host := range p.hosts {
+			if p.unread[name] > 0 {
+				host.Epoch, host.Settled = "", false
+			}
 			if !yield(host.HostDoc) {
 				return
 			}

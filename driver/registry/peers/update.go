@@ -8,49 +8,36 @@ import (
 	"github.com/weft-net/weft/kvstore"
 )
 
-// Update is what the store's host/ records say by now.
-type Update struct {
-	Hosts     map[string]record.HostUpdate // by host, without this one
-	Documents []Document                   // that were read because a host's record names them
-	First     bool                         // this process has not read the records before
-}
-
-// Updated is what an Update has changed besides.
+// Updated is what Update or Read has changed besides.
 type Updated struct {
 	Ops   []kvstore.Op            // what makes the changes durable
 	Left  map[string]overlay.Keys // by host that has left: the newest key that it can know
 	Here  []string                // hosts that have not left
 	Asked []string                // hosts that ask to probe paths
-	News  []overlay.Attachment    // documents that were taken over
+	News  []overlay.Attachment    // documents that were taken over, by Read
 }
 
-// Update takes over what the store says.
-func (p *Peers) Update(u Update, now time.Time) (Updated, error) {
+// Update takes over what the store's host/ records say of the other hosts by now.
+func (p *Peers) Update(hosts map[string]record.HostUpdate, now time.Time) (Updated, error) {
 	out := Updated{Left: map[string]overlay.Keys{}}
-	for name, host := range u.Hosts {
-		if err := p.updateHost(name, host, u.First, now, &out); err != nil {
+	for name, host := range hosts {
+		if err := p.updateHost(name, host, p.updates == 0, now, &out); err != nil {
 			return Updated{}, err
 		}
 	}
+	p.updates++
 	for name, host := range p.hosts {
-		if _, still := u.Hosts[name]; !still && (host.Live || host.Lease != 0 || host.Veto != record.Veto{}) {
+		if _, still := hosts[name]; !still && (host.Live || host.Lease != 0 || host.Veto != record.Veto{}) {
 			host.Live, host.Lease, host.Since = false, 0, now // absence of the record says no more than that
 			host.Veto, host.unheard = record.Veto{}, now
 			p.hosts[name] = host
 		}
 	}
-	for _, doc := range u.Documents {
-		if p.stale(doc) {
-			continue
-		}
-		p.setDocument(doc)
-		out.News = append(out.News, doc.Attachment)
-		if err := out.put(record.StateAttach+doc.Host+"/"+doc.Network, doc.Attachment); err != nil {
-			return Updated{}, err
-		}
-	}
-	for _, host := range u.Hosts {
+	for name, host := range hosts {
 		p.followed(host.Doc)
+		if delete(p.unread, name); len(p.wantedOf(host.Doc)) > 0 {
+			p.unread[name] = p.updates
+		}
 	}
 	return out, nil
 }

@@ -41,8 +41,11 @@ func known(p *Peers) []string {
 
 func update(t *testing.T, p *Peers, u record.HostUpdate, fetched ...Document) Updated {
 	t.Helper()
-	out, err := p.Update(Update{Hosts: map[string]record.HostUpdate{"h2": u}, Documents: fetched}, time.Unix(1000, 0))
+	out, err := p.Update(map[string]record.HostUpdate{"h2": u}, time.Unix(1000, 0))
 	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Read(fetched...); err != nil {
 		t.Fatal(err)
 	}
 	return out
@@ -147,7 +150,7 @@ func TestARecordThatSaysNothing(t *testing.T) {
 	} {
 		p := New(overlay.Host{Name: "h1"}, 0)
 		update(t, p, record.HostUpdate{Doc: doc(1, "a=1"), Live: true, Lease: 1}, at("a", "1", 1))
-		out, err := p.Update(Update{Hosts: u}, time.Unix(2000, 0))
+		out, err := p.Update(u, time.Unix(2000, 0))
 		host, here := p.Peer("h2")
 		if err != nil || !here || host.Live || host.Seq != 1 || len(known(p)) != 1 {
 			t.Errorf("%s: known %v, live %v, with %v, %v", name, here, host.Live, known(p), err)
