@@ -138,7 +138,8 @@ func TestRangeIsForAddressesThatNobodyNames(t *testing.T) {
 // address is another container's by then.
 func TestARepeatedReleaseFreesNoAddressInUse(t *testing.T) {
 	h := newHost(t, "h1", newMemory())
-	h.networks.hosts = 64 // no stock
+	h.config.Stock = 0
+	h.open()
 	id := h.network("a", "10.1.0.0/24", "")
 	first := h.mustAny(id)
 	h.release(id, first)

@@ -47,6 +47,10 @@ type Networks interface {
 	// the same for all.
 	Hosts(network string) (n, before int)
 
+	// InUse counts the addresses in the subnet that endpoints have, and the hosts that
+	// have such an endpoint; here, whether this one does.
+	InUse(subnet netip.Prefix) (addrs, hosts int, here bool)
+
 	// Held gives the subnets of the networks that this host's Docker has, each
 	// with the addresses in it of this host's endpoints.
 	Held() map[netip.Prefix][]netip.Addr

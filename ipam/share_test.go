@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"testing"
 
 	"github.com/weft-net/weft/driver/overlay"
@@ -59,6 +60,26 @@ func TestASmallSubnetIsShared(t *testing.T) {
 	}
 	_, err := h2.any(id)
 	wantError(t, err, `network "x" (10.1.0.0/28) has no free address`)
+}
+
+// Where a hundred hosts could have a container of a /24, those that have one start the
+// next without the store.
+func TestAHostWithContainersHasStockAmongManyHosts(t *testing.T) {
+	var down atomic.Bool
+	h := newHost(t, "h1", cutOff(newMemory(), &down))
+	h.networks.hosts = 100
+	id := h.network("x", "10.1.0.0/24", "")
+	h.work()
+	if got := h.stock(id); got != 0 {
+		t.Errorf("without a container %d addresses are kept", got)
+	}
+	h.networks.endpoint(h.mustAny(id))
+	h.work()
+	if got := h.stock(id); got != 2 {
+		t.Fatalf("with a container %d addresses are kept, want 2", got)
+	}
+	down.Store(true)
+	h.mustAny(id)
 }
 
 // A host that is told to keep many claims them, in as many transactions as it takes.

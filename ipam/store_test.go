@@ -314,6 +314,33 @@ func (n *networks) Hosts(string) (hosts, before int) {
 	return max(n.hosts, 1), n.before
 }
 
+func (n *networks) InUse(subnet netip.Prefix) (addrs, hosts int, here bool) {
+	for _, other := range n.heard() {
+		if used := len(other.networks.Held()[subnet]); used > 0 {
+			addrs, hosts = addrs+used, hosts+1
+		}
+	}
+	users := map[string]bool{}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for a, host := range n.others {
+		if subnet.Contains(a) && n.owners[a] != "" {
+			addrs++
+			users[host] = true
+		}
+	}
+	for a := range n.mine {
+		if subnet.Contains(a) {
+			addrs++
+			here = true
+		}
+	}
+	if here {
+		hosts++
+	}
+	return addrs, hosts + len(users), here
+}
+
 func (n *networks) Held() map[netip.Prefix][]netip.Addr {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -21,6 +21,9 @@ type view struct {
 	before   int            // of them, in an order that is the same for all
 	subnet   overlay.Subnet // of network
 	asked    space.Set      // addresses in it that other hosts ask for
+	used     int            // addresses of the pool that endpoints have
+	users    int            // hosts that have such an endpoint
+	user     bool           // this host is one
 	unsure   bool           // containers of this host may have addresses that nothing here tells of
 }
 
@@ -35,6 +38,7 @@ func (a *table) view(subnet netip.Prefix) view {
 		attached: a.cfg.Networks.Attached(n.ID),
 	}
 	v.hosts, v.before = a.cfg.Networks.Hosts(n.ID)
+	v.used, v.users, v.user = a.cfg.Networks.InUse(subnet)
 	for _, addr := range a.cfg.Networks.Asked(n.ID) {
 		if v.asked == nil {
 			v.asked = space.Set{}
@@ -141,6 +145,7 @@ func (a *table) targetLocked(p *pool, v view, now time.Time) int {
 	taken := uint64(max(len(p.taken), len(p.claims)+p.others))
 	return stock.Target(stock.Demand{
 		Ahead: a.cfg.Stock, Recent: p.recent.Count(now), Size: size, Free: size - min(size, taken), Hosts: p.hosts(v),
+		Used: uint64(v.used), Users: v.users, User: v.user, //nolint:gosec // a count
 	})
 }
 

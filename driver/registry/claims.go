@@ -42,6 +42,43 @@ func (c *Claims) Hosts(network string) (n, before int) {
 	return n, before
 }
 
+// InUse counts the addresses in the subnet that endpoints have, and the hosts that have
+// such an endpoint; here, whether this one does.
+func (c *Claims) InUse(subnet netip.Prefix) (addrs, hosts int, here bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	inside := func(all []netip.Addr) int {
+		n := 0
+		for _, a := range all {
+			if subnet.Contains(a) {
+				n++
+			}
+		}
+		return n
+	}
+	for e := range c.endpoints.All() {
+		addrs += inside(e.Addrs)
+	}
+	if here = addrs > 0; here {
+		hosts = 1
+	}
+	for n := range c.networks.All() {
+		if !networks.HasSubnet(n, subnet) {
+			continue
+		}
+		for _, at := range c.peers.In(n.ID) {
+			used := 0
+			for _, e := range at.Endpoints {
+				used += inside(e.Addrs)
+			}
+			if addrs += used; used > 0 {
+				hosts++
+			}
+		}
+	}
+	return addrs, hosts, here
+}
+
 // Owner says in words who uses the address, anywhere in the cluster, or "".
 func (c *Claims) Owner(a netip.Addr) string {
 	c.mu.RLock()

@@ -258,6 +258,11 @@ func TestNetworkAndEndpointsReachOtherHosts(t *testing.T) {
 	if hosts, before := h2.Claims().Hosts(n.ID); hosts != 2 || before != 1 {
 		t.Errorf("h2 is number %d of %d hosts", before, hosts)
 	}
+	for h, want := range map[*machine]bool{h1: true, h2: false} {
+		if addrs, hosts, here := h.Claims().InUse(subnetA); addrs != 1 || hosts != 1 || here != want {
+			t.Errorf("%s counts %d addresses in use on %d hosts, its own: %t", h.name, addrs, hosts, here)
+		}
+	}
 	if held := h1.Snapshot().Held[n.ID]; !slices.Contains(held, netip.MustParseAddr("10.1.0.77")) {
 		t.Errorf("h1 holds %v in the network", held)
 	}

@@ -29,18 +29,25 @@ type Demand struct {
 	Size   uint64 // addresses of the pool
 	Free   uint64 // of them that nobody has claimed
 	Hosts  int    // that draw from the pool
+	Used   uint64 // of the addresses, by endpoints of any host
+	Users  int    // hosts with such an endpoint
+	User   bool   // this host is one
 }
 
 // Target is the stock to keep: twice what was needed lately, and at least what
 // the host was told, or smallStock in a small pool. It is never more than the
-// host's fair share.
+// host's fair share, or what a host with containers keeps in any case.
 func Target(d Demand) int {
 	least := d.Ahead
 	if d.Size < largePool {
 		least = min(d.Ahead, smallStock)
 	}
 	t := min(max(2*d.Recent, least), 2*d.Ahead)
-	return int(min(uint64(t), fairShare(d))) //nolint:gosec // at most twice Max
+	share := fairShare(d)
+	if d.User && d.Free > 0 {
+		share = max(share, min(smallStock, usersShare(d)))
+	}
+	return int(min(uint64(t), share)) //nolint:gosec // at most twice Max
 }
 
 // fairShare is the most that one host may keep of what is free: all hosts
@@ -48,6 +55,14 @@ func Target(d Demand) int {
 // every host gives back what it had.
 func fairShare(d Demand) uint64 {
 	return d.Free / (4 * uint64(max(d.Hosts, 1))) //nolint:gosec // hosts
+}
+
+// usersShare is what a host with containers may keep where many hosts could have some and
+// the fair share is nothing: hosts with containers together half of what no endpoint has.
+// It does not follow from what others have claimed, or all hosts would give back and claim
+// again in turn.
+func usersShare(d Demand) uint64 {
+	return (d.Size - min(d.Size, d.Used)) / (2 * uint64(max(d.Users, 1))) //nolint:gosec // hosts
 }
 
 // Missing is how many addresses to claim. A stock is filled when half of the

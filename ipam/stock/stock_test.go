@@ -28,6 +28,12 @@ func TestTarget(t *testing.T) {
 		{"a busy /28 of three hosts", Demand{Ahead: 64, Recent: many, Size: 14, Free: 13, Hosts: 3}, 1},
 		{"a /28 of four hosts", Demand{Ahead: 8, Size: 14, Free: 13, Hosts: 4}, 0},
 		{"a /29", Demand{Ahead: 8, Recent: 8, Size: 6, Free: 5, Hosts: 2}, 0},
+		{"a /24 of a hundred hosts, without a container", Demand{Ahead: 8, Size: 254, Free: 250, Hosts: 100, Used: 3, Users: 3}, 0},
+		{"a /24 of a hundred hosts, with one", Demand{Ahead: 8, Size: 254, Free: 247, Hosts: 100, Used: 3, Users: 3, User: true}, 2},
+		{"a /24 of which a hundred hosts have one each", Demand{Ahead: 8, Size: 254, Free: 54, Hosts: 100, Used: 100, Users: 100, User: true}, 0},
+		{"a /24 of which sixty hosts have one each", Demand{Ahead: 8, Size: 254, Free: 134, Hosts: 60, Used: 60, Users: 60, User: true}, 1},
+		{"a /24 of which all is claimed", Demand{Ahead: 8, Size: 254, Hosts: 60, Used: 60, Users: 60, User: true}, 0},
+		{"none, with a container", Demand{Ahead: 0, Size: 254, Free: 247, Hosts: 100, Used: 3, Users: 3, User: true}, 0},
 		{"nobody counted the hosts", Demand{Ahead: 8, Size: 254, Free: 253}, 8},
 	} {
 		if got := Target(test.d); got != test.want {
@@ -39,16 +45,18 @@ func TestTarget(t *testing.T) {
 // Filling and giving back never chase each other, and all hosts' stocks
 // together leave most of the pool free.
 func TestStockSettles(t *testing.T) {
-	property := func(ahead, recent, stock, hosts uint8, free, size uint16) bool {
+	property := func(ahead, recent, stock, hosts, users uint8, free, size, used uint16, user bool) bool {
 		d := Demand{
 			Ahead: int(ahead) % (Max + 1), Recent: int(recent),
 			Size: uint64(size), Free: uint64(free), Hosts: int(hosts),
+			Used: uint64(used), Users: int(users), User: user,
 		}
 		want := Target(d)
 		n := int(stock)
 		n += Missing(n, want, d.Ahead) - Surplus(n, want)
-		return Missing(n, want, d.Ahead) == 0 && Surplus(n, want) == 0 && n >= 0 && want <= 2*d.Ahead &&
-			want*max(int(hosts), 1)*4 <= int(free)
+		bounded := want*max(int(hosts), 1)*4 <= int(free) ||
+			user && want <= smallStock && want*max(int(users), 1)*2+int(used) <= int(size)
+		return Missing(n, want, d.Ahead) == 0 && Surplus(n, want) == 0 && n >= 0 && want <= 2*d.Ahead && bounded
 	}
 	if err := quick.Check(property, &quick.Config{MaxCount: 5000}); err != nil {
 		t.Error(err)
