@@ -2,6 +2,7 @@ package push
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -118,7 +119,7 @@ func (s *said) note(docs registry.Documents) {
 }
 
 func (p *Push) logUnnumbered(ctx context.Context, err error) {
-	if ctx.Err() == nil {
+	if ctx.Err() == nil && !errors.Is(err, registry.ErrRebuilding) { // that one is told of when it is known
 		p.log.WithError(err).Warn("This host's changes could not be numbered; other hosts learn of them later.")
 	}
 }

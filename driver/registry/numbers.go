@@ -57,8 +57,16 @@ type Documents struct {
 	Unread      int                  // how many came that cannot be used here
 }
 
-// Documents gives this host's attachments with numbers above since.
+// ErrRebuilding is in the error of a host whose records are lost, and which does not know
+// yet what it had.
+var ErrRebuilding = errors.New("this host's records are lost, and what it has is not known yet")
+
+// Documents gives this host's attachments with numbers above since. It fails with an
+// ErrRebuilding as long as these may lack endpoints that other hosts know of.
 func (d *documents) Documents(ctx context.Context, since uint64) (Documents, error) {
+	if d.rebuild.unknown() {
+		return Documents{}, ErrRebuilding
+	}
 	d.numbering.Lock()
 	defer d.numbering.Unlock()
 	if err := d.renumber(ctx); err != nil {

@@ -185,7 +185,9 @@ func (p *publisher) readOwn(ctx context.Context) error {
 		sent[pair.Key] = string(pair.Value)
 	}
 	p.passOver(record.AttachmentKey(self, ""), passed...)
-	p.inherit(own)
+	if err := p.inherit(ctx, own); err != nil {
+		return err
+	}
 	p.documents.overtake(own)
 	doc, err := p.cluster.Get(ctx, record.HostKey(self))
 	switch {

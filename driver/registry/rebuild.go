@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -18,8 +19,10 @@ import (
 // A host without a record of itself has lost its state, or is new. It does not know what
 // it has until Docker has been compared with its records: until then its kernel keeps all
 // that is in it, and other hosts go on being told of the endpoints that the store has of
-// the host from before. A mark in the state stands for that, so that a process that dies
-// meanwhile does not leave half a host.
+// the host from before. A mark in the state stands for that, with these endpoints, so that
+// a process that dies meanwhile does not leave half a host: the next one knows them
+// without the store. Before they are known, others are told of no endpoints at all, and go
+// by what they were told before.
 
 // rebuild is how far that has come.
 type rebuild struct {
@@ -34,6 +37,37 @@ type rebuild struct {
 	// inherited are the attachments with endpoints that the store had of this
 	// host when it was first asked, by network id; nil: not asked yet.
 	inherited map[string]overlay.Attachment
+}
+
+// rebuildMark is what the state says of a host that has lost its records.
+type rebuildMark struct {
+	Asked     bool                          `json:"asked,omitempty"` // the store, for what it had of this host
+	Inherited map[string]overlay.Attachment `json:"inherited,omitempty"`
+}
+
+func (r *rebuild) mark() rebuildMark { return rebuildMark{r.inherited != nil, r.inherited} }
+
+// load reads the mark. An earlier weft's says no more than that it is there.
+func (r *rebuild) load(value []byte) error {
+	r.lost = true
+	if string(value) == "true" {
+		return nil
+	}
+	var m rebuildMark
+	if err := json.Unmarshal(value, &m); err != nil {
+		return err
+	}
+	if r.inherited = m.Inherited; m.Asked && m.Inherited == nil {
+		r.inherited = map[string]overlay.Attachment{}
+	}
+	return nil
+}
+
+// unknown says that neither the store nor Docker has told yet what this host has.
+func (r *rebuild) unknown() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.lost && r.inherited == nil
 }
 
 // remaining gives the VTEPs of the hosts that have addresses in the networks of
@@ -95,20 +129,25 @@ func (r *Registry) Adopt(ctx context.Context, e overlay.Endpoint) error {
 
 // inherit takes in what the store has of this host from before, as far as it can be
 // used.
-func (p *publisher) inherit(stored []kvstore.Pair) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (p *publisher) inherit(ctx context.Context, stored []kvstore.Pair) error {
+	defer p.change()()
 	if !p.rebuild.lost || p.rebuild.inherited != nil {
-		return
+		return nil
 	}
-	p.rebuild.inherited = map[string]overlay.Attachment{}
+	inherited := map[string]overlay.Attachment{}
 	for _, pair := range stored {
 		network := strings.TrimPrefix(pair.Key, record.AttachmentKey(p.self.Name, ""))
 		at, err := record.DecodeAttachment(p.self.Name, network, pair.Value)
 		if err == nil && len(at.Endpoints) > 0 {
-			p.rebuild.inherited[network] = at
+			inherited[network] = at
 		}
 	}
+	if err := p.putLocked(ctx, record.StateRebuild, rebuildMark{true, inherited}); err != nil {
+		return fmt.Errorf("keep what the store has of this host from before: %w", err)
+	}
+	p.rebuild.inherited = inherited
+	p.local.send()
+	return nil
 }
 
 // attachmentsLocked are this host's attachments as other hosts are to know them.

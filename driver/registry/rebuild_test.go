@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -74,6 +75,41 @@ func TestAHostThatLostItsStateIsNotForgotten(t *testing.T) {
 	h1.restart(cluster)
 	if lost, _ := h1.Rebuilding(); lost || h1.Snapshot().Partial {
 		t.Error("a host that was rebuilt begins again")
+	}
+}
+
+// Whoever is asked what a host has, that lost its state, says nothing as long as it does
+// not know; from then on all that it had, without the store too, until it has it again.
+func TestARebuildingHostTellsNoLessThanItHad(t *testing.T) {
+	cluster := registrytest.OpenStore(t, "cluster.db")
+	h1, h2 := newMachine(t, "h1", cluster), newMachine(t, "h2", cluster)
+	n := h1.create("d1", want(subnetA))
+	h1.do("rebuilt", h1.Rebuilt(t.Context()))
+	h1.join("running", n.ID, "10.1.0.2")
+	eventually(t, "h2 has the endpoint", func() bool { return h2.peerHas(n.ID, "h1", "running") })
+
+	h1.stop()
+	var cut atomic.Bool
+	cut.Store(true)
+	h1.state = registrytest.OpenStore(t, "new.db")
+	h1.start(cutOff(cluster, &cut))
+	if docs, err := h1.Direct().Documents(t.Context(), 0); !errors.Is(err, registry.ErrRebuilding) {
+		t.Errorf("before it knows what it has it tells of %+v, %v", docs.New, err)
+	}
+	tells := func() bool {
+		docs, err := h1.Direct().Documents(t.Context(), 0)
+		return err == nil && slices.ContainsFunc(docs.New, func(at overlay.Attachment) bool {
+			return at.Network == n.ID && len(at.Endpoints) == 1 && at.Endpoints[0].ID == "running"
+		})
+	}
+	cut.Store(false)
+	eventually(t, "it tells of what the store had", tells)
+	eventually(t, "it knows the network", func() bool { return h1.sees(n.ID) })
+	h1.do("attach", h1.Attach(t.Context(), "d1", n.ID))
+	cut.Store(true)
+	h1.restart(cutOff(cluster, &cut))
+	if !tells() {
+		t.Error("without the store the next process tells of less")
 	}
 }
 

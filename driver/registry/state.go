@@ -60,7 +60,11 @@ func (r *Registry) load(ctx context.Context, alone bool) error {
 		ops = append(ops, now, record.Delete(record.StateSeen))
 	}
 	if r.rebuild.lost {
-		ops = append(ops, kvstore.Op{Kind: kvstore.Set, Key: record.StateRebuild, Value: []byte("true")})
+		mark, err := record.Put(record.StateRebuild, r.rebuild.mark())
+		if err != nil {
+			return err
+		}
+		ops = append(ops, mark)
 	}
 	if err := r.commit(ctx, ops...); err != nil {
 		return err
@@ -79,8 +83,7 @@ func (r *Registry) loadOne(p kvstore.Pair, self *overlay.Host, seed *[]byte) err
 	case p.Key == record.StateSign:
 		return decode(seed)
 	case p.Key == record.StateRebuild:
-		r.rebuild.lost = true
-		return nil
+		return r.rebuild.load(p.Value)
 	case p.Key == record.StateMeta:
 		return decode(&r.keyring.meta)
 	case p.Key == record.StateYield:
