@@ -25,7 +25,10 @@ func (h *handle) readEntries(links map[string]netlink.Link) ([]entry, error) {
 		return nil, fmt.Errorf("list forwarding entries: %w", err)
 	}
 	for _, n := range fdb {
-		if len(n.HardwareAddr) != 6 {
+		// What is forwarded belongs to no VLAN. A kernel whose bridges can filter VLANs has
+		// each entry of the bridge in VLAN 1 as well, adds and removes both as one, and
+		// never looks at the second.
+		if len(n.HardwareAddr) != 6 || n.Vlan != 0 {
 			continue
 		}
 		e := entry{link: names[n.LinkIndex], mac: overlay.MAC(n.HardwareAddr)}
@@ -35,7 +38,7 @@ func (h *handle) readEntries(links map[string]netlink.Link) ([]entry, error) {
 				continue // learned, or a device's own address
 			}
 			e.table = forward
-			e.odd = n.Flags&ntfSticky == 0 || n.Vlan != 0
+			e.odd = n.Flags&ntfSticky == 0
 		case e.link == overlay.VXLAN && n.Flags&unix.NTF_SELF != 0:
 			addr, ok := netip.AddrFromSlice(n.IP)
 			if !ok {

@@ -169,7 +169,7 @@ func diff(want, have []entry) (add, del []entry) {
 		default:
 			same := have[0] == want[0]
 			for have = have[1:]; len(have) > 0 && byKey(want[0], have[0]) == 0; have = have[1:] {
-				same = false // the kernel has the key twice, as in another VLAN
+				same = false // the kernel has the key twice, as with two destinations
 			}
 			if !same {
 				add = append(add, want[0])

@@ -31,11 +31,11 @@ func (p *pass) bridge() error {
 	}
 	if l == nil {
 		p.fix("bridge of network %s was missing", p.n.ID)
-		off := false
+		off, noVLAN := false, uint16(0) // by default kernels that can filter VLANs have each entry in VLAN 1 too
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name, attrs.MTU = overlay.Bridge, p.n.MTU
 		attrs.HardwareAddr = mac[:]
-		if err := p.h.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &off}); err != nil {
+		if err := p.h.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &off, VlanDefaultPVID: &noVLAN}); err != nil {
 			return fmt.Errorf("add bridge: %w", err)
 		}
 		if err := p.reload(overlay.Bridge); err != nil {
