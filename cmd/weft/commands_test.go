@@ -88,7 +88,7 @@ func ill() control.State {
 	s.Keys = control.Keys{Generation: 3, Count: 2, Waits: []string{"h2"}}
 	s.Docker.Connected, s.Docker.Error = false, "connection refused"
 	s.Docker.Conflicts = []control.Conflict{{Network: "web", Text: `network "web" exists on this host and is not weft's: remove it with docker network rm web`}}
-	s.Fast = control.FastPath{Why: "this kernel is 6.1: programs at links (tcx) came with 6.6"}
+	s.Fast = control.FastPath{Why: "this kernel is 5.10: what the fast path's programs use came with 5.13"}
 	s.Passes.Errors = []string{"network bbbbbbbbbbbb: cannot allocate memory"}
 	s.Snapshot.Self.VTEP, s.Cluster = netip.Addr{}, ""
 	return s

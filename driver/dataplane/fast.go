@@ -154,7 +154,7 @@ func (d *Dataplane) fastUplink(cfg overlay.Config, verify bool) (why Hindrance, 
 		return why, nil
 	}
 	others, err := dump(func() ([]netlink.Filter, error) { return d.host.FilterList(l, netlink.HANDLE_MIN_INGRESS) })
-	if err == nil && len(others) > 0 {
+	if err == nil && slices.ContainsFunc(others, func(f netlink.Filter) bool { return !fastpath.Own(f) }) {
 		return Hindrance{CauseOthers, fmt.Sprintf("somebody else's tc filters look at what comes in by %s, and would not see it", at.Name)}, nil
 	}
 	err = visit(d.hostNS, func() error {

@@ -71,6 +71,9 @@ func (i *Inspector) hookedAt(l netlink.Link, tell func(hook, what string)) error
 		}
 		var seen []string // a u32 filter is listed with the hash tables that it is in
 		for _, f := range filters {
+			if fastpath.Own(f) {
+				continue
+			}
 			what := "a filter of kind " + f.Type()
 			if b, ok := f.(*netlink.BpfFilter); ok {
 				what = program(b.Name, uint32(b.Id)) //nolint:gosec // the kernel's id of a program

@@ -69,7 +69,7 @@ func fastFindings(host string, s control.State) []Finding {
 		out.Cure = "nothing has to be done; to have it, start weft with --fast-path=auto"
 	case dataplane.CauseKernel:
 		out.Problem = fmt.Sprintf("%s can have no fast path, so packets between containers go through bridge, tunnel and netfilter: %s", host, f.Why)
-		out.Cure = "nothing has to be done; to have it, use Linux 6.6 or later with CONFIG_BPF_SYSCALL, and leave weft CAP_BPF and CAP_NET_ADMIN and the system call bpf"
+		out.Cure = "nothing has to be done; to have it, use Linux 5.13 or later with CONFIG_BPF_SYSCALL, CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF, and leave weft CAP_BPF and CAP_NET_ADMIN and the system call bpf"
 	case dataplane.CauseHost:
 		out.Problem = fmt.Sprintf("the fast path of %s is closed, so packets between containers go through bridge, tunnel and netfilter: %s", host, f.Why)
 		out.Cure = "nothing has to be done; it opens by itself when the reason is gone"

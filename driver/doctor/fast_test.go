@@ -18,7 +18,7 @@ func TestWhyAHostHasNoFastPath(t *testing.T) {
 		"open":           {control.FastPath{Open: true}, "", nil},
 		"nothing to do":  {control.FastPath{Cause: "idle", Why: "no network has a container here"}, "", nil},
 		"switched off":   {control.FastPath{Cause: "off", Why: "it is off, see --fast-path"}, control.Note, []string{"host h1", "is off", "--fast-path=auto"}},
-		"old kernel":     {control.FastPath{Cause: "kernel", Why: "this kernel is 6.1"}, control.Note, []string{"host h1", "6.1", "Linux 6.6", "CAP_BPF"}},
+		"old kernel":     {control.FastPath{Cause: "kernel", Why: "this kernel is 5.10"}, control.Note, []string{"host h1", "5.10", "Linux 5.13", "CAP_BPF"}},
 		"IPsec":          {control.FastPath{Cause: "host", Why: "this host has IPsec policies"}, control.Note, []string{"is closed", "IPsec", "nothing has to be done"}},
 		"others":         {control.FastPath{Cause: "others", Why: "somebody else's tc filters look at eth0"}, control.Risk, []string{"is closed", "eth0", "tc filter show", "--fast-path=off"}},
 		"a fault":        {control.FastPath{Cause: "fault", Why: "attach program: no space"}, control.Risk, []string{"though it could be open", "no space"}},

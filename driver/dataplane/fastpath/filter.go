@@ -14,7 +14,8 @@ import (
 // no CPU looks at the former list of programs (tcx_entry_sync in the kernel's
 // include/net/tcx.h), when a program comes and when its link goes, and holds the lock
 // of all links meanwhile: measured 7 and 17 ms, and each docker run took 60 ms longer.
-// A filter costs 0.2 and 4 ms.
+// A filter costs 0.2 and 4 ms. At the underlay's interface there is one where the kernel
+// has no tcx.
 
 // The place of weft's filter at a link: the last priority, so what somebody else hangs
 // there sees each packet first.
@@ -23,8 +24,8 @@ const (
 	filterHandle   = 1
 )
 
-// attachFilter hangs a program at a link of weft's own under that name.
-func attachFilter(want *ebpf.Program, id ebpf.ProgramID, index int, name string) (changed bool, err error) {
+// attachFilter hangs a program at a link as a filter that is called after the hook.
+func attachFilter(want *ebpf.Program, id ebpf.ProgramID, index int, hook Hook) (changed bool, err error) {
 	have, err := filters(index)
 	if err != nil {
 		return false, err
@@ -33,8 +34,7 @@ func attachFilter(want *ebpf.Program, id ebpf.ProgramID, index int, name string)
 		return false, nil
 	}
 	if len(have) == 0 {
-		q := &netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS}}
-		if err := netlink.QdiscAdd(q); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := addQdisc(index, hook); err != nil {
 			return true, lackingKind(err, "CONFIG_NET_SCH_INGRESS")
 		}
 	}
@@ -43,12 +43,28 @@ func attachFilter(want *ebpf.Program, id ebpf.ProgramID, index int, name string)
 			LinkIndex: index, Parent: netlink.HANDLE_MIN_INGRESS,
 			Handle: filterHandle, Priority: filterPriority, Protocol: unix.ETH_P_ALL,
 		},
-		Fd: want.FD(), Name: name, DirectAction: true,
+		Fd: want.FD(), Name: hook.String(), DirectAction: true,
 	})
 	if err != nil {
 		return true, lackingKind(err, "CONFIG_NET_CLS_BPF")
 	}
 	return true, detachOrdered(index) // of a weft that had its programs there by tcx
+}
+
+// addQdisc makes what filters hang at, if there is none. Where others may have filters it
+// is one for both directions, as most who want either expect. It stays there without
+// filters: others may count on it, and with each that comes or goes these kernels drop
+// what the interface sends meanwhile.
+func addQdisc(index int, hook Hook) error {
+	at := netlink.QdiscAttrs{LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS}
+	var q netlink.Qdisc = &netlink.Ingress{QdiscAttrs: at}
+	if hook == FromWire {
+		q = &netlink.Clsact{QdiscAttrs: at}
+	}
+	if err := netlink.QdiscAdd(q); err != nil && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	return nil
 }
 
 // detachFilters takes weft's programs of that kind from a link.
@@ -65,11 +81,27 @@ func detachFilters(index int) error {
 
 // filters lists weft's programs of that kind at a link.
 func filters(index int) (out []*netlink.BpfFilter, err error) {
+	all, err := filtersOf(index, netlink.HANDLE_MIN_INGRESS)
+	for _, f := range all {
+		if Own(f) {
+			out = append(out, f.(*netlink.BpfFilter)) //nolint:forcetypeassert // Own says so
+		}
+	}
+	return out, err
+}
+
+// Own says that a filter of tc is one of weft's.
+func Own(f netlink.Filter) bool {
+	b, ok := f.(*netlink.BpfFilter)
+	return ok && strings.HasPrefix(b.Name, prefix)
+}
+
+// filtersOf lists all filters of one side of a link.
+func filtersOf(index int, side uint32) (all []netlink.Filter, err error) {
 	const attempts = 10 // a dump may be overtaken by a change
-	var all []netlink.Filter
 	for range attempts {
 		at := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: index}}
-		all, err = netlink.FilterList(at, netlink.HANDLE_MIN_INGRESS)
+		all, err = netlink.FilterList(at, side)
 		if !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
 			break
 		}
@@ -77,12 +109,7 @@ func filters(index int) (out []*netlink.BpfFilter, err error) {
 	if err != nil && !gone(err) {
 		return nil, fmt.Errorf("list filters at link %d: %w", index, err)
 	}
-	for _, f := range all {
-		if b, ok := f.(*netlink.BpfFilter); ok && strings.HasPrefix(b.Name, prefix) {
-			out = append(out, b)
-		}
-	}
-	return out, nil
+	return all, nil
 }
 
 // lackingKind says which part of the kernel is missing, for which its own word is that

@@ -31,10 +31,10 @@ func (p *Plane) Attach(hook Hook, vni uint32, index int) (changed bool, err erro
 	if err != nil {
 		return false, err
 	}
-	if hook == FromWire {
+	if hook == FromWire && p.tcx {
 		changed, err = attachOrdered(want, id, index)
 	} else {
-		changed, err = attachFilter(want, id, index, hook.String())
+		changed, err = attachFilter(want, id, index, hook)
 	}
 	if err != nil {
 		return changed, fmt.Errorf("attach program %s to link %d: %w", hook, index, err)

@@ -3,6 +3,7 @@ package fastpath
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -11,31 +12,65 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tcxSince is Linux 6.6 as LINUX_VERSION_CODE.
-const tcxSince = 6<<16 | 6<<8
+// oldest is Linux 5.13 as LINUX_VERSION_CODE. Of all that the programs use, the mark
+// of an Ethernet header in a tunnel (BPF_F_ADJ_ROOM_ENCAP_L2_ETH) came last.
+const oldest = 5<<16 | 13<<8
 
-// attachable says what is missing for programs at links, of the kernel or of the process.
-func attachable() error {
+// able says what is missing for programs, of the kernel or of the process, and whether
+// the kernel has links' own order of programs (tcx), which came with Linux 6.6.
+func able() (tcx bool, err error) {
 	version, err := features.LinuxVersionCode()
 	if err != nil {
-		return fmt.Errorf("ask for the kernel's version: %w", err)
+		return false, fmt.Errorf("ask for the kernel's version: %w", err)
 	}
-	if version < tcxSince {
-		return fmt.Errorf("this kernel is %d.%d: programs at links (tcx) came with 6.6", version>>16, version>>8&0xff)
+	if err := since(version); err != nil {
+		return false, err
 	}
 	has, err := effective()
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := has.enough(); err != nil {
-		return err
+		return false, err
 	}
 	_, err = link.QueryPrograms(link.QueryOptions{Target: 1, Attach: ebpf.AttachTCXIngress}) // of the loopback link
-	if errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("%w: the kernel was built without CONFIG_NET_XGRESS, so no program hangs at a link", err)
+	switch {
+	case err == nil, errors.Is(err, unix.ENOENT):
+		return true, nil
+	case errors.Is(err, unix.EINVAL): // older, or built without CONFIG_NET_XGRESS
+		return false, nil
 	}
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("ask for the programs at a link: %w", lacking(err))
+	return false, fmt.Errorf("ask for the programs at a link: %w", lacking(err))
+}
+
+// since says whether a kernel of that version is too old.
+func since(version uint32) error {
+	if version < oldest {
+		return fmt.Errorf("this kernel is %d.%d: what the fast path's programs use came with 5.13", version>>16, version>>8&0xff)
+	}
+	return nil
+}
+
+// try hangs a program at a link for a moment, of a namespace that goes at once. A kernel
+// or a distribution may have left out what filters are made of, and says so only then.
+func try(p *ebpf.Program) error {
+	id, err := programID(p)
+	if err != nil {
+		return err
+	}
+	tried := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends in the new namespace, and that with it
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			tried <- nil // the first network's namespace will say why
+			return
+		}
+		const loopback = 1
+		_, err := attachFilter(p, id, loopback, ToWire)
+		tried <- err
+	}()
+	if err := <-tried; err != nil {
+		return fmt.Errorf("hang a program at a link: %w", err)
 	}
 	return nil
 }

@@ -25,6 +25,9 @@ func TestWhatIsLackingIsSaid(t *testing.T) {
 		"nothing":           {lacking(nil), ""},
 		"forbidden":         {lacking(unix.EPERM), "seccomp"},
 		"no system call":    {lacking(unix.ENOSYS), "CONFIG_BPF_SYSCALL"},
+		"too old":           {since(5<<16 | 12<<8 | 255), "this kernel is 5.12: what the fast path's programs use came with 5.13"},
+		"just new enough":   {since(5<<16 | 13<<8), ""},
+		"Debian's":          {since(6<<16 | 1<<8 | 176), ""},
 		"not supported":     {lacking(fmt.Errorf("map: %w", ebpf.ErrNotSupported)), "CONFIG_BPF_SYSCALL"},
 		"something else":    {lacking(unix.ENOMEM), "cannot allocate memory"},
 	} {

@@ -14,6 +14,7 @@ import (
 type Plane struct {
 	spec     *ebpf.CollectionSpec
 	objects  programsObjects
+	tcx      bool // the kernel has it
 	host     Host
 	networks map[uint32]*network // by VNI
 }
@@ -33,11 +34,14 @@ func Open() (*Plane, error) {
 		return nil, fmt.Errorf("read the programs of the fast path: %w", err)
 	}
 	p := &Plane{spec: spec, networks: map[uint32]*network{}}
-	if err := attachable(); err != nil {
+	if p.tcx, err = able(); err != nil {
 		return nil, err
 	}
 	if err := spec.LoadAndAssign(&p.objects, nil); err != nil {
 		return nil, fmt.Errorf("load the programs of the fast path: %w", lacking(err))
+	}
+	if err := try(p.objects.WeftToWire); err != nil {
+		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
 }

@@ -88,8 +88,8 @@ func (h hung) weft() bool { return strings.HasPrefix(h.name, prefix) }
 // each packet.
 func programsAt(index int, side ebpf.AttachType) ([]hung, error) {
 	all, err := link.QueryPrograms(link.QueryOptions{Target: index, Attach: side})
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, ebpf.ErrNotSupported) {
-		return nil, nil // none, nor has a link that is gone any
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EINVAL) || errors.Is(err, ebpf.ErrNotSupported) {
+		return nil, nil // none, nor has a link that is gone any, nor one of a kernel without tcx
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list programs at link %d: %w", index, err)

@@ -440,8 +440,16 @@ int weft_from_wire(struct __sk_buff *skb)
 	copy_mac(eth.h_dest, t->inner.h_dest);
 	copy_mac(eth.h_source, t->inner.h_source);
 	eth.h_proto = t->inner.h_proto;
-	if (bpf_skb_adjust_room(skb, -(int)(sizeof(*t) - sizeof(eth)), BPF_ADJ_ROOM_MAC, flags))
-		return SLOW;
+	if (bpf_skb_adjust_room(skb, -(int)(sizeof(*t) - sizeof(eth)), BPF_ADJ_ROOM_MAC, flags)) {
+		// A kernel without that flag makes the packet one of IPv6 first, with room
+		// for its longer header, which goes along with the outer ones.
+		if (!(flags & DECAP_L3_IPV6) || skb->len < sizeof(*t) + sizeof(struct ipv6hdr) ||
+		    bpf_skb_change_proto(skb, bpf_htons(ETH_P_IPV6), 0))
+			return SLOW;
+		if (bpf_skb_adjust_room(skb, -(int)(sizeof(*t) - sizeof(eth) + sizeof(struct ipv6hdr) - sizeof(struct iphdr)),
+					BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
+			return TC_ACT_SHOT;
+	}
 	if (bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0))
 		return TC_ACT_SHOT;
 	count(RECEIVED);
