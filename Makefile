@@ -59,6 +59,12 @@ MINUTES ?= 10
 FRAMES ?= 1000000
 PEER ?= weft
 
+# On which kernel make qemu runs tests, without which of its modules, which ones.
+KERNEL ?= 6.1
+WITHOUT ?=
+PACKAGE ?=
+RUN ?=
+
 # How many packets make fastpath-fuzz crafts.
 PACKETS ?= 10000000
 
@@ -194,7 +200,7 @@ deps: ## installs the Debian packages that are missing (root)
 	@test/tools/deps.sh
 
 .PHONY: tools
-tools: go old ## builds Consul, golangci-lint and an old weft into a cache, once per machine
+tools: go old machines ## builds Consul, golangci-lint and an old weft into a cache, and unpacks qemu with a kernel there, once per machine
 	@test/tools/install.sh consul golangci-lint
 
 ##@ Lab
@@ -258,8 +264,14 @@ heavy: root deps-check consul ## the tests against this kernel, a real dockerd a
 	$(TESTED) -p 4 -timeout 10m $(HEAVY_PACKAGES) | $(REPORT)
 
 .PHONY: hosts
-hosts: root deps-check consul old build ## the tests on labs of several Docker hosts, and the house rules (root)
+hosts: root deps-check consul old machines build ## the tests on labs of several Docker hosts, and the house rules (root)
 	$(TESTED) -p 3 -timeout 15m $(HOSTS) | $(REPORT) -v
+
+.PHONY: qemu
+qemu: go ## the tests of PACKAGE that RUN names on Debian's KERNEL=6.1 or 6.12, without the modules WITHOUT=cls_bpf,…, in a virtual machine
+	@[ -n '$(PACKAGE)' ] || { echo "say which tests: make qemu PACKAGE=./driver/dataplane RUN=Fast" >&2; exit 1; }
+	@test/tools/install.sh qemu kernel-$(KERNEL)
+	go run ./test/qemu -kernel $(KERNEL) $(if $(WITHOUT),-without $(WITHOUT)) $(PACKAGE) -test.v $(if $(RUN),-test.run '$(RUN)') $(TESTFLAGS)
 
 .PHONY: doctor-table
 doctor-table: root deps-check consul build ## the table in docs/doctor.md anew: every fault that weft doctor must find, ROUNDS times (root)
@@ -357,6 +369,11 @@ consul: go
 .PHONY: old
 old: go
 	@test/tools/install.sh weft-old
+
+# They are Debian's; elsewhere test/qemu fails, and nothing else.
+.PHONY: machines
+machines:
+	@! command -v apt-get >/dev/null || test/tools/install.sh qemu kernel-6.1
 
 .PHONY: deps-check
 deps-check:

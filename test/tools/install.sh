@@ -2,9 +2,10 @@
 # Builds the programs that weft's tests and lab need beside Debian's packages,
 # from source, through the Go module proxy:
 #
-#   install.sh [--check] consul | golangci-lint | weft-old | docker-20.10 | docker-26.1 | docker-28.5 | docker-29 ...
+#   install.sh [--check] consul | golangci-lint | weft-old | qemu | kernel-6.1 | kernel-6.12 | docker-20.10 | docker-26.1 | docker-28.5 | docker-29 ...
 #
 # weft-old is the weft that test/upgrade begins with, an early one of this repository.
+# qemu and kernel-VERSION are directories with Debian's, see unpack.sh.
 # docker-VERSION is a directory with a Debian of that Docker's age, see docker.sh.
 # Each is built once per version into a folder outside the checkout,
 # ${WEFT_CACHE:-${XDG_CACHE_HOME:-~/.cache}/weft}/bin/NAME-VERSION, and linked
@@ -36,11 +37,14 @@ version_of() {
 	consul) echo "$consul_version" ;;
 	golangci-lint) echo "$golangci_version" ;;
 	weft-old) echo "${old_commit:0:12}" ;;
+	qemu) sed -n 's/^VERSION_CODENAME=//p' /etc/os-release ;;
+	kernel-6.1) echo bookworm ;;
+	kernel-6.12) echo trixie ;;
 	docker-20.10) echo bookworm ;;
 	docker-26.1) echo trixie ;;
 	docker-28.5) echo forky ;;
 	docker-29) echo "$docker29_version" ;;
-	*) echo "install.sh: no tool is called $1; there are consul, golangci-lint, weft-old, docker-20.10, docker-26.1, docker-28.5 and docker-29" >&2; exit 2 ;;
+	*) echo "install.sh: no tool is called $1; there are consul, golangci-lint, weft-old, qemu, kernel-6.1, kernel-6.12, docker-20.10, docker-26.1, docker-28.5 and docker-29" >&2; exit 2 ;;
 	esac
 }
 
@@ -70,6 +74,8 @@ compile() {
 		exec nice -n 10 go build "${flags[@]}" -ldflags "-s -w -X github.com/moby/moby/v2/dockerversion.Version=29-moby-$docker29_version" -o "$2/docker-29/bin/" \
 			github.com/moby/moby/v2/cmd/dockerd github.com/moby/moby/v2/cmd/docker-proxy
 		;;
+	qemu) exec nice -n 10 "$here/unpack.sh" qemu "$2/$1" ;;
+	kernel-*) exec nice -n 10 "$here/unpack.sh" kernel "$(version_of "$1")" "$2/$1" ;;
 	docker-*) exec nice -n 10 "$here/docker.sh" "${1#docker-}" "$(version_of "$1")" "$2/$1" ;;
 	esac
 }
@@ -102,7 +108,7 @@ build() {
 	trap 'kill "$pid" 2>/dev/null || true; rm -rf "$dir"' EXIT
 	if ! watch "$pid" "$dir/log" "$name"; then
 		tail -n 20 "$dir/log" >&2
-		echo "install.sh: building $name $version failed, see above; it needs Go (see go.mod) and the Go module proxy, and for docker-* a Debian mirror" >&2
+		echo "install.sh: building $name $version failed, see above; it needs Go (see go.mod) and the Go module proxy, and for docker-*, qemu and kernel-* a Debian mirror" >&2
 		exit 1
 	fi
 	mv "$dir/$name" "$cache/$name-$version"
