@@ -33,6 +33,42 @@ func valid(from Port, dst overlay.MAC) [][]byte {
 	return out
 }
 
+// directly are frames without a tunnel, from a container of the other host.
+func directly() [][]byte {
+	var out [][]byte
+	for _, f := range valid(Port{MAC: otherNIC, Addrs: []netip.Addr{far4, far6}}, overlay.MAC{}) {
+		out = append(out, readdressed(f, own4, own6))
+	}
+	for _, f := range valid(Port{MAC: otherNIC, Addrs: []netip.Addr{far4}}, overlay.MAC{}) {
+		out = append(out, readdressed(f, near4, own6), readdressed(f, gone4, own6))
+	}
+	for _, f := range out {
+		aged(f, 255)
+	}
+	return out
+}
+
+// aged gives a frame another TTL, and the checksum that belongs to it.
+func aged(f []byte, ttl byte) {
+	if f[12] == 0x86 {
+		f[21] = ttl
+		return
+	}
+	f[22], f[24], f[25] = ttl, 0, 0
+	binary.BigEndian.PutUint16(f[24:], checksum(f[14:34]))
+}
+
+// readdressed is a frame to another address, of its family.
+func readdressed(f []byte, to4, to6 netip.Addr) []byte {
+	f = slices.Clone(f)
+	if f[12] == 0x86 {
+		copy(f[38:], to6.AsSlice())
+	} else {
+		copy(f[30:], to4.AsSlice())
+	}
+	return f
+}
+
 func transport(protocol byte) []byte {
 	b := make([]byte, 40)
 	copy(b, []byte{0x12, 0x34, 0x1b, 0x58})
@@ -132,7 +168,13 @@ var protocols = []byte{0, 1, 2, 4, 6, 17, 41, 43, 44, 47, 50, 51, 58, 59, 60, 13
 // inner changes one thing of the network's frame.
 func (p press) inner(f []byte) []byte {
 	six := f[p.at+12] == 0x86
-	switch p.IntN(15) {
+	switch p.IntN(16) {
+	case 15: // TTL
+		at := 22
+		if six {
+			at = 21
+		}
+		p.set(f, at, pick(p, []byte{0, 1, 63, 64, 254, 255}))
 	case 0: // cut off, at a header's end or anywhere
 		return f[:min(len(f), p.at+pick(p, []int{14, 33, 34, 41, 42, 53, 54, 61, 62, 73, 74, 15 + p.IntN(80)}))]
 	case 1: // longer, often about the MTU

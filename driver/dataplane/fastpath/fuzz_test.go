@@ -21,7 +21,7 @@ import (
 
 // What make fastpath-fuzz says.
 var (
-	packets = flag.Int("packets", 150_000, "crafted packets, a third for each program")
+	packets = flag.Int("packets", 150_000, "crafted packets, a fifth for each program and way")
 	seed    = flag.Uint64("seed", 0, "what the packets depend on; 0: the time")
 )
 
@@ -32,6 +32,9 @@ const (
 
 	toWire = 0x77656674 // TO_WIRE of bpf/fastpath.c
 	toPort = 0x77656675 // TO_PORT
+
+	toNeighbour = 0x77656676 // TO_NEIGHBOUR
+	toBridge    = 0x77656677 // TO_BRIDGE
 
 	// Words of struct __sk_buff of linux/bpf.h.
 	ctxWords   = 48
@@ -52,6 +55,21 @@ var (
 	thisVTEP  = netip.MustParseAddr("192.0.2.1")
 	otherVTEP = netip.MustParseAddr("192.0.2.9")
 	thirdVTEP = netip.MustParseAddr("192.0.2.8") // has the second network only
+	alsoVTEP  = netip.MustParseAddr("192.0.2.6") // has the first network, as otherVTEP has
+
+	thisNIC  = overlay.MAC{2, 0, 192, 0, 2, 1}
+	otherNIC = overlay.MAC{2, 0, 192, 0, 2, 9}
+	thirdNIC = overlay.MAC{2, 0, 192, 0, 2, 8}
+	alsoNIC  = overlay.MAC{2, 0, 192, 0, 2, 6}
+	also4    = netip.MustParseAddr("10.1.0.6") // at alsoVTEP
+	next4    = netip.MustParseAddr("10.1.0.8") // at otherVTEP, with a MAC of its own
+	near4    = netip.MustParseAddr("10.1.0.2")
+	gone4    = netip.MustParseAddr("10.1.0.3") // of this host, and no container has it
+	far4     = netip.MustParseAddr("10.1.0.9")
+	far6     = netip.MustParseAddr("fd01::9")
+	second4  = netip.MustParseAddr("10.2.0.1") // of the second network, here
+	other4   = netip.MustParseAddr("10.2.0.9") // likewise, at thirdVTEP
+	both4    = netip.MustParseAddr("10.2.0.7") // likewise, at otherVTEP
 )
 
 // hosted is a host with two networks, whose ports are the loopback link of their
@@ -59,15 +77,32 @@ var (
 // MAC nearMAC, at different links.
 func hosted() model {
 	return model{
-		host: Host{VTEP: thisVTEP, Port: 4789, Uplink: 1}, hooked: 4097,
+		host: Host{VTEP: thisVTEP, Port: 4789, Uplink: 1, MAC: thisNIC}, hooked: 4097,
 		networks: []Network{{
-			VNI: 4097, Inner: 1, Outer: 1, Members: []netip.Addr{otherVTEP},
-			Ports:  []Port{{Link: 1, MTU: 1450, MAC: ownMAC, Addrs: []netip.Addr{own4, own6}}},
+			VNI: 4097, Inner: 1, Outer: 1, Tunnel: 1, Members: []netip.Addr{otherVTEP},
+			Ports:  []Port{{Link: 1, MTU: 1450, MAC: ownMAC, Addrs: []netip.Addr{own4, own6}, Told: true}},
 			Places: []Place{{MAC: ownMAC, Link: 1}, {MAC: nearMAC, Link: 2}, {MAC: farMAC, VTEP: otherVTEP}},
+			Homes: []Home{
+				{Addr: own4, MAC: ownMAC, Here: true, Link: 1},
+				{Addr: own6, MAC: ownMAC, Here: true, Link: 1},
+				{Addr: near4, MAC: nearMAC, Here: true, Link: 2},
+				{Addr: gone4, MAC: strange, Here: true},
+				{Addr: far4, MAC: farMAC, VTEP: otherVTEP},
+				{Addr: far6, MAC: farMAC, VTEP: otherVTEP},
+				{Addr: next4, MAC: otherFar, VTEP: otherVTEP},
+				{Addr: also4, MAC: strange, VTEP: alsoVTEP},
+			},
+			NICs: []NIC{{MAC: otherNIC, VTEP: otherVTEP}, {MAC: alsoNIC, VTEP: alsoVTEP}},
 		}, {
-			VNI: 4098, Inner: 1, Outer: 1, Members: []netip.Addr{thirdVTEP},
+			VNI: 4098, Inner: 1, Outer: 1, Tunnel: 1, Members: []netip.Addr{thirdVTEP},
 			Ports:  []Port{{Link: 1, MTU: 1450, MAC: otherOwn, Addrs: []netip.Addr{own4, own6}}},
 			Places: []Place{{MAC: otherOwn, Link: 1}, {MAC: nearMAC, Link: 3}, {MAC: otherFar, VTEP: thirdVTEP}},
+			Homes: []Home{
+				{Addr: second4, MAC: otherOwn, Here: true, Link: 3},
+				{Addr: other4, MAC: otherFar, VTEP: thirdVTEP},
+				{Addr: both4, MAC: farMAC, VTEP: otherVTEP},
+			},
+			NICs: []NIC{{MAC: thirdNIC, VTEP: thirdVTEP}, {MAC: otherNIC, VTEP: otherVTEP}},
 		}},
 	}
 }
@@ -97,6 +132,7 @@ func stand(t *testing.T, m model) *Plane {
 // shots are packets for one program, which of them may pass, and what becomes of these.
 type shots struct {
 	hook   Hook
+	name   string
 	valid  [][]byte
 	may    func(f []byte, gso int) string
 	passed func(in, out []byte, words []uint32) error
@@ -122,30 +158,39 @@ func TestNoProgramLetsPassWhatItMustNot(t *testing.T) {
 	for _, f := range valid(sent, nearMAC) {
 		wires = append(wires, tunnelled(f, 4097, otherVTEP), tunnelled(f, 4098, thirdVTEP))
 	}
+	leased := m
+	leased.leased = otherNIC
 	for i, s := range []shots{
-		{FromPort, slices.Concat(valid(own, farMAC), valid(own, nearMAC)), m.mayLeave, m.left},
-		{FromTunnel, valid(sent, nearMAC), m.mayCome, m.came},
-		{FromWire, wires, m.mayEnter, m.entered},
+		{FromPort, "", slices.Concat(valid(own, farMAC), valid(own, nearMAC)), m.mayLeave, m.left},
+		{FromTunnel, "", valid(sent, nearMAC), m.mayCome, m.came},
+		{FromWire, "", wires, m.mayEnter, m.entered},
+		{FromPort, "_direct", slices.Concat(valid(own, farMAC), valid(own, nearMAC)), m.mayLeave, leased.left},
+		{FromWire, "_direct", directly(), m.mayEnter, m.entered},
 	} {
-		t.Run(s.hook.String(), func(t *testing.T) {
+		t.Run(s.hook.String()+s.name, func(t *testing.T) {
+			if s.name != "" {
+				if err := plane.Lease(m.hooked, otherVTEP, otherNIC, 24*time.Hour); err != nil {
+					t.Fatal(err)
+				}
+			}
 			program, err := plane.program(s.hook, m.hooked)
 			if err != nil {
 				t.Fatal(err)
 			}
 			p := press{
 				Rand:  rand.New(rand.NewPCG(from, uint64(i))), //nolint:gosec // an index; and whoever has the seed is to get the same
-				macs:  []overlay.MAC{own.MAC, other.MAC, nearMAC, farMAC, otherFar, strange, {1, 0, 0x5e, 0, 0, 1}, {255, 255, 255, 255, 255, 255}, {}},
-				addrs: append([]netip.Addr{netip.MustParseAddr("10.1.0.2"), netip.IPv4Unspecified(), netip.MustParseAddr("fd01::2"), netip.IPv6Unspecified(), netip.MustParseAddr("::ffff:10.1.0.1")}, own.Addrs...),
+				macs:  []overlay.MAC{own.MAC, other.MAC, nearMAC, farMAC, otherFar, strange, otherNIC, thirdNIC, alsoNIC, {1, 0, 0x5e, 0, 0, 1}, {255, 255, 255, 255, 255, 255}, {}},
+				addrs: append([]netip.Addr{near4, gone4, far4, far6, also4, next4, second4, other4, both4, netip.IPv4Unspecified(), netip.MustParseAddr("fd01::2"), netip.IPv6Unspecified(), netip.MustParseAddr("::ffff:10.1.0.1")}, own.Addrs...),
 				vteps: []netip.Addr{thisVTEP, otherVTEP, thirdVTEP, netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("224.0.0.1")},
 				vnis:  []uint32{4097, 4098, 4099, 0, 1<<24 - 1},
 			}
-			if s.hook == FromWire {
+			if s.hook == FromWire && s.name == "" {
 				p.at = 50
 			}
 			var got score
 			began := time.Now()
 			err = ns.Run(func() (err error) {
-				got, err = s.play(p, program, *packets/3)
+				got, err = s.play(p, program, *packets/5)
 				return err
 			})
 			if err != nil {
@@ -199,6 +244,10 @@ func (s shots) play(p press, program *ebpf.Program, count int) (score, error) {
 			if !bytes.Equal(run.DataOut, f) {
 				return out, fmt.Errorf("goes the slow way as another packet: %x became %x", f, run.DataOut)
 			}
+		case tcShot:
+			if breaks != forWeft {
+				return out, fmt.Errorf("taken for a probe: %x", f)
+			}
 		default:
 			return out, fmt.Errorf("verdict %d, and a program drops nothing: %x", verdict, f)
 		}
@@ -210,12 +259,20 @@ func (s shots) play(p press, program *ebpf.Program, count int) (score, error) {
 func TestNothingComesThroughThePairBesides(t *testing.T) {
 	m := hosted()
 	plane, ns := stand(t, m), netns.New(t)
-	for hook, mark := range map[Hook]uint32{ToWire: toWire, ToPort: toPort} {
+	for _, row := range []struct {
+		hook  Hook
+		marks []uint32
+	}{{ToWire, []uint32{toWire, toNeighbour}}, {ToPort, []uint32{toPort, toBridge}}} {
+		hook := row.hook
 		program, err := plane.program(hook, m.hooked)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for given, want := range map[uint32]uint32{0: tcShot, mark: tcRedirect, mark ^ 1: tcShot, 1: tcShot} {
+		for _, given := range []uint32{0, 1, toWire, toPort, toNeighbour, toBridge, toWire ^ 1<<8} {
+			want := uint32(tcShot)
+			if slices.Contains(row.marks, given) {
+				want = tcRedirect
+			}
 			words := make([]uint32, ctxWords)
 			words[ctxMark], words[ctxMark+1] = given, 2
 			ns.Do(func() error {
@@ -258,7 +315,7 @@ func TestTheModelRefuses(t *testing.T) {
 		"in large pieces":             {m.mayLeave(frame(), 1423), tooLarge},
 		"in pieces":                   {m.mayLeave(frame(), 1422), ""},
 		"a packet in pieces":          {m.mayEnter(wire(), 1400), severalInOne},
-		"to another VTEP":             {enters(30, 192, 0, 2, 2), notForUs},
+		"to another VTEP":             {enters(30, 192, 0, 2, 2), nowhere},
 		"to another interface":        {enters(0, 2), notForUs},
 		"to another port":             {enters(37, 0), notForUs},
 		"from no member":              {mended(26, thirdVTEP.AsSlice()...), noMember},

@@ -18,7 +18,8 @@ import (
 type model struct {
 	host     Host
 	networks []Network
-	hooked   uint32 // VNI of the network whose port and tunnel are looked at
+	hooked   uint32      // VNI of the network whose port and tunnel are looked at
+	leased   overlay.MAC // its packets to otherVTEP go there directly
 }
 
 // Rules that a packet can break. Of the tame ones nobody has anything, see tame.
@@ -34,6 +35,9 @@ const (
 	lies         = "its lengths are not its length"
 	noMember     = "from who is no member of the network"
 	congested    = "met congestion on its way"
+	notTogether  = "its source, destination, network and host do not belong together"
+	routed       = "a router has passed it on, or may have"
+	forWeft      = "a probe, or like one"
 
 	toItself     = "a container to itself, which no bridge sends back"
 	badChecksum  = "an outer checksum is wrong, which the stack would see"
@@ -131,10 +135,19 @@ func (m model) mayLeave(f []byte, gso int) string {
 }
 
 // left says what is wrong with what became of such a frame.
-func (m model) left(in, out []byte, _ []uint32) error {
+func (m model) left(in, out []byte, words []uint32) error {
 	place := m.network(m.hooked).place(parse(in).to)
 	if place.Link != 0 {
 		return same(in, out)
+	}
+	if m.direct(in, place) {
+		if words[ctxMark] != toNeighbour || !bytes.Equal(out[:6], m.leased[:]) || !bytes.Equal(out[6:12], m.host.MAC[:]) {
+			return fmt.Errorf("does not go directly, marked %x: %x", words[ctxMark], out)
+		}
+		return sameButTTL(in[12:], out[12:], 255)
+	}
+	if words[ctxMark] != toWire {
+		return fmt.Errorf("is marked %x", words[ctxMark])
 	}
 	if len(out) != len(in)+50 || !bytes.Equal(out[:12], in[:12]) || !bytes.Equal(out[64:], in[14:]) || !bytes.Equal(out[50:64], in[:14]) {
 		return fmt.Errorf("the frame is another one: %x", out)
@@ -168,6 +181,54 @@ func (m model) left(in, out []byte, _ []uint32) error {
 	return nil
 }
 
+// direct says whether such a frame, to another host, is to go there without a tunnel.
+func (m model) direct(f []byte, at *Place) bool {
+	p := parse(f)
+	protocol, _, rest, _ := p.payload()
+	home := m.network(m.hooked).homeOf(p.dst())
+	toTunnels := protocol == 17 && binary.BigEndian.Uint16(rest[2:]) == m.host.Port
+	return m.leased != overlay.MAC{} && p.ttl() == 64 && !toTunnels && home != nil && !home.Here && home.MAC == at.MAC && home.VTEP == at.VTEP
+}
+
+func (p packet) ttl() byte {
+	if p.kind == 0x86dd {
+		return p.rest[7]
+	}
+	return p.rest[8]
+}
+
+// sameButTTL compares frames from their EtherType on. The checksum is as right as it was.
+func sameButTTL(in, out []byte, ttl byte) error {
+	want := slices.Clone(in)
+	if in[0] == 0x86 {
+		want[9] = ttl
+		return same(want, out)
+	}
+	copy(want[10:14], out[10:14])
+	if was, now := checksum(in[2:22]), checksum(out[2:22]); want[10] != ttl || want[11] != in[11] || was != now && was^now != 0xffff {
+		return fmt.Errorf("TTL or checksum: %x", out)
+	}
+	return same(want, out)
+}
+
+// dst is the address that it is for.
+func (p packet) dst() netip.Addr {
+	from, to := 16, 20
+	if p.kind == 0x86dd {
+		from, to = 24, 40
+	}
+	a, _ := netip.AddrFromSlice(p.rest[from:to])
+	return a
+}
+
+func (n *Network) homeOf(a netip.Addr) *Home {
+	i := slices.IndexFunc(n.Homes, func(h Home) bool { return h.Addr == a })
+	if i < 0 {
+		return nil
+	}
+	return &n.Homes[i]
+}
+
 // mayArrive says the same of a frame within a network that another host has sent.
 func (n *Network) mayArrive(f []byte) string {
 	p := parse(f)
@@ -196,10 +257,12 @@ func (m model) mayEnter(f []byte, gso int) string {
 	p := parse(f)
 	protocol, src, rest, ok := p.payload()
 	switch {
-	case gso > 0:
-		return severalInOne
 	case p.to != overlay.MAC{}:
 		return notForUs
+	case ok && p.dst() != m.host.VTEP:
+		return m.mayEnterDirectly(p)
+	case gso > 0:
+		return severalInOne
 	case p.kind != 0x0800 || !ok || protocol != 17 || len(rest) < 8+8+14:
 		return notATunnel
 	}
@@ -232,8 +295,58 @@ func (m model) mayEnter(f []byte, gso int) string {
 	return ""
 }
 
+// mayEnterDirectly says it of what no tunnel is to end.
+func (m model) mayEnterDirectly(p packet) string {
+	protocol, src, rest, _ := p.payload()
+	for _, n := range m.networks {
+		to, from := n.homeOf(p.dst()), n.homeOf(src)
+		if to == nil || !to.Here {
+			continue
+		}
+		switch {
+		case from == nil || from.Here || !slices.Contains(n.NICs, NIC{p.from, from.VTEP}):
+			return notTogether
+		case protocol != 6 && (protocol != 17 || len(rest) < 8):
+			return noSuchKind
+		case p.ttl() != 255:
+			return routed
+		case protocol == 17 && binary.BigEndian.Uint16(rest[2:]) == m.host.Port:
+			return forWeft
+		}
+		return ""
+	}
+	return nowhere
+}
+
+// enteredDirectly is of such a packet: it has the MACs of the containers.
+func (m model) enteredDirectly(in, out []byte, words []uint32) error {
+	p := parse(in)
+	_, src, _, _ := p.payload()
+	for _, n := range m.networks {
+		to, from := n.homeOf(p.dst()), n.homeOf(src)
+		if to == nil || !to.Here {
+			continue
+		}
+		mark, link := uint32(toPort), to.Link
+		if link == 0 {
+			mark, link = toBridge, n.Tunnel
+		}
+		if words[ctxMark] != mark || int(words[ctxMark+1]) != link {
+			return fmt.Errorf("is for link %d, marked %x, and not for %d", words[ctxMark+1], words[ctxMark], link)
+		}
+		if to.MAC != overlay.MAC(out[:6]) || from.MAC != overlay.MAC(out[6:12]) {
+			return fmt.Errorf("is not from %v to %v: %x", from.MAC, to.MAC, out)
+		}
+		return sameButTTL(in[12:], out[12:], 64)
+	}
+	return errors.New("is for nobody")
+}
+
 // entered is of such a packet: the frame alone is left, and is for the port.
 func (m model) entered(in, out []byte, words []uint32) error {
+	if parse(in).dst() != m.host.VTEP {
+		return m.enteredDirectly(in, out, words)
+	}
 	n := m.network(binary.BigEndian.Uint32(in[46:]) >> 8)
 	if want := n.place(overlay.MAC(in[50:56])); words[ctxMark] != toPort || int(words[ctxMark+1]) != want.Link {
 		return fmt.Errorf("is for link %d, marked %x, and not for %d", words[ctxMark+1], words[ctxMark], want.Link)

@@ -54,6 +54,8 @@ func (p *Plane) SetNetwork(n Network) (loaded bool, err error) {
 	maps.Copy(known.tables.ports, want.ports) // some of it may be there
 	maps.Copy(known.tables.places, want.places)
 	maps.Copy(known.tables.members, want.members)
+	maps.Copy(known.tables.homes, want.homes)
+	maps.Copy(known.tables.nics, want.nics)
 	return false, errors.Join(err, p.RemoveNetwork(n.VNI))
 }
 
@@ -63,6 +65,8 @@ func (p *Plane) reach(want, have tables) error {
 		reach(p.objects.WeftPorts, want.ports, have.ports),
 		reach(p.objects.WeftMembers, want.members, have.members),
 		reach(p.objects.WeftPlaces, want.places, have.places),
+		reach(p.objects.WeftNics, want.nics, have.nics),
+		reach(p.objects.WeftHomes, want.homes, have.homes),
 	)
 }
 
@@ -99,6 +103,7 @@ func (p *Plane) load(n Network) (out networkPrograms, err error) {
 	shared := map[string]*ebpf.Map{
 		programsMapWeftHost: p.objects.WeftHost, programsMapWeftPorts: p.objects.WeftPorts,
 		programsMapWeftPlaces: p.objects.WeftPlaces, programsMapWeftCounts: p.objects.WeftCounts,
+		programsMapWeftHomes: p.objects.WeftHomes, programsMapWeftLeases: p.objects.WeftLeases,
 	}
 	if err := spec.LoadAndAssign(&out, &ebpf.CollectionOptions{MapReplacements: shared}); err != nil {
 		return out, fmt.Errorf("load the fast path's programs of VNI %d: %w", n.VNI, err)

@@ -13,16 +13,38 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type programsAddr struct {
+	_    structs.HostLayout
+	Word [4]uint32
+}
+
+type programsHome struct {
+	_       structs.HostLayout
+	Vni     uint32
+	Outer   uint32
+	Link    uint32
+	Mac     [6]uint8
+	Bridged uint8
+	Pad     uint8
+	Vtep    programsAddr
+}
+
 type programsHost struct {
-	_     structs.HostLayout
-	Until uint64
-	Vtep  struct {
-		_    structs.HostLayout
-		Word [4]uint32
-	}
+	_      structs.HostLayout
+	Until  uint64
+	Takes  uint64
+	Vtep   programsAddr
 	Uplink uint32
 	Port   uint16
-	Pad    uint16
+	Mac    [6]uint8
+	Pad    uint32
+}
+
+type programsLease struct {
+	_     structs.HostLayout
+	Until uint64
+	Mac   [6]uint8
+	Pad   uint16
 }
 
 type programsMacKey struct {
@@ -35,28 +57,23 @@ type programsMacKey struct {
 type programsMemberKey struct {
 	_    structs.HostLayout
 	Vni  uint32
-	Vtep struct {
-		_    structs.HostLayout
-		Word [4]uint32
-	}
+	Vtep programsAddr
 }
 
 type programsPlace struct {
 	_     structs.HostLayout
 	Link  uint32
 	Outer uint32
-	Vtep  struct {
-		_    structs.HostLayout
-		Word [4]uint32
-	}
+	Vtep  programsAddr
 }
 
 type programsPort struct {
-	_   structs.HostLayout
-	Mac [6]uint8
-	Mtu uint16
-	Ip4 uint32
-	Ip6 [4]uint32
+	_    structs.HostLayout
+	Mac  [6]uint8
+	Mtu  uint16
+	Ip4  uint32
+	Ip6  [4]uint32
+	Told uint32
 }
 
 type programsPortKey struct {
@@ -70,10 +87,14 @@ type programsPortKey struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	programsMapWeftCounts      = "weft_counts"
+	programsMapWeftHomes       = "weft_homes"
 	programsMapWeftHost        = "weft_host"
+	programsMapWeftLeases      = "weft_leases"
 	programsMapWeftMembers     = "weft_members"
+	programsMapWeftNics        = "weft_nics"
 	programsMapWeftPlaces      = "weft_places"
 	programsMapWeftPorts       = "weft_ports"
+	programsMapWeftProbes      = "weft_probes"
 	programsProgWeftFromPort   = "weft_from_port"
 	programsProgWeftFromTunnel = "weft_from_tunnel"
 	programsProgWeftFromWire   = "weft_from_wire"
@@ -137,10 +158,14 @@ type programsProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type programsMapSpecs struct {
 	WeftCounts  *ebpf.MapSpec `ebpf:"weft_counts"`
+	WeftHomes   *ebpf.MapSpec `ebpf:"weft_homes"`
 	WeftHost    *ebpf.MapSpec `ebpf:"weft_host"`
+	WeftLeases  *ebpf.MapSpec `ebpf:"weft_leases"`
 	WeftMembers *ebpf.MapSpec `ebpf:"weft_members"`
+	WeftNics    *ebpf.MapSpec `ebpf:"weft_nics"`
 	WeftPlaces  *ebpf.MapSpec `ebpf:"weft_places"`
 	WeftPorts   *ebpf.MapSpec `ebpf:"weft_ports"`
+	WeftProbes  *ebpf.MapSpec `ebpf:"weft_probes"`
 }
 
 // programsVariableSpecs contains global variables before they are loaded into the kernel.
@@ -172,19 +197,27 @@ func (o *programsObjects) Close() error {
 // It can be passed to loadProgramsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programsMaps struct {
 	WeftCounts  *ebpf.Map `ebpf:"weft_counts"`
+	WeftHomes   *ebpf.Map `ebpf:"weft_homes"`
 	WeftHost    *ebpf.Map `ebpf:"weft_host"`
+	WeftLeases  *ebpf.Map `ebpf:"weft_leases"`
 	WeftMembers *ebpf.Map `ebpf:"weft_members"`
+	WeftNics    *ebpf.Map `ebpf:"weft_nics"`
 	WeftPlaces  *ebpf.Map `ebpf:"weft_places"`
 	WeftPorts   *ebpf.Map `ebpf:"weft_ports"`
+	WeftProbes  *ebpf.Map `ebpf:"weft_probes"`
 }
 
 func (m *programsMaps) Close() error {
 	return _ProgramsClose(
 		m.WeftCounts,
+		m.WeftHomes,
 		m.WeftHost,
+		m.WeftLeases,
 		m.WeftMembers,
+		m.WeftNics,
 		m.WeftPlaces,
 		m.WeftPorts,
+		m.WeftProbes,
 	)
 }
 

@@ -16,9 +16,15 @@ type Network struct {
 	VNI     uint32
 	Inner   int // index of the network's end of its pair, in its namespace
 	Outer   int // of the host's end, in the host's namespace
+	Tunnel  int // of the VXLAN device, in the network's namespace
 	Ports   []Port
 	Places  []Place
 	Members []netip.Addr // VTEPs whose packets are accepted
+
+	// What is known for packets without a tunnel. An address that two networks have is in
+	// neither of them.
+	Homes []Home
+	NICs  []NIC
 }
 
 // Port is a link at which a container sends.
@@ -27,6 +33,7 @@ type Port struct {
 	MTU   int // bytes
 	MAC   overlay.MAC
 	Addrs []netip.Addr // one of each family at most
+	Told  bool         // other hosts know of its addresses, so it may send without a tunnel
 }
 
 // Place says where a MAC is.
@@ -36,15 +43,38 @@ type Place struct {
 	VTEP netip.Addr // of the other host that has it
 }
 
+// Home says where an address is.
+type Home struct {
+	Addr netip.Addr
+	MAC  overlay.MAC
+	Here bool       // this host has it
+	Link int        // index of its port; 0 here: no port has it, and the bridge sees to it
+	VTEP netip.Addr // of the other host that has it
+}
+
+// NIC is a MAC from which a member of the network sends without a tunnel.
+type NIC struct {
+	MAC  overlay.MAC
+	VTEP netip.Addr
+}
+
 // tables are the entries of one network in the kernel.
 type tables struct {
 	ports   map[programsPortKey]programsPort
 	places  map[programsMacKey]programsPlace
 	members map[programsMemberKey]uint8
+	homes   map[programsAddr]programsHome
+	nics    map[programsMacKey]programsAddr
 }
 
 func (n Network) tables() tables {
-	t := tables{map[programsPortKey]programsPort{}, map[programsMacKey]programsPlace{}, map[programsMemberKey]uint8{}}
+	t := tables{
+		map[programsPortKey]programsPort{},
+		map[programsMacKey]programsPlace{},
+		map[programsMemberKey]uint8{},
+		map[programsAddr]programsHome{},
+		map[programsMacKey]programsAddr{},
+	}
 	for _, p := range n.Ports {
 		v := programsPort{Mac: p.MAC, Mtu: uint16(min(p.MTU, 1<<16-1))} //nolint:gosec // bounded
 		for _, a := range p.Addrs {
@@ -53,6 +83,9 @@ func (n Network) tables() tables {
 			} else {
 				v.Ip6 = w
 			}
+		}
+		if p.Told {
+			v.Told = 1
 		}
 		t.ports[programsPortKey{Vni: n.VNI, Link: uint32(p.Link)}] = v //nolint:gosec // an index
 	}
@@ -68,7 +101,26 @@ func (n Network) tables() tables {
 		k.Vtep.Word = words(a)
 		t.members[k] = 1
 	}
+	for _, h := range n.Homes {
+		t.homes[programsAddr{Word: words(h.Addr)}] = n.home(h)
+	}
+	for _, c := range n.NICs {
+		t.nics[programsMacKey{Vni: n.VNI, Mac: c.MAC}] = programsAddr{Word: words(c.VTEP)}
+	}
 	return t
+}
+
+func (n Network) home(h Home) programsHome {
+	v := programsHome{Vni: n.VNI, Mac: h.MAC}
+	switch {
+	case !h.Here:
+		v.Vtep.Word = words(h.VTEP)
+	case h.Link == 0:
+		v.Outer, v.Link, v.Bridged = uint32(n.Outer), uint32(n.Tunnel), 1 //nolint:gosec // indices
+	default:
+		v.Outer, v.Link = uint32(n.Outer), uint32(h.Link) //nolint:gosec // indices
+	}
+	return v
 }
 
 // words are an address as the programs compare it: IPv4 mapped into IPv6 (RFC 4291

@@ -6,16 +6,24 @@
 //
 //   container eth0 ══ port ─ from_port ─┐                 (namespace of the network)
 //                                       │ to a container of this host: redirect_peer(port)
+//                                       ├ directly: MACs of the hosts, redirect_peer(inner)
 //                                       └ else outer headers, redirect_peer(inner)
-//   inner ══ outer ─ to_wire ─ redirect_neigh(uplink)     (namespace of the host)
+//   inner ══ outer ─ to_wire ─ redirect(uplink), or redirect_neigh  (namespace of the host)
 //
-//   uplink ─ from_wire ─ outer headers away, redirect_peer(outer)   (host)
+//   uplink ─ from_wire ─ outer headers away, or MACs of the containers,
+//                        redirect_peer(outer)                       (host)
 //   outer ══ inner ─ to_port ─ redirect_peer(port)                  (network)
 //
 //   vx0 ─ from_tunnel ─ redirect_peer(port)                         (network)
 //
 // "══" is a veth pair. inner and outer are one pair for each network, which nothing
 // ever crosses by its queues.
+//
+// A packet that goes directly is the container's own between the MACs of the hosts,
+// without a tunnel. Its TTL is 255 on the wire, which none has that a router has passed on
+// (RFC 5082): so nobody gets a packet of his by one host's routes from that host's MAC to
+// another. To the containers it is one segment, as it is in the tunnel, so they see the
+// TTL of 64 again, and what has another one takes the tunnel.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -59,6 +67,13 @@
 // What cb[0] says on the way from one program to the next.
 #define TO_WIRE 0x77656674
 #define TO_PORT 0x77656675
+#define TO_NEIGHBOUR 0x77656676
+#define TO_BRIDGE 0x77656677
+
+#define USUAL_TTL 64  // what containers' systems begin with (net.ipv4.ip_default_ttl)
+#define WIRE_TTL 255
+
+#define PROBE_MAGIC bpf_htonl(0x77656674)
 
 struct vxlanhdr {
 	__be32 flags;
@@ -72,10 +87,12 @@ struct addr {
 
 struct host {
 	__u64 until; // CLOCK_MONOTONIC in ns: after it, everything takes the slow way
+	__u64 takes; // likewise: until then packets without a tunnel are taken
 	struct addr vtep;
 	__u32 uplink;
 	__be16 port;
-	__u16 pad;
+	__u8 mac[ETH_ALEN]; // of the uplink
+	__u32 pad;
 };
 
 struct port_key {
@@ -88,6 +105,7 @@ struct port {
 	__u16 mtu;
 	__be32 ip4; // 0: none
 	__be32 ip6[4]; // 0: none
+	__u32 told; // 0: other hosts may not know of its addresses yet, so nothing goes directly
 };
 
 struct mac_key {
@@ -106,6 +124,41 @@ struct place {
 struct member_key {
 	__u32 vni;
 	struct addr vtep;
+};
+
+// Where a container's address is.
+struct home {
+	__u32 vni;
+	__u32 outer;	 // the network's link in the host's namespace; 0: it is at vtep
+	__u32 link;	 // of its port; or of the VXLAN device, behind which the bridge is
+	__u8 mac[ETH_ALEN];
+	__u8 bridged;	 // no port has it: the bridge is to see what becomes of the packet
+	__u8 pad;
+	struct addr vtep;
+};
+
+// Packets of a network go directly to another host for as long as a lease lasts. Who
+// gives it has seen a probe come and go a moment before.
+struct lease {
+	__u64 until; // CLOCK_MONOTONIC in ns
+	__u8 mac[ETH_ALEN];
+	__u16 pad;
+};
+
+// What probes carry, behind the UDP header.
+struct probe {
+	__be32 magic;
+	__be32 kind; // a question or an answer
+	__u64 nonce;
+} __attribute__((packed));
+
+// What is told of a probe that has come the way of the containers' packets.
+struct probed {
+	__u64 nonce;
+	__u32 vni;
+	__u32 kind;
+	struct addr vtep; // of the host that has sent it
+	struct addr src, dst;
 };
 
 // A hash's size costs memory from the start, 16 bytes each. A network that does not
@@ -142,7 +195,37 @@ struct {
 	__type(value, __u8);
 } weft_members SEC(".maps");
 
-enum { SENT, RECEIVED, LOCAL, COUNTS };
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 17);
+	__type(key, struct addr);
+	__type(value, struct home);
+} weft_homes SEC(".maps");
+
+// The MACs from which the members of a network send directly, and their VTEPs.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 17);
+	__type(key, struct mac_key);
+	__type(value, struct addr);
+} weft_nics SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 12);
+	__type(key, struct member_key);
+	__type(value, struct lease);
+} weft_leases SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 16); // whole pages, of 64 KiB on some machines
+} weft_probes SEC(".maps");
+
+enum { SENT, RECEIVED, LOCAL, SENT_DIRECT, RECEIVED_DIRECT, COUNTS };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -205,9 +288,17 @@ static __always_inline int same_words(const __be32 *a, const __be32 *b)
 	return !((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]));
 }
 
+// What a packet of a container says of itself.
+struct seen {
+	struct addr dst;
+	__be16 udp; // the port that it is for; 0: it is TCP
+	__u8 ecn;
+	__u8 ttl;
+};
+
 // What the slow way's guard and MTU would let pass, and no other packet: TCP and UDP
-// in one piece from the port's own MAC and address. ecn is that of its header.
-static __always_inline int may_send(struct __sk_buff *skb, struct ethhdr *eth, void *end, const struct port *p, __u8 *ecn)
+// in one piece from the port's own MAC and address.
+static __always_inline int may_send(struct __sk_buff *skb, struct ethhdr *eth, void *end, const struct port *p, struct seen *it)
 {
 	__u32 size, protocol;
 	void *l4;
@@ -222,7 +313,9 @@ static __always_inline int may_send(struct __sk_buff *skb, struct ethhdr *eth, v
 		if (!p->ip4 || ip->saddr != p->ip4)
 			return 0;
 		protocol = ip->protocol;
-		*ecn = ip->tos & ECN_MASK;
+		it->ecn = ip->tos & ECN_MASK;
+		it->ttl = ip->ttl;
+		it->dst = mapped(ip->daddr);
 		l4 = ip + 1;
 		size = sizeof(*ip);
 	} else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
@@ -233,7 +326,9 @@ static __always_inline int may_send(struct __sk_buff *skb, struct ethhdr *eth, v
 		if (!(p->ip6[0] | p->ip6[1] | p->ip6[2] | p->ip6[3]) || !same_words(ip->saddr.in6_u.u6_addr32, p->ip6))
 			return 0;
 		protocol = ip->nexthdr;
-		*ecn = ip->flow_lbl[0] >> 4 & ECN_MASK;
+		it->ecn = ip->flow_lbl[0] >> 4 & ECN_MASK;
+		it->ttl = ip->hop_limit;
+		__builtin_memcpy(&it->dst, &ip->daddr, sizeof(it->dst));
 		l4 = ip + 1;
 		size = sizeof(*ip);
 	} else {
@@ -252,6 +347,7 @@ static __always_inline int may_send(struct __sk_buff *skb, struct ethhdr *eth, v
 			return 0;
 		if (udp->dest == bpf_htons(DHCP_CLIENT) || udp->dest == bpf_htons(DHCPV6_CLIENT))
 			return 0;
+		it->udp = udp->dest;
 		size += sizeof(*udp);
 	} else {
 		return 0;
@@ -316,6 +412,34 @@ static __always_inline int encapsulate(struct __sk_buff *skb, const struct host 
 	return bpf_skb_store_bytes(skb, ETH_HLEN, &out, sizeof(out), 0);
 }
 
+// Gives a packet another TTL.
+static __always_inline int age(struct __sk_buff *skb, __be16 proto, __u8 from, __u8 to)
+{
+	if (proto == bpf_htons(ETH_P_IPV6))
+		return bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, hop_limit), &to, sizeof(to), BPF_F_RECOMPUTE_CSUM);
+	// A sum over all of the packet stays, since that of its header does.
+	if (bpf_l3_csum_replace(skb, ETH_HLEN + offsetof(struct iphdr, check), bpf_htons(from << 8), bpf_htons(to << 8), sizeof(__be16)))
+		return -1;
+	return bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct iphdr, ttl), &to, sizeof(to), 0);
+}
+
+// The lease by which the packet may go directly to the host that has its MAC, which has
+// to be that of its address: that host finds the container by the address alone. What is
+// for the tunnels' port would be taken for a probe.
+static __always_inline struct lease *may_go(const struct host *h, const struct place *to, const struct mac_key *dest, const struct seen *it)
+{
+	struct member_key at = { .vni = vni, .vtep = to->vtep };
+	struct lease *l = bpf_map_lookup_elem(&weft_leases, &at);
+	struct home *home;
+
+	if (!l || bpf_ktime_get_coarse_ns() >= l->until || it->udp == h->port || it->ttl != USUAL_TTL)
+		return NULL;
+	home = bpf_map_lookup_elem(&weft_homes, &it->dst);
+	if (!home || home->outer || home->vni != vni || !same_mac(home->mac, dest->mac) || !same_words(home->vtep.word, to->vtep.word))
+		return NULL;
+	return l;
+}
+
 // At the ingress of each port: what a container sends.
 SEC("tc")
 int weft_from_port(struct __sk_buff *skb)
@@ -324,16 +448,17 @@ int weft_from_port(struct __sk_buff *skb)
 	struct port_key from = { .vni = vni, .link = skb->ifindex };
 	struct mac_key dest = { .vni = vni };
 	struct ethhdr *eth = data, copy;
+	struct seen it = {};
+	struct lease *l;
 	struct place *to;
 	struct port *p;
 	struct host *h;
 	__be16 proto;
-	__u8 ecn;
 
 	if ((void *)(eth + 1) > end || skb->vlan_present)
 		return SLOW;
 	p = bpf_map_lookup_elem(&weft_ports, &from);
-	if (!p || !may_send(skb, eth, end, p, &ecn))
+	if (!p || !may_send(skb, eth, end, p, &it))
 		return SLOW;
 	copy_mac(dest.mac, eth->h_dest);
 	to = bpf_map_lookup_elem(&weft_places, &dest);
@@ -353,7 +478,17 @@ int weft_from_port(struct __sk_buff *skb)
 	copy_mac(copy.h_dest, eth->h_dest);
 	copy_mac(copy.h_source, eth->h_source);
 	copy.h_proto = eth->h_proto;
-	if (encapsulate(skb, h, to, &copy, ecn))
+	l = p->told ? may_go(h, to, &dest, &it) : NULL;
+	if (l) {
+		copy_mac(copy.h_dest, l->mac);
+		copy_mac(copy.h_source, h->mac);
+		if (bpf_skb_store_bytes(skb, 0, &copy, sizeof(copy), 0) || age(skb, copy.h_proto, USUAL_TTL, WIRE_TTL))
+			return TC_ACT_SHOT;
+		count(SENT_DIRECT);
+		skb->cb[0] = TO_NEIGHBOUR;
+		return bpf_redirect_peer(inner, 0);
+	}
+	if (encapsulate(skb, h, to, &copy, it.ecn))
 		return SLOW;
 	proto = bpf_htons(ETH_P_IP);
 	bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_proto), &proto, sizeof(proto), 0);
@@ -362,16 +497,18 @@ int weft_from_port(struct __sk_buff *skb)
 	return bpf_redirect_peer(inner, 0);
 }
 
-// At the ingress of outer: what from_port has put outer headers before. It is on its
+// At the ingress of outer: what from_port has put other headers before. It is on its
 // way, whatever has ended meanwhile.
 SEC("tc")
 int weft_to_wire(struct __sk_buff *skb)
 {
 	struct host *h = this_host();
 
-	if (skb->cb[0] != TO_WIRE || !h)
-		return TC_ACT_SHOT;
-	return bpf_redirect_neigh(h->uplink, NULL, 0, 0);
+	if (h && skb->cb[0] == TO_WIRE)
+		return bpf_redirect_neigh(h->uplink, NULL, 0, 0);
+	if (h && skb->cb[0] == TO_NEIGHBOUR)
+		return bpf_redirect(h->uplink, 0);
+	return TC_ACT_SHOT;
 }
 
 struct tunnel4 {
@@ -381,6 +518,96 @@ struct tunnel4 {
 	struct vxlanhdr vxlan;
 	struct ethhdr inner;
 } __attribute__((packed));
+
+// The container of this host to which a packet without a tunnel may come, and the one
+// that has sent it: both are in one network, and the packet is from the MAC of the host
+// that has its source.
+static __always_inline struct home *may_come(const struct host *h, const struct addr *src, const struct addr *dst, const __u8 *nic, struct home **from)
+{
+	struct home *to = bpf_map_lookup_elem(&weft_homes, dst);
+	struct mac_key key = {};
+	struct addr *vtep;
+
+	if (!to || !to->outer || bpf_ktime_get_coarse_ns() >= h->takes)
+		return NULL;
+	key.vni = to->vni;
+	copy_mac(key.mac, nic);
+	vtep = bpf_map_lookup_elem(&weft_nics, &key);
+	*from = bpf_map_lookup_elem(&weft_homes, src);
+	if (!vtep || !*from || (*from)->outer || (*from)->vni != to->vni || !same_words((*from)->vtep.word, vtep->word))
+		return NULL;
+	return to;
+}
+
+// What other hosts send without a tunnel. Whatever does not belong together is a
+// stranger's packet: the host's stack has no way to a container for it.
+static __always_inline int from_neighbour(struct __sk_buff *skb, const struct host *h, const struct ethhdr *eth, const struct addr *src, const struct addr *dst,
+					  __u8 protocol, const struct udphdr *udp, const void *end)
+{
+	const struct probe *probe = (void *)(udp + 1);
+	struct ethhdr new = { .h_proto = eth->h_proto };
+	struct home *from = NULL, *to;
+
+	if (protocol != IPPROTO_TCP && (protocol != IPPROTO_UDP || (void *)(udp + 1) > end))
+		return SLOW;
+	to = may_come(h, src, dst, eth->h_source, &from);
+	if (!to || !from)
+		return SLOW;
+	if (protocol == IPPROTO_UDP && (void *)(udp + 1) <= end && udp->dest == h->port) {
+		struct probed told = {};
+
+		if ((void *)(probe + 1) > end || probe->magic != PROBE_MAGIC)
+			return SLOW;
+		told.nonce = probe->nonce;
+		told.kind = bpf_ntohl(probe->kind);
+		told.vni = to->vni;
+		told.vtep = from->vtep;
+		told.src = *src;
+		told.dst = *dst;
+		bpf_ringbuf_output(&weft_probes, &told, sizeof(told), 0);
+		return TC_ACT_SHOT; // it was for weft
+	}
+	copy_mac(new.h_dest, to->mac);
+	copy_mac(new.h_source, from->mac);
+	if (bpf_skb_store_bytes(skb, 0, &new, sizeof(new), 0) || age(skb, new.h_proto, WIRE_TTL, USUAL_TTL))
+		return TC_ACT_SHOT;
+	count(RECEIVED_DIRECT);
+	skb->cb[0] = to->bridged ? TO_BRIDGE : TO_PORT;
+	skb->cb[1] = to->link;
+	return bpf_redirect_peer(to->outer, 0);
+}
+
+static __always_inline int from_neighbour4(struct __sk_buff *skb, const struct host *h, const struct ethhdr *eth, void *end)
+{
+	const struct iphdr *ip = (void *)(eth + 1);
+	struct addr src = mapped(ip->saddr), dst = mapped(ip->daddr);
+
+	if (*(__u8 *)ip != 0x45 || ip->frag_off & bpf_htons(IP_FRAGMENT) || ip->ttl != WIRE_TTL)
+		return SLOW;
+	return from_neighbour(skb, h, eth, &src, &dst, ip->protocol, (void *)(ip + 1), end);
+}
+
+static __always_inline int from_neighbour6(struct __sk_buff *skb, const struct host *h, const struct ethhdr *eth, void *end)
+{
+	const struct ipv6hdr *ip = (void *)(eth + 1);
+	struct addr src, dst;
+
+	if (*(__u8 *)ip >> 4 != 6 || ip->hop_limit != WIRE_TTL)
+		return SLOW;
+	__builtin_memcpy(&src, &ip->saddr, sizeof(src));
+	__builtin_memcpy(&dst, &ip->daddr, sizeof(dst));
+	if (is4(&src) || is4(&dst)) // addresses of IPv4, which no packet of IPv6 has
+		return SLOW;
+	return from_neighbour(skb, h, eth, &src, &dst, ip->nexthdr, (void *)(ip + 1), end);
+}
+
+// Brings the first bytes of the packet to where programs read, as many as there are.
+static __always_inline int readable(struct __sk_buff *skb, __u32 size)
+{
+	if ((void *)(long)skb->data + size <= (void *)(long)skb->data_end)
+		return 1;
+	return !bpf_skb_pull_data(skb, skb->len < size ? skb->len : size);
+}
 
 // At the ingress of the underlay's interface: what other hosts send.
 SEC("tc")
@@ -395,12 +622,37 @@ int weft_from_wire(struct __sk_buff *skb)
 	struct host *h;
 	__u64 flags;
 
+	h = this_host();
+	if (!h || skb->pkt_type != PACKET_HOST || skb->vlan_present)
+		return SLOW;
+	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		struct ethhdr *first;
+
+		if (!h->takes || !readable(skb, ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(struct udphdr) + sizeof(struct probe)))
+			return SLOW;
+		first = (void *)(long)skb->data;
+		end = (void *)(long)skb->data_end;
+		return (void *)first + ETH_HLEN + sizeof(struct ipv6hdr) > end ? SLOW : from_neighbour6(skb, h, first, end);
+	}
+	if (skb->protocol != bpf_htons(ETH_P_IP))
+		return SLOW;
+	if (h->takes) {
+		struct iphdr *ip;
+
+		if (!readable(skb, ETH_HLEN + sizeof(*ip) + sizeof(struct udphdr) + sizeof(struct probe)))
+			return SLOW;
+		t = (void *)(long)skb->data;
+		end = (void *)(long)skb->data_end;
+		ip = (void *)t + ETH_HLEN;
+		if ((void *)(ip + 1) > end)
+			return SLOW;
+		if (ip->daddr != h->vtep.word[3]) // no tunnel ends there
+			return from_neighbour4(skb, h, (void *)t, end);
+	}
 	// Several packets in one keep the mark that they were in a tunnel, which no
 	// program can take away, and who cuts them later would go by it. The VXLAN
 	// device takes it away.
 	if (skb->gso_size)
-		return SLOW;
-	if (skb->pkt_type != PACKET_HOST || skb->vlan_present || skb->protocol != bpf_htons(ETH_P_IP))
 		return SLOW;
 	if ((void *)(t + 1) > end) {
 		if (skb->len < sizeof(*t))
@@ -458,13 +710,15 @@ int weft_from_wire(struct __sk_buff *skb)
 	return bpf_redirect_peer(to->outer, 0);
 }
 
-// At the ingress of inner: what from_wire has taken the outer headers from.
+// At the ingress of inner: what from_wire has made a frame of the network again.
 SEC("tc")
 int weft_to_port(struct __sk_buff *skb)
 {
-	if (skb->cb[0] != TO_PORT)
-		return TC_ACT_SHOT;
-	return bpf_redirect_peer(skb->cb[1], 0);
+	if (skb->cb[0] == TO_PORT)
+		return bpf_redirect_peer(skb->cb[1], 0);
+	if (skb->cb[0] == TO_BRIDGE)
+		return bpf_redirect(skb->cb[1], BPF_F_INGRESS);
+	return TC_ACT_SHOT;
 }
 
 // At the ingress of the VXLAN device: what it has taken the outer headers from.
