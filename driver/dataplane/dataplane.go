@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -55,6 +56,7 @@ type Dataplane struct {
 
 	arrived arrived
 	spaces  spaces
+	directs atomic.Pointer[Directs]
 
 	mu           sync.Mutex         // one pass at a time; guards all below
 	applied      map[string]applied // by network id

@@ -3,9 +3,12 @@ package dataplane
 import (
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
+
+	"github.com/weft-net/weft/driver/overlay"
 )
 
 // Abandon closes the netlink socket of the interception as the kernel does it
@@ -37,4 +40,13 @@ func (d *Dataplane) CannotRefuse() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.refusal = unable
+}
+
+// Lease lets packets go directly to a member, or through the tunnel again.
+func (d *Dataplane) Lease(vni uint32, member overlay.NIC, on bool) error {
+	plane := d.fast.told.Load().plane
+	if on {
+		return plane.Lease(vni, member.VTEP, member.MAC, time.Hour)
+	}
+	return plane.EndLease(vni, member.VTEP)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 
 	"github.com/weft-net/weft/driver/dataplane/fastpath"
 	"github.com/weft-net/weft/driver/overlay"
@@ -39,21 +40,25 @@ const tunnelOverhead = 14 + 8 + 8 + 20
 
 // fast is the fast path of this host.
 type fast struct {
-	tried  bool                 // to load the programs, which is done once
-	plane  *fastpath.Plane      // nil: they are not loaded
-	uplink int                  // index of the link at whose ingress it hangs; 0: nowhere
-	why    Hindrance            // there is none because of it
-	slow   map[string]Hindrance // networks do without because of it, by id
-	late   map[string]bool      // networks with ports that have not arrived, by id
-	ways   map[netip.Addr]hop
-	told   atomic.Pointer[toldFast]
-	swept  bool // what an earlier process left at the interface is gone
+	tried      bool                 // to load the programs, which is done once
+	plane      *fastpath.Plane      // nil: they are not loaded
+	uplink     int                  // index of the link at whose ingress it hangs, or is to hang; 0: nowhere
+	hang       bool                 // its program is to be hung there, or looked for
+	host       fastpath.Host        // as the programs were told last
+	why        Hindrance            // there is none because of it
+	slow       map[string]Hindrance // networks do without because of it, by id
+	late       map[string]bool      // networks with ports that have not arrived, by id
+	ways       map[netip.Addr]hop
+	neighbours neighbours
+	told       atomic.Pointer[toldFast]
+	swept      bool // what an earlier process left at the interface is gone
 }
 
 // toldFast is what is told of the fast path after a pass.
 type toldFast struct {
 	FastState
-	plane *fastpath.Plane
+	plane      *fastpath.Plane
+	neighbours toldNeighbours
 }
 
 // openFast makes ready for the fast path. Only where it must be there are its programs
@@ -61,6 +66,7 @@ type toldFast struct {
 // and Docker waits half a second for weft to listen.
 func (d *Dataplane) openFast(mode FastPath) error {
 	d.fast.slow, d.fast.late, d.fast.ways = map[string]Hindrance{}, map[string]bool{}, map[netip.Addr]hop{}
+	d.fast.neighbours = newNeighbours()
 	switch mode {
 	case FastOff:
 		d.fast.tried, d.fast.why = true, Hindrance{CauseOff, "it is off, see --fast-path"}
@@ -146,25 +152,36 @@ func (d *Dataplane) fastUplink(cfg overlay.Config, verify bool) (why Hindrance, 
 			return why, err
 		}
 	}
-	host := fastpath.Host{VTEP: cfg.VTEP, Port: cfg.Port, Uplink: at.Index}
+	host := fastpath.Host{VTEP: cfg.VTEP, Port: cfg.Port, Uplink: at.Index, MAC: macOf(l)}
 	if err := f.plane.SetHost(host); err != nil {
 		return why, err
 	}
+	f.host = host
 	if f.uplink == at.Index && !verify {
 		return why, nil
 	}
+	f.neighbours.nic, f.neighbours.why = directNIC(&Inspector{hostNS: d.hostNS, host: d.host}, l)
 	others, err := dump(func() ([]netlink.Filter, error) { return d.host.FilterList(l, netlink.HANDLE_MIN_INGRESS) })
 	if err == nil && slices.ContainsFunc(others, func(f netlink.Filter) bool { return !fastpath.Own(f) }) {
 		return Hindrance{CauseOthers, fmt.Sprintf("somebody else's tc filters look at what comes in by %s, and would not see it", at.Name)}, nil
 	}
-	err = visit(d.hostNS, func() error {
-		_, err := f.plane.Attach(fastpath.FromWire, 0, at.Index)
+	f.uplink, f.hang = at.Index, err == nil
+	return why, err
+}
+
+// hangUplink hangs the program at the interface, in the place of an earlier process's.
+// That one goes on until the tables of this one are full, since what other hosts send
+// without a tunnel has no other way.
+func (f *fast) hangUplink(host netns.NsHandle) error {
+	if !f.hang {
+		return nil
+	}
+	err := visit(host, func() error {
+		_, err := f.plane.Attach(fastpath.FromWire, 0, f.uplink)
 		return err
 	})
-	if err == nil {
-		f.uplink = at.Index
-	}
-	return why, err
+	f.hang = err != nil
+	return err
 }
 
 // leaveUplink takes the program from the interface where this process has hung it.
@@ -174,7 +191,7 @@ func (d *Dataplane) leaveUplink() error {
 	}
 	err := visit(d.hostNS, func() error { return fastpath.Detach(d.fast.uplink) })
 	if err == nil {
-		d.fast.uplink = 0
+		d.fast.uplink, d.fast.hang = 0, false
 	}
 	return err
 }
@@ -213,10 +230,16 @@ func (d *Dataplane) fastEnd(cfg overlay.Config, open bool) {
 	maps.DeleteFunc(f.late, func(id string, _ bool) bool {
 		return !slices.ContainsFunc(cfg.Networks, func(n overlay.NetworkConfig) bool { return n.ID == id })
 	})
-	f.told.Store(&toldFast{FastState{Why: f.why, Slow: maps.Clone(f.slow)}, f.plane})
-	if f.plane == nil || cfg.Partial {
-		return
+	f.neighbours.forget(cfg)
+	if f.plane != nil && !cfg.Partial {
+		d.keepFast(cfg, open)
 	}
+	f.told.Store(&toldFast{FastState{Why: f.why, Slow: maps.Clone(f.slow)}, f.plane, f.neighbours.tell(f)})
+}
+
+// keepFast forgets networks that are gone and keeps the fast path open, or closes it.
+func (d *Dataplane) keepFast(cfg overlay.Config, open bool) {
+	f := &d.fast
 	wanted := map[uint32]bool{}
 	for _, n := range cfg.Networks {
 		wanted[n.VNI] = true
@@ -229,15 +252,16 @@ func (d *Dataplane) fastEnd(cfg overlay.Config, open bool) {
 	}
 	if err := errors.Join(errs...); err != nil {
 		d.log.WithError(err).Warn("The fast path keeps a network that is gone, and is closed for it.")
-		open = false
+		open, f.why = false, Hindrance{CauseFault, err.Error()}
 	}
-	var err error
 	if open {
-		err = f.plane.Renew(openFor)
-	} else {
-		err = f.plane.Shut()
+		err := errors.Join(f.plane.Renew(openFor), f.hangUplink(d.hostNS))
+		if err == nil {
+			return
+		}
+		f.why = Hindrance{CauseFault, err.Error()}
 	}
-	if err != nil {
+	if err := f.plane.Shut(); err != nil {
 		d.log.WithError(err).Debug("The fast path ends by itself.")
 	}
 }
@@ -254,6 +278,7 @@ func (d *Dataplane) near(src, vtep netip.Addr, size int) bool {
 		hops := d.hopsTo(links, src, vtep)
 		if len(hops) > 0 && !slices.ContainsFunc(hops, func(h hop) bool { return h.index != d.fast.uplink }) {
 			way = slices.MinFunc(hops, func(a, b hop) int { return a.mtu - b.mtu })
+			way.routed = slices.ContainsFunc(hops, func(h hop) bool { return h.routed })
 		}
 		d.fast.ways[vtep] = way
 	}

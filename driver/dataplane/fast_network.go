@@ -19,6 +19,7 @@ func (p *pass) fast(want []entry, open bool) {
 		return
 	}
 	delete(f.late, p.n.ID)
+	delete(f.neighbours.lanes, p.n.ID)
 	why := p.fastHinders(open)
 	var err error
 	if !why.hinders() {
@@ -60,6 +61,7 @@ func (p *pass) openFast(want []entry) error {
 	plane := p.d.fast.plane
 	n := fastpath.Network{VNI: p.n.VNI, Inner: inner, Outer: outer, Members: p.n.Members}
 	n.Ports, n.Places = p.fastPorts(), p.fastPlaces(want)
+	p.direct(&n)
 	loaded, err := plane.SetNetwork(n)
 	if err != nil {
 		return err
@@ -161,7 +163,7 @@ func (p *pass) fastPorts() []fastpath.Port {
 		if l == nil {
 			continue
 		}
-		f := fastpath.Port{Link: l.Attrs().Index, MTU: p.n.MTU, MAC: port.MAC}
+		f := fastpath.Port{Link: l.Attrs().Index, MTU: p.n.MTU, MAC: port.MAC, Told: p.d.fast.neighbours.know(port.Endpoint, p.d.now())}
 		for _, a := range port.Addrs {
 			f.Addrs = append(f.Addrs, a.Addr())
 		}

@@ -38,6 +38,7 @@ type host struct {
 	tb    testing.TB
 	n     int
 	ns    *netns.NS
+	sw    *netns.NS // of the switch, where the other end of eth0 is p1, p2 and so on
 	dir   string
 	swarm string // where Docker has the namespaces of its own overlay
 	dp    *dataplane.Dataplane
@@ -52,7 +53,7 @@ func newHosts(tb testing.TB, count int) []*host {
 	var hosts []*host
 	var ports []string
 	for i := 1; i <= count; i++ {
-		h := &host{tb: tb, n: i, ns: netns.New(tb), dir: tb.TempDir(), swarm: tb.TempDir(), clock: time.Unix(1_000_000, 0)}
+		h := &host{tb: tb, n: i, ns: netns.New(tb), sw: sw, dir: tb.TempDir(), swarm: tb.TempDir(), clock: time.Unix(1_000_000, 0)}
 		port := fmt.Sprintf("p%d", i)
 		netns.Link(h.ns, "eth0", sw, port)
 		h.ns.Addr("eth0", fmt.Sprintf("192.0.2.%d/24", i))

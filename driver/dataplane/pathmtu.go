@@ -24,8 +24,9 @@ func virtual(l netlink.Link) bool {
 
 // hop is one link by which packets leave.
 type hop struct {
-	index int
-	mtu   int // bytes: the link's or the route's own, the smaller one
+	index  int
+	mtu    int  // bytes: the link's or the route's own, the smaller one
+	routed bool // packets go to a gateway
 }
 
 // pathMTU gives the least of what is known of the way of packets from at: of the
@@ -99,17 +100,17 @@ func hopsOf(links map[int]netlink.Link, r netlink.Route) []hop {
 	if r.Type != unix.RTN_UNICAST && r.Type != unix.RTN_UNSPEC {
 		return nil
 	}
-	indices := []int{r.LinkIndex}
+	hops := []hop{{index: r.LinkIndex, routed: r.Gw != nil || r.Via != nil}}
 	for _, next := range r.MultiPath {
-		indices = append(indices, next.LinkIndex)
+		hops = append(hops, hop{index: next.LinkIndex, routed: next.Gw != nil || next.Via != nil})
 	}
 	var out []hop
-	for _, i := range indices {
-		l := links[i]
+	for _, h := range hops {
+		l := links[h.index]
 		if l == nil || virtual(l) {
 			continue
 		}
-		h := hop{index: i, mtu: l.Attrs().MTU}
+		h.mtu = l.Attrs().MTU
 		if r.MTU > 0 {
 			h.mtu = min(h.mtu, r.MTU)
 		}

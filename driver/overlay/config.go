@@ -34,6 +34,16 @@ type NetworkConfig struct {
 	// Address is the bridge's own address. Only the probe network has one; elsewhere
 	// it is the zero Prefix.
 	Address netip.Prefix
+
+	// Direct are other hosts of the network that take its packets without a tunnel;
+	// sorted by VTEP. None: all of its packets go through tunnels.
+	Direct []NIC
+}
+
+// NIC is the interface at which a host takes packets without a tunnel.
+type NIC struct {
+	VTEP netip.Addr
+	MAC  MAC
 }
 
 // Port is one local endpoint: a veth pair PortLink/ContainerLink.

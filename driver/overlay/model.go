@@ -26,6 +26,7 @@ type Network struct {
 	MTU        int               `json:"mtu,omitempty"`  // bytes; 0 follows the underlay
 	Internal   bool              `json:"internal,omitempty"`
 	Unguarded  bool              `json:"unguarded,omitempty"` // weft.port_isolation=false: endpoints may send from any address
+	Tunnelled  bool              `json:"tunnelled,omitempty"` // weft.path=tunnel: no packet goes without a tunnel
 	Options    map[string]string `json:"options,omitempty"`   // -o as the user gave it, without weft.id
 	Labels     map[string]string `json:"labels,omitempty"`
 	Attachable bool              `json:"attachable,omitempty"`
@@ -76,6 +77,10 @@ type Host struct {
 	// Keys tells which of the cluster's keys the host has taken over. Zero: its weft
 	// does not tell, see driver/keys.
 	Keys Keys `json:"keys,omitzero"`
+
+	// Direct is the MAC at which the host takes packets of networks without a tunnel.
+	// Zero: it takes none.
+	Direct MAC `json:"direct,omitzero"`
 
 	// Probe grows to an odd number when the host asks all hosts to probe the paths
 	// between them, and to an even one when it has its answer.

@@ -78,6 +78,7 @@ func planNetwork(s Snapshot, n Network, endpoints []Endpoint) NetworkConfig {
 	for _, p := range out.Ports {
 		delete(remotes, p.MAC)
 	}
+	out.Direct = directs(s, n)
 	if !s.Partial && !n.Unguarded {
 		out.Gone = gone(s, n, remotes)
 	}

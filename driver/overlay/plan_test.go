@@ -71,6 +71,52 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+func TestWhoTakesPacketsDirectly(t *testing.T) {
+	h2, h3 := overlay.MAC{2, 1, 1, 1, 1, 2}, overlay.MAC{2, 1, 1, 1, 1, 3}
+	set := func(s *overlay.Snapshot, name string, mac overlay.MAC) {
+		h := s.Hosts[name]
+		h.Direct = mac
+		s.Hosts[name] = h
+	}
+	of := func(change func(n *overlay.Network)) func(*overlay.Snapshot) {
+		return func(s *overlay.Snapshot) {
+			n := s.Networks["n1"]
+			change(&n)
+			s.Networks["n1"] = n
+		}
+	}
+	both := []overlay.NIC{{VTEP: addr("192.0.2.2"), MAC: h2}, {VTEP: addr("192.0.2.3"), MAC: h3}}
+	for name, c := range map[string]struct {
+		change func(*overlay.Snapshot)
+		want   []overlay.NIC
+	}{
+		"all that say so":                   {func(*overlay.Snapshot) {}, both},
+		"not who does not":                  {func(s *overlay.Snapshot) { set(s, "h3", overlay.MAC{}) }, both[:1]},
+		"not who is not in the network":     {func(s *overlay.Snapshot) { s.Peers["n1"] = s.Peers["n1"][1:] }, both[:1]},
+		"not who is down":                   {func(s *overlay.Snapshot) { delete(s.Hosts, "h3") }, both[:1]},
+		"not two with one MAC":              {func(s *overlay.Snapshot) { set(s, "h3", h2) }, nil},
+		"not who has this host's MAC":       {func(s *overlay.Snapshot) { s.Self.Direct = h3 }, both[:1]},
+		"not with an IPv6 underlay":         {func(s *overlay.Snapshot) { s.Self.VTEP = addr("2001:db8::1") }, nil},
+		"not with records that may lack":    {func(s *overlay.Snapshot) { s.Partial = true }, nil},
+		"not if a person does not want it":  {of(func(n *overlay.Network) { n.Tunnelled = true }), nil},
+		"not where addresses are anybody's": {of(func(n *overlay.Network) { n.Unguarded = true }), nil},
+		"not with addresses of two networks": {func(s *overlay.Snapshot) {
+			s.Networks["n2"] = overlay.Network{ID: "n2", Subnets: []overlay.Subnet{{Prefix: netip.MustParsePrefix("10.128.0.128/25")}}}
+		}, nil},
+		"with networks besides": {func(s *overlay.Snapshot) {
+			s.Networks["n2"] = overlay.Network{ID: "n2", Subnets: []overlay.Subnet{{Prefix: netip.MustParsePrefix("10.129.0.0/24")}}}
+		}, both},
+	} {
+		s := snapshot()
+		set(&s, "h2", h2)
+		set(&s, "h3", h3)
+		c.change(&s)
+		if diff := cmp.Diff(c.want, overlay.Plan(s).Networks[0].Direct, byValue); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
 func TestPlanVariations(t *testing.T) {
 	tests := map[string]struct {
 		change func(*overlay.Snapshot)
