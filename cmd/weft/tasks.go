@@ -39,6 +39,7 @@ func (d *daemon) tasks(commands *control.Server) []task {
 		{name: "arrivals", needs: []string{"passes"}, run: func(ctx context.Context) error {
 			return d.arrivals.Run(ctx, d.kernel.AwaitCarrier, d.registry.Arrived)
 		}},
+		{name: "ways without a tunnel", needs: []string{"registry", "passes"}, run: func(ctx context.Context) error { return d.kernel.RunDirect(ctx, d.registry.SetDirect) }},
 		{name: "names", needs: []string{"registry", "passes"}, run: func(ctx context.Context) error { return d.names.Run(ctx) }},
 		{name: "probes", needs: []string{"registry", "passes"}, run: func(ctx context.Context) error { return d.prober.Run(ctx) }},
 

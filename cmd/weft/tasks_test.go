@@ -25,6 +25,7 @@ func TestTasks(t *testing.T) {
 		"underlay watch: passes",
 		"border watch: passes",
 		"arrivals: passes",
+		"ways without a tunnel: registry, passes",
 		"names: registry, passes",
 		"probes: registry, passes",
 		"driver calls: addresses, passes",

@@ -141,6 +141,18 @@ func (r *Registry) SetUnderlay(vtep netip.Addr, mtu int) {
 	}
 }
 
+// SetDirect tells the other hosts at which MAC this one takes packets without a tunnel;
+// zero: it takes none.
+func (r *Registry) SetDirect(mac overlay.MAC) {
+	r.mu.Lock()
+	changed := r.self.Direct != mac
+	r.self.Direct = mac
+	r.mu.Unlock()
+	if changed {
+		r.changedLocally()
+	}
+}
+
 // AddressesChanged says that the claimed addresses, or those that this host asks for, are
 // others than before.
 func (r *Registry) AddressesChanged() { r.changedLocally() }
