@@ -22,10 +22,11 @@ const (
 	vniKey      = "weft.vni"
 	modeKey     = "weft.mode"
 	guardKey    = "weft.port_isolation"
+	pathKey     = "weft.path"
 )
 
 // known are the options of weft's own, for the sentence that refuses others.
-var known = []string{idKey, modeKey, guardKey, vniKey}
+var known = []string{idKey, modeKey, pathKey, guardKey, vniKey}
 
 // maxVNI leaves out the two VNIs above, which are weft's own.
 const maxVNI = overlay.TrialVNI - 1
@@ -76,6 +77,11 @@ func parseOption(n *overlay.Network, key, value string) error {
 			return refuse("true or false")
 		}
 		n.Unguarded = !guarded
+	case pathKey:
+		if value != "auto" && value != "tunnel" {
+			return refuse("auto or tunnel")
+		}
+		n.Tunnelled = value == "tunnel"
 	case vniKey, vniListKey:
 		vni, err := strconv.ParseUint(value, 10, 32)
 		if err != nil || vni < 1 || vni > maxVNI {

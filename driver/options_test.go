@@ -30,9 +30,9 @@ func TestParseOptions(t *testing.T) {
 		{"Docker's own and other people's pass", generic("com.docker.network.bridge.name", "x", "foo", "bar"), overlay.Network{
 			Options: map[string]string{"com.docker.network.bridge.name": "x", "foo": "bar"},
 		}},
-		{"all of weft's", generic("weft.id", "lab", "weft.vni", "77", "weft.mode", "overlay", "weft.port_isolation", "false", mtuKey, "1400"), overlay.Network{
-			ID: "lab", VNI: 77, MTU: 1400, Unguarded: true,
-			Options: map[string]string{"weft.vni": "77", "weft.mode": "overlay", "weft.port_isolation": "false", mtuKey: "1400"},
+		{"all of weft's", generic("weft.id", "lab", "weft.vni", "77", "weft.mode", "overlay", "weft.port_isolation", "false", "weft.path", "tunnel", mtuKey, "1400"), overlay.Network{
+			ID: "lab", VNI: 77, MTU: 1400, Unguarded: true, Tunnelled: true,
+			Options: map[string]string{"weft.vni": "77", "weft.mode": "overlay", "weft.port_isolation": "false", "weft.path": "tunnel", mtuKey: "1400"},
 		}},
 		{"internal, with IPv6", map[string]any{internalKey: true, ipv6Key: true}, overlay.Network{Internal: true, IPv6: true, Options: map[string]string{}}},
 	}
@@ -59,9 +59,10 @@ func TestParseOptionsRefuses(t *testing.T) {
 		{vniListKey, "16777214", "a number from 1 to 16777213"},
 		{"weft.mode", "ipvlan", `"overlay", the only mode so far`},
 		{"weft.port_isolation", "maybe", "true or false"},
+		{"weft.path", "direct", "auto or tunnel"},
 		{"weft.id", "a/b", "id or name"},
 		{"weft.id", "", "id or name"},
-		{"weft.vnii", "5", "option weft.vnii is unknown: weft takes weft.id, weft.mode, weft.port_isolation, weft.vni"},
+		{"weft.vnii", "5", "option weft.vnii is unknown: weft takes weft.id, weft.mode, weft.path, weft.port_isolation, weft.vni"},
 		{mtuKey, "100", "from 1280 to 65535"},
 		{mtuKey, "a lot", "from 1280 to 65535"},
 	}

@@ -115,7 +115,7 @@ func networkText(n control.NetworkDetail, now time.Time) string {
 		set  bool
 		text string
 	}{
-		{r.Internal, "internal"}, {r.Attachable, "attachable"}, {r.Swarm, "made by Swarm"}, {r.Unguarded, "endpoints may send from any address"},
+		{r.Internal, "internal"}, {r.Attachable, "attachable"}, {r.Swarm, "made by Swarm"}, {r.Unguarded, "endpoints may send from any address"}, {r.Tunnelled, "packets between hosts through tunnels only"},
 	} {
 		if flag.set {
 			rows = append(rows, []string{"Property", flag.text})

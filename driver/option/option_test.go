@@ -38,6 +38,7 @@ func TestWhatBecomesOfEachOption(t *testing.T) {
 		{"weft.encrypted", "true", four, Broken},
 		{"weft.encrypted", "false", four, Kept},
 		{"weft.port_isolation", "false", four, Kept},
+		{"weft.path", "tunnel", four, Kept},
 		{MTU, "1400", four, Kept},
 		{VNIList, "77", four, Kept},
 		{InterfacePrefix, "lan", four, Kept},
