@@ -75,7 +75,8 @@ func small() control.State {
 		Keys:   control.Keys{Generation: 2, Count: 1},
 		Docker: control.Docker{Mirroring: true, URL: "unix:///var/run/docker.sock", Connected: true, Since: start},
 		Passes: control.Passes{Count: 7, Repairs: 1, Last: start, Took: 1234567 * time.Nanosecond},
-		Fast:   control.FastPath{Open: true, Networks: 1, Sent: 1200, Received: 1100, Local: 3},
+		Fast:   control.FastPath{Open: true, Networks: 1, Sent: 1200, Received: 1100, Local: 3, SentDirect: 500, ReceivedDirect: 400},
+		Direct: control.Direct{Takes: true, Hosts: []control.DirectHost{{Host: "h2", Direct: []string{"aaaaaaaaaaaa"}, Probing: []string{}, Tunnel: []string{"bbbbbbbbbbbb"}, Why: "the network has weft.path=tunnel"}}},
 	}
 }
 
@@ -89,6 +90,7 @@ func ill() control.State {
 	s.Docker.Connected, s.Docker.Error = false, "connection refused"
 	s.Docker.Conflicts = []control.Conflict{{Network: "web", Text: `network "web" exists on this host and is not weft's: remove it with docker network rm web`}}
 	s.Fast = control.FastPath{Why: "this kernel is 5.10: what the fast path's programs use came with 5.13"}
+	s.Direct = control.Direct{Why: s.Fast.Why}
 	s.Passes.Errors = []string{"network bbbbbbbbbbbb: cannot allocate memory"}
 	s.Snapshot.Self.VTEP, s.Cluster = netip.Addr{}, ""
 	return s

@@ -58,6 +58,7 @@ func statusText(s control.Status, now time.Time) string {
 		{"Docker", dockerText(s.Docker, now)},
 		{"Passes", passesText(s.Passes, now)},
 		{"Fast path", fastText(s.Fast)},
+		{"Directly", directText(s.Direct, s.Fast)},
 		{"Networks", fmt.Sprint(c.Networks)},
 		{"Endpoints", fmt.Sprintf("%d, %d of them on this host", c.Endpoints, c.EndpointsHere)},
 		{"Hosts", hostsText(c)},
@@ -102,6 +103,32 @@ func fastText(f control.FastPath) string {
 	}
 	for _, id := range slices.Sorted(maps.Keys(f.Slow)) {
 		out = append(out, fmt.Sprintf("not %s: %s", id, f.Slow[id]))
+	}
+	return strings.Join(out, "; ")
+}
+
+// directText says how packets go to each host.
+func directText(d control.Direct, f control.FastPath) string {
+	if !d.Takes {
+		return "nothing, all packets to other hosts go through tunnels" + because(d.Why)
+	}
+	out := []string{fmt.Sprintf("%s sent, %d received without a tunnel", plural(f.SentDirect, "packet", "packets"), f.ReceivedDirect)}
+	for _, h := range d.Hosts {
+		text := h.Host + ": "
+		switch all := len(h.Direct) + len(h.Probing) + len(h.Tunnel); {
+		case len(h.Direct) == all:
+			text += "direct"
+		case len(h.Direct) > 0:
+			text += fmt.Sprintf("direct for %d of %s", len(h.Direct), plural(all, "network", "networks"))
+		case len(h.Probing) > 0:
+			text += "tunnel, being probed"
+		default:
+			text += "tunnel"
+		}
+		if h.Why != "" {
+			text += " (" + h.Why + ")"
+		}
+		out = append(out, text)
 	}
 	return strings.Join(out, "; ")
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/weft-net/weft/driver/control"
 	"github.com/weft-net/weft/driver/dataplane"
+	"github.com/weft-net/weft/driver/dataplane/direct"
 	"github.com/weft-net/weft/driver/metrics"
 	"github.com/weft-net/weft/driver/overlay"
 	"github.com/weft-net/weft/driver/registry"
@@ -25,6 +26,7 @@ func (d *daemon) view() control.State {
 		},
 	}
 	s.Fast = fastOf(d.kernel, s.Snapshot)
+	s.Direct = directOf(d.kernel.Directs(), s.Snapshot)
 	s.Keys = keysOf(d.registry.Keyring().Status())
 	if contact.Err != nil {
 		s.Store.Error = contact.Err.Error()
@@ -50,6 +52,7 @@ func fastOf(k *dataplane.Dataplane, here overlay.Snapshot) control.FastPath {
 	f, err := k.FastState()
 	out := control.FastPath{
 		Open: f.Why.Cause == "", Cause: string(f.Why.Cause), Why: f.Why.Text, Sent: f.Sent, Received: f.Received, Local: f.Local,
+		SentDirect: f.SentDirect, ReceivedDirect: f.ReceivedDirect,
 	}
 	if err != nil {
 		out.Why = err.Error()
@@ -74,6 +77,18 @@ func fastOf(k *dataplane.Dataplane, here overlay.Snapshot) control.FastPath {
 	}
 	out.Networks = len(used)
 	return out
+}
+
+// directOf tells how packets go to the other hosts.
+func directOf(d dataplane.Directs, s overlay.Snapshot) control.Direct {
+	return control.DirectOf(s, d.NIC != overlay.MAC{}, d.Why, func(network string, to overlay.Host) direct.State {
+		for _, w := range d.Ways {
+			if w.Network == network && w.VTEP == to.VTEP {
+				return w.State
+			}
+		}
+		return ""
+	})
 }
 
 func keysOf(s registry.KeysStatus) control.Keys {

@@ -271,11 +271,12 @@ func (x *index) status(now time.Time) Status {
 		Problems: x.problems(now), Warnings: x.warnings(),
 		Version: x.Version, Commit: x.Commit, Started: x.Started, Host: self.Name,
 		VTEP: address(self.VTEP), Port: self.Port, MTU: self.MTU, Cluster: x.Cluster, Goroutines: x.Goroutines,
-		Store: x.Store, Docker: x.Docker, Passes: x.Passes, Skipped: list(x.Skipped), Keys: x.Keys, Fast: x.Fast,
+		Store: x.Store, Docker: x.Docker, Passes: x.Passes, Skipped: list(x.Skipped), Keys: x.Keys, Fast: x.Fast, Direct: x.Direct,
 		Counts: Counts{Networks: len(x.Snapshot.Networks), Endpoints: len(x.endpoints), EndpointsHere: len(x.Snapshot.Local), Hosts: len(x.hosts)},
 	}
 	out.Counts.Duplicates = len(x.duplicates())
 	out.Healthy = len(out.Problems) == 0
+	out.Direct.Hosts = list(out.Direct.Hosts)
 	out.Docker.Conflicts, out.Keys.Waits = list(out.Docker.Conflicts), list(out.Keys.Waits)
 	out.Passes.Errors, out.Passes.Failed = list(out.Passes.Errors), list(out.Passes.Failed)
 	for _, h := range x.hosts {

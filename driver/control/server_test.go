@@ -182,11 +182,13 @@ func TestJSONFieldsStay(t *testing.T) {
 		v    any
 		want string
 	}{
-		{status, "healthy problems warnings version commit started host vtep port mtu cluster goroutines store docker passes keys fast_path counts skipped"},
+		{status, "healthy problems warnings version commit started host vtep port mtu cluster goroutines store docker passes keys fast_path direct counts skipped"},
 		{status.Store, "url reachable since"},
 		{status.Docker, "mirroring url connected since conflicts"},
 		{status.Passes, "count repairs last took_ns every_ns errors failed_networks"},
-		{status.Fast, "open networks sent received local"},
+		{status.Fast, "open networks sent received local sent_direct received_direct"},
+		{status.Direct, "takes hosts"},
+		{DirectHost{Direct: []string{}, Probing: []string{}, Tunnel: []string{}}, "host direct probing tunnel unanswered"},
 		{status.Counts, "networks endpoints endpoints_here hosts hosts_live hosts_down hosts_unknown hosts_silent stock duplicates"},
 		{x.networks()[1], "id name vni subnets mtu hosts endpoints state"},
 		{detail, "id name vni subnets mtu hosts endpoints state record mtu_host narrow ignored_options unkept_options on"},

@@ -36,6 +36,7 @@ type State struct {
 	Docker Docker
 	Passes Passes
 	Fast   FastPath
+	Direct Direct
 }
 
 // HostState is another host's record with what was last known of its liveness.
@@ -72,6 +73,9 @@ type FastPath struct {
 	Sent     uint64 `json:"sent"`            // packets to other hosts since the daemon's start
 	Received uint64 `json:"received"`        // packets from other hosts
 	Local    uint64 `json:"local"`           // packets between containers of this host
+
+	SentDirect     uint64 `json:"sent_direct"`     // packets to other hosts without a tunnel; Sent does not count them
+	ReceivedDirect uint64 `json:"received_direct"` // packets from other hosts, likewise
 
 	// Slow are the networks with containers here that do without, and why.
 	Slow map[string]string `json:"slow,omitempty"`

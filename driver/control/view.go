@@ -30,6 +30,7 @@ type Status struct {
 	Passes  Passes           `json:"passes"`
 	Keys    Keys             `json:"keys"`
 	Fast    FastPath         `json:"fast_path"`
+	Direct  Direct           `json:"direct"`
 	Counts  Counts           `json:"counts"`
 	Skipped []skipped.Record `json:"skipped"` // records of the store that this host passes over
 }

@@ -18,7 +18,7 @@ var fastPathCheck = Check{
 		if err != nil {
 			return nil, err
 		}
-		out := fastFindings(h.self(), s)
+		out := append(fastFindings(h.self(), s), directFindings(h.self(), s)...)
 		self := s.Snapshot.Self
 		if !self.VTEP.IsValid() {
 			return out, nil // another check tells

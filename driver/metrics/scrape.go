@@ -76,6 +76,8 @@ var (
 	fastOpen    = gauge("fast_path_open", "1 while packets may go around bridge, tunnel and netfilter.")
 	fastPackets = gauge("fast_path_packets_total", "Packets that went around bridge, tunnel and netfilter; several that the kernel handles as one count once.", "way")
 
+	directHosts = gauge("direct_hosts", "Other hosts with containers in networks of this host's containers by how packets go there: direct, without a tunnel; tunnel; or both, by network.", "way")
+
 	dnsSandboxes = gauge("dns_sandboxes", "Containers' network namespaces on this host by whether weft answers names there; in silent ones Docker alone does.", "state")
 )
 
@@ -87,7 +89,7 @@ func (s scrape) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		buildInfo, problems, duplicates, passedOver, storeReachable, watchBehind, dockerConnected, conflicts, lastPass, passErrors,
 		hosts, silent, networks, networkEndpoints, networkHosts, datagrams, fetches, keyGeneration, keyCount,
-		fastOpen, fastPackets,
+		fastOpen, fastPackets, directHosts,
 		poolSize, poolFree, poolUsed, poolStock, poolTarget, poolLost, dnsSandboxes,
 	} {
 		out <- d
@@ -152,6 +154,9 @@ func (s scrape) Collect(c chan<- prometheus.Metric) {
 	out.count(fastPackets, status.Fast.Sent, "sent")
 	out.count(fastPackets, status.Fast.Received, "received")
 	out.count(fastPackets, status.Fast.Local, "local")
+	out.count(fastPackets, status.Fast.SentDirect, "sent_direct")
+	out.count(fastPackets, status.Fast.ReceivedDirect, "received_direct")
+	out.direct(status.Direct)
 	out.networks(state.State, nets)
 	out.pools(state.Pools)
 	if state.Names != nil {
@@ -217,4 +222,22 @@ func unix(t time.Time) float64 {
 		return 0
 	}
 	return float64(t.UnixNano()) / float64(time.Second)
+}
+
+// direct counts the hosts by how packets go there.
+func (out sink) direct(d control.Direct) {
+	ways := map[string]int{"direct": 0, "tunnel": 0, "both": 0}
+	for _, h := range d.Hosts {
+		switch tunnel := len(h.Probing) + len(h.Tunnel); {
+		case tunnel == 0:
+			ways["direct"]++
+		case len(h.Direct) == 0:
+			ways["tunnel"]++
+		default:
+			ways["both"]++
+		}
+	}
+	for way, n := range ways {
+		out.set(directHosts, float64(n), way)
+	}
 }
