@@ -33,6 +33,11 @@ func (l *Lab) plug(ctx context.Context, members []*member) error {
 	return nil
 }
 
+// OnSwitch runs a command in the switch, where the links to the members have their names.
+func (l *Lab) OnSwitch(ctx context.Context, argv ...string) (string, error) {
+	return l.sw.run(ctx, nil, argv...)
+}
+
 // plugIn joins one member to the switch that the others are joined to.
 func (l *Lab) plugIn(ctx context.Context, m *member) error {
 	if _, err := l.sw.run(ctx, strings.NewReader(m.wire()), "ip", "-batch", "-"); err != nil {
