@@ -115,7 +115,12 @@ func (r *Registry) detach(ctx context.Context, dockerID string, everywhere bool)
 	if !known {
 		return nil
 	}
-	ops := append(r.endpoints.DeletesIn(network), record.Delete(record.StateDocker+dockerID))
+	ops, err := r.rebuild.without(network)
+	if err != nil {
+		return err
+	}
+	ops = append(ops, record.Delete(record.StateDocker+dockerID))
+	ops = append(ops, r.endpoints.DeletesIn(network)...)
 	if removal {
 		op, err := record.Put(record.StateRemove+network, true)
 		if err != nil {

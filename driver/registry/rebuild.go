@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -61,6 +62,18 @@ func (r *rebuild) load(value []byte) error {
 		r.inherited = map[string]overlay.Attachment{}
 	}
 	return nil
+}
+
+// without is the write by which the next process does not tell of what this host had in
+// the network; none if it had nothing there.
+func (r *rebuild) without(network string) ([]kvstore.Op, error) {
+	if _, in := r.inherited[network]; !in {
+		return nil, nil
+	}
+	left := maps.Clone(r.inherited)
+	delete(left, network)
+	op, err := record.Put(record.StateRebuild, rebuildMark{true, left})
+	return []kvstore.Op{op}, err
 }
 
 // unknown says that neither the store nor Docker has told yet what this host has.
