@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -58,16 +59,13 @@ func try(p *ebpf.Program) error {
 	if err != nil {
 		return err
 	}
-	tried := make(chan error)
+	tried := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends in the new namespace, and that with it
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			tried <- nil // the first network's namespace will say why
-			return
-		}
-		const loopback = 1
-		_, err := attachFilter(p, id, loopback, ToWire)
-		tried <- err
+		tried <- elsewhere(func() error {
+			const loopback = 1
+			_, err := attachFilter(p, id, loopback, ToWire)
+			return err
+		})
 	}()
 	if err := <-tried; err != nil {
 		return fmt.Errorf("hang a program at a link: %w", err)
@@ -115,4 +113,24 @@ func effective() (capabilities, error) {
 		return 0, fmt.Errorf("ask for the capabilities: %w", err)
 	}
 	return capabilities(data[1].Effective)<<32 | capabilities(data[0].Effective), nil
+}
+
+// elsewhere runs f on a thread in a namespace that goes with it. The thread comes back
+// to its own: it may be the process's first one, by which others know the process's
+// namespace.
+func elsewhere(f func() error) error {
+	runtime.LockOSThread()
+	back, err := netns.Get()
+	if err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("open this namespace: %w", err)
+	}
+	defer back.Close()
+	if unix.Unshare(unix.CLONE_NEWNET) == nil { // else the first network's namespace will say why
+		err = f()
+	}
+	if netns.Set(back) == nil {
+		runtime.UnlockOSThread() // else the thread ends
+	}
+	return err
 }

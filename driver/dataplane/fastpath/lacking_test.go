@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -56,6 +57,30 @@ func TestWithoutACapabilityThereIsNoFastPath(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		if err != nil || !strings.Contains(string(out), want) {
 			t.Errorf("with the capabilities %s: want %q: %v: %s", dropped, want, err, out)
+		}
+	}
+}
+
+// Others know a process's namespace by its first thread, so none may stay elsewhere.
+func TestOpenLeavesNoThreadElsewhere(t *testing.T) {
+	home, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		p, err := Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Close()
+	}
+	threads, err := filepath.Glob("/proc/self/task/*/ns/net")
+	if err != nil || len(threads) == 0 {
+		t.Fatal(threads, err)
+	}
+	for _, thread := range threads {
+		if at, err := os.Readlink(thread); err == nil && at != home { // one may have just ended
+			t.Errorf("%s is %s, and the process's namespace %s", thread, at, home)
 		}
 	}
 }
