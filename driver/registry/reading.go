@@ -82,7 +82,7 @@ func (r reader) tell(err error) {
 // one was not. It ends early if the store answers none.
 func (r reader) round(ctx context.Context) (read int64, err error) {
 	r.mu.RLock()
-	wanted := r.peers.Wanted()
+	wanted := r.peers.Reading().Wanted()
 	r.mu.RUnlock()
 	var answered, failed atomic.Int64
 	var mu sync.Mutex // guards the next two
@@ -166,7 +166,7 @@ func (r reader) readOf(ctx context.Context, w peers.Want) (answered int64, bad [
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.peers.Looked(w)
+	r.peers.Reading().Looked(w)
 	return answered, bad, nil
 }
 
@@ -189,7 +189,7 @@ func (r reader) takeOver(w peers.Want, pairs []kvstore.Pair) (bad []skipped.Reco
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	done, err := r.peers.Read(docs...)
+	done, err := r.peers.Reading().Read(docs...)
 	if err != nil {
 		return bad, err
 	}

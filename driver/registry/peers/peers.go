@@ -22,8 +22,7 @@ type Peers struct {
 	links      map[string]*link               // by host: what it says itself
 	probes     map[string]probeRequest        // by host, this one included
 	dirty      map[[2]string]bool             // host and network: pushed and not durable yet
-	updates    uint64                         // how often the store's records were taken over
-	unread     map[string]uint64              // hosts of whose documents some are to be read, with the update that says so
+	reading    *Reading                       // what is to be read of them
 	blindSince time.Time                      // when this host last could not see the leases
 }
 
@@ -50,11 +49,13 @@ type Peer struct {
 // New is what the host knows of others before it has read anything. reapAfter is the
 // time after which a dead host's addresses are freed; 0: never.
 func New(self overlay.Host, reapAfter time.Duration) *Peers {
-	return &Peers{
+	p := &Peers{
 		self: self.Name, listens: self.Push.IsValid(), reapAfter: reapAfter,
 		hosts: map[string]Peer{}, left: map[string]bool{}, docs: map[string]map[string]Document{},
-		links: map[string]*link{}, probes: map[string]probeRequest{}, dirty: map[[2]string]bool{}, unread: map[string]uint64{},
+		links: map[string]*link{}, probes: map[string]probeRequest{}, dirty: map[[2]string]bool{},
 	}
+	p.reading = &Reading{peers: p, unread: map[string]uint64{}}
+	return p
 }
 
 // Listen says whether this host hears the others directly.
@@ -86,7 +87,7 @@ func (p *Peers) All() iter.Seq2[string, Peer] { return maps.All(p.hosts) }
 func (p *Peers) Docs() iter.Seq[record.HostDoc] {
 	return func(yield func(record.HostDoc) bool) {
 		for name, host := range p.hosts {
-			if p.unread[name] > 0 {
+			if p.reading.unread[name] > 0 {
 				host.Epoch, host.Settled = "", false
 			}
 			if !yield(host.HostDoc) {

@@ -26,34 +26,34 @@ func TestWhatIsToBeRead(t *testing.T) {
 		return record.HostUpdate{Doc: doc, Live: true}
 	}
 	update(t, p, in(doc(2, "a=1", "b=2")))
-	first := p.Wanted()
+	first := p.Reading().Wanted()
 	if host, known := p.Peer("h2"); !known || !host.Live || len(first) != 1 || !slices.Equal(first[0].Networks, []string{"a", "b"}) {
 		t.Fatalf("of a host with the record %v is wanted %v", host, first)
 	}
-	if _, err := p.Read(at("a", "1", 1), at("c", "9", 9)); err != nil {
+	if _, err := p.Reading().Read(at("a", "1", 1), at("c", "9", 9)); err != nil {
 		t.Fatal(err)
 	}
 	if got := known(p); !slices.Equal(got, []string{"a=1"}) || epochs(p)[0] != "" {
 		t.Errorf("one of two documents and one that is not named: %v in the epochs %q", got, epochs(p))
 	}
 	update(t, p, in(doc(3, "a=1", "b=3")))
-	p.Looked(first[0])
-	second := p.Wanted()
+	p.Reading().Looked(first[0])
+	second := p.Reading().Wanted()
 	if len(second) != 1 || !slices.Equal(second[0].Networks, []string{"b"}) || epochs(p)[0] != "" {
 		t.Fatalf("after another record, of which nothing was read: %v is wanted, in the epochs %q", second, epochs(p))
 	}
-	p.Looked(second[0]) // it is there and cannot be used
-	if got := p.Wanted(); len(got) > 0 || epochs(p)[0] != "e" {
+	p.Reading().Looked(second[0]) // it is there and cannot be used
+	if got := p.Reading().Wanted(); len(got) > 0 || epochs(p)[0] != "e" {
 		t.Errorf("all was looked at: %v is wanted, in the epochs %q", got, epochs(p))
 	}
 	update(t, p, in(doc(3, "a=1", "b=3")))
-	if got := p.Wanted(); len(got) != 1 {
+	if got := p.Reading().Wanted(); len(got) != 1 {
 		t.Errorf("the next time the record is seen: %v is wanted", got)
 	}
 	if news, err := p.Receive(at("b", "3", 3), 2); err != nil || !news {
 		t.Errorf("the same document directly is news: %v, %v", news, err)
 	}
-	if got := p.Wanted(); len(got) != 1 || len(got[0].Networks) > 0 {
+	if got := p.Reading().Wanted(); len(got) != 1 || len(got[0].Networks) > 0 {
 		t.Errorf("the document has come directly: %v is wanted", got)
 	}
 }

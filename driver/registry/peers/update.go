@@ -21,11 +21,11 @@ type Updated struct {
 func (p *Peers) Update(hosts map[string]record.HostUpdate, now time.Time) (Updated, error) {
 	out := Updated{Left: map[string]overlay.Keys{}}
 	for name, host := range hosts {
-		if err := p.updateHost(name, host, p.updates == 0, now, &out); err != nil {
+		if err := p.updateHost(name, host, p.reading.updates == 0, now, &out); err != nil {
 			return Updated{}, err
 		}
 	}
-	p.updates++
+	p.reading.updates++
 	for name, host := range p.hosts {
 		if _, still := hosts[name]; !still && (host.Live || host.Lease != 0 || host.Veto != record.Veto{}) {
 			host.Live, host.Lease, host.Since = false, 0, now // absence of the record says no more than that
@@ -35,8 +35,8 @@ func (p *Peers) Update(hosts map[string]record.HostUpdate, now time.Time) (Updat
 	}
 	for name, host := range hosts {
 		p.followed(host.Doc)
-		if delete(p.unread, name); len(p.wantedOf(host.Doc)) > 0 {
-			p.unread[name] = p.updates
+		if delete(p.reading.unread, name); len(p.reading.wantedOf(host.Doc)) > 0 {
+			p.reading.unread[name] = p.reading.updates
 		}
 	}
 	return out, nil

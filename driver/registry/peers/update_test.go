@@ -45,7 +45,7 @@ func update(t *testing.T, p *Peers, u record.HostUpdate, fetched ...Document) Up
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Read(fetched...); err != nil {
+	if _, err := p.Reading().Read(fetched...); err != nil {
 		t.Fatal(err)
 	}
 	return out
