@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"testing"
 	"time"
@@ -48,6 +49,14 @@ var recordFaults = []fault{
 				"digests": map[string]string{id: hex.EncodeToString(sum[:6])},
 			}
 			record(t, http.MethodPut, "host/h9/doc", host)
+			labtest.Eventually(t, 5*time.Second, "h1 knows what h9 has", func() error { // before it takes h9 for down
+				for _, on := range ask[[]control.NetworkDetail](t, "h1", "network", "inspect", demo)[0].On {
+					if on.Host == "h9" && len(on.Endpoints) > 0 {
+						return nil
+					}
+				}
+				return errors.New("it does not yet")
+			})
 			return func() {
 				host["left"], host["digests"] = true, map[string]string{}
 				record(t, http.MethodPut, "host/h9/doc", host)
