@@ -177,7 +177,7 @@ func (f *fast) hangUplink(host netns.NsHandle) error {
 		return nil
 	}
 	err := visit(host, func() error {
-		_, err := f.plane.Attach(fastpath.FromWire, 0, f.uplink)
+		_, err := f.plane.Attach(fastpath.FromWire, 0, f.uplink, false)
 		return err
 	})
 	f.hang = err != nil

@@ -69,7 +69,7 @@ func (p *pass) openFast(want []entry) error {
 	made = made || loaded
 	if made || p.verify {
 		err := visit(p.d.hostNS, func() error {
-			_, err := plane.Attach(fastpath.ToWire, 0, outer)
+			_, err := plane.Attach(fastpath.ToWire, 0, outer, p.fresh[overlay.FastInner])
 			return err
 		})
 		if err != nil {
@@ -102,7 +102,7 @@ func (p *pass) openFast(want []entry) error {
 // hang attaches a program to a link of the network, in whose namespace the thread is.
 // made says that the network did not have these programs before.
 func (p *pass) hang(hook fastpath.Hook, name string, made bool) error {
-	changed, err := p.d.fast.plane.Attach(hook, p.n.VNI, p.links[name].Attrs().Index)
+	changed, err := p.d.fast.plane.Attach(hook, p.n.VNI, p.links[name].Attrs().Index, p.fresh[name])
 	if changed && err == nil && !made && !p.fresh[name] {
 		p.fix("program of the fast path at link %s of network %s was missing", name, p.n.ID)
 	}

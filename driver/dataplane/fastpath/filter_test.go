@@ -40,7 +40,7 @@ func newUnderlay(t *testing.T) underlay {
 func (u underlay) attach() (changed bool) {
 	u.Helper()
 	u.ns.Do(func() (err error) {
-		changed, err = u.plane.Attach(FromWire, 0, u.link.Attrs().Index)
+		changed, err = u.plane.Attach(FromWire, 0, u.link.Attrs().Index, false)
 		return err
 	})
 	return changed

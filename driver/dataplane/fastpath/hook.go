@@ -21,8 +21,9 @@ const (
 
 // Attach hangs the program of the hook at the link with that index in the calling
 // thread's namespace, in the place of another weft's if there is one. vni is that of
-// the network, for FromPort and FromTunnel. changed says that it was not there.
-func (p *Plane) Attach(hook Hook, vni uint32, index int) (changed bool, err error) {
+// the network, for FromPort and FromTunnel; fresh says that the link was just made and
+// nothing is sent by it yet. changed says that the program was not there.
+func (p *Plane) Attach(hook Hook, vni uint32, index int, fresh bool) (changed bool, err error) {
 	want, err := p.program(hook, vni)
 	if err != nil {
 		return false, err
@@ -31,10 +32,14 @@ func (p *Plane) Attach(hook Hook, vni uint32, index int) (changed bool, err erro
 	if err != nil {
 		return false, err
 	}
-	if hook == FromWire && p.tcx {
+	have, err := filters(index)
+	if err != nil {
+		return false, err
+	}
+	if p.tcx && !fresh && len(have) == 0 {
 		changed, err = attachOrdered(want, id, index)
 	} else {
-		changed, err = attachFilter(want, id, index, hook)
+		changed, err = attachFilter(want, id, have, index, hook)
 	}
 	if err != nil {
 		return changed, fmt.Errorf("attach program %s to link %d: %w", hook, index, err)

@@ -63,7 +63,7 @@ func try(p *ebpf.Program) error {
 	go func() {
 		tried <- elsewhere(func() error {
 			const loopback = 1
-			_, err := attachFilter(p, id, loopback, ToWire)
+			_, err := attachFilter(p, id, nil, loopback, ToWire)
 			return err
 		})
 	}()
