@@ -149,8 +149,8 @@ func (p *Peers) stale(doc Document) bool {
 	if has {
 		return p.ahead(old, doc.Incarnation, doc.Seq)
 	}
-	l := p.links[doc.Host]
-	return l != nil && l.incarnation == doc.Incarnation && doc.Seq <= max(l.synced, l.gone[doc.Network])
+	l := p.links[doc.Host] // a document without a number is of a host that pushes none
+	return l != nil && l.incarnation == doc.Incarnation && doc.Seq != 0 && doc.Seq <= max(l.synced, l.gone[doc.Network])
 }
 
 // outrunIn says whether what is here of the host's part in the network is newer than

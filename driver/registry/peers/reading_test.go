@@ -57,3 +57,15 @@ func TestWhatIsToBeRead(t *testing.T) {
 		t.Errorf("the document has come directly: %v is wanted", got)
 	}
 }
+
+// A host that pushes nothing need not number its documents.
+func TestADocumentWithoutANumberCounts(t *testing.T) {
+	p := New(overlay.Host{Name: "h1"}, 0)
+	update(t, p, record.HostUpdate{Doc: doc(0, "a=1"), Live: true})
+	if _, err := p.Reading().Read(at("a", "1", 0)); err != nil {
+		t.Fatal(err)
+	}
+	if got := known(p); !slices.Equal(got, []string{"a=1"}) {
+		t.Errorf("of h2 is known %v", got)
+	}
+}

@@ -22,11 +22,13 @@ func TestCluster(t *testing.T) {
 	})
 	defer http.DefaultClient.CloseIdleConnections()
 	ask(t, http.MethodPut, servers[0].Addr, "1")
-	for _, s := range servers {
+	for _, s := range servers { // before one is killed: the last one alone has no leader
 		ask(t, http.MethodGet, s.Addr, "")
 		if s.PID() == 0 {
 			t.Errorf("the server at %s has no process", s.Addr)
 		}
+	}
+	for _, s := range servers {
 		s.Kill()
 		if pid := s.PID(); pid != 0 {
 			t.Errorf("the server at %s has process %d after its end", s.Addr, pid)
