@@ -53,9 +53,7 @@ func DirectOf(s overlay.Snapshot, takes bool, why string, state func(network str
 				h.Direct = append(h.Direct, id)
 			case direct.Probing:
 				h.Probing = append(h.Probing, id)
-			case direct.Tunnel:
-				h.Tunnel = append(h.Tunnel, id)
-			default:
+			default: // it is not probed, or in vain
 				h.Tunnel = append(h.Tunnel, id)
 			}
 		}

@@ -368,31 +368,7 @@ func TestNothingIsLostWhileProcessesCome(t *testing.T) {
 	needFast(t)
 	hosts, near, _, far := pair(t)
 	far.echo(t)
-	stop, lost := make(chan struct{}), make(chan int, 1)
-	go func() {
-		var n int
-		near.ns.Do(func() error {
-			conn, err := net.Dial("udp", netip.AddrPortFrom(far.port.Addrs[0].Addr(), 7000).String())
-			if err != nil {
-				return err
-			}
-			defer conn.Close()
-			b := make([]byte, 8)
-			for i := byte(0); ; i++ {
-				select {
-				case <-stop:
-					return nil
-				case <-time.After(time.Millisecond):
-				}
-				_, _ = conn.Write([]byte{i})
-				_ = conn.SetReadDeadline(time.Now().Add(soon))
-				if k, err := conn.Read(b); err != nil || k != 1 || b[0] != i {
-					n++
-				}
-			}
-		})
-		lost <- n
-	}()
+	end := near.streams(t, far.port.Addrs[0].Addr())
 	for i := range 6 {
 		h := hosts[i%2]
 		mode := dataplane.FastAuto
@@ -403,8 +379,5 @@ func TestNothingIsLostWhileProcessesCome(t *testing.T) {
 		h.set()
 		h.verify()
 	}
-	close(stop)
-	if n := <-lost; n != 0 {
-		t.Errorf("%d packets were lost", n)
-	}
+	end()
 }

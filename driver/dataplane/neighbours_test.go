@@ -214,6 +214,24 @@ func (c *container) ping1kHz(to netip.Addr, stop <-chan struct{}) (sent, lost in
 	return sent, lost, err
 }
 
+// streams does so until end is called. None may be lost.
+func (c *container) streams(t *testing.T, to netip.Addr) (end func()) {
+	t.Helper()
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		sent, lost, err := c.ping1kHz(to, stop)
+		if lost != 0 || err != nil {
+			t.Errorf("%d of %d packets were lost: %v", lost, sent, err)
+		}
+		t.Logf("%d packets", sent)
+	}()
+	return func() {
+		close(stop)
+		<-ended
+	}
+}
+
 // Whatever way a packet takes, it arrives.
 func TestNothingIsLostWhileTheWayChanges(t *testing.T) {
 	needFast(t)
@@ -221,15 +239,7 @@ func TestNothingIsLostWhileTheWayChanges(t *testing.T) {
 	far.echo(t)
 	acquaint(hosts)
 	far.port.Addrs = far.port.Addrs[:1]
-	stop, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		sent, lost, err := near.ping1kHz(far.port.Addrs[0].Addr(), stop)
-		if lost != 0 || err != nil {
-			t.Errorf("%d of %d packets were lost: %v", lost, sent, err)
-		}
-		t.Logf("%d packets", sent)
-	}()
+	end := near.streams(t, far.port.Addrs[0].Addr())
 	for i := range 100 {
 		before := hosts[0].fastState()
 		if err := hosts[0].dp.Lease(4097, hosts[1].nic(), i%2 == 0); err != nil {
@@ -242,8 +252,7 @@ func TestNothingIsLostWhileTheWayChanges(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 	}
-	close(stop)
-	<-ended
+	end()
 	if s := hosts[0].fastState(); s.Sent < 500 || s.SentDirect < 500 {
 		t.Errorf("the way did not change: %+v", s)
 	}
@@ -258,13 +267,7 @@ func TestNothingThatComesDirectlyIsLostWhileProcessesCome(t *testing.T) {
 	hosts[0].runDirect(nil)
 	end := hosts[1].runDirect(nil)
 	hosts[0].awaitWay(direct.Direct)
-	stop, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		if sent, lost, err := near.ping1kHz(far.port.Addrs[0].Addr(), stop); lost != 0 || err != nil {
-			t.Errorf("%d of %d packets were lost: %v", lost, sent, err)
-		}
-	}()
+	last := near.streams(t, far.port.Addrs[0].Addr())
 	for range 4 {
 		end()
 		hosts[1].restart()
@@ -275,8 +278,7 @@ func TestNothingThatComesDirectlyIsLostWhileProcessesCome(t *testing.T) {
 		hosts[1].awaitWay(direct.Direct)
 		hosts[0].awaitWay(direct.Direct)
 	}
-	close(stop)
-	<-ended
+	last()
 	if s := hosts[1].fastState(); s.ReceivedDirect == 0 {
 		t.Errorf("nothing came directly: %+v", s)
 	}
